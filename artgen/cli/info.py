@@ -2,25 +2,116 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import typer
 
-from artgen.cli.console import print_error, print_json, print_note, print_result
+from artgen.cli.console import print_error, print_note, print_result
+from artgen.cli.json_output import JsonOutput
 from artgen.errors import ArtgenError, InputFileError
 from artgen.registry.safetensors_header import PICKLE_SUFFIXES
 
 WEIGHT_FILE_SUFFIXES = PICKLE_SUFFIXES | {".safetensors", ".gguf"}
 """Suffixes of weight files. Only headers are read; pickles are rejected without reading them."""
 
-DESCRIPTION_FIELDS = ("base_model", "license", "trigger_words", "source")
-"""Fields of the description beside a file of `artgen models pull` that are printed."""
+DESCRIPTION_FIELDS = {
+    "base_model": "base_model",
+    "license": "license",
+    "trigger_words": "trigger_words",
+    "source": "origin",
+}
+"""Fields of the description beside a file of `artgen models pull` that are printed, and their names."""
 MAX_VALUE_CHARS = 300
 """Maximum number of characters that are printed of each value."""
 
 
+class InfoFields(TypedDict):
+    """Define the fields that `artgen info --json` adds to the metadata of a file.
+
+    Attributes:
+        file: path of the file, as typed.
+        source: `artgen` (record in the file), `sidecar` (JSON file next to the image), `header` (file of weights), or
+            the tool that wrote the metadata, such as `a1111` or `comfyui`.
+        notes: data that is ignored, with the reason.
+        record_schema: schema number in artgen's record; null if the record has no number. Only for records of artgen.
+    """
+
+    file: str
+    source: str
+    notes: list[str]
+    record_schema: NotRequired[int | None]
+
+
+class OtherToolFields(TypedDict, total=False):
+    """Define the fields of metadata of other tools besides the fields of a record.
+
+    Attributes:
+        lora_hashes: hash of each LoRA; empty if unknown.
+        embedding_hashes: hash of each embedding; empty if unknown.
+        features: other properties of the generation that affect the image, by name.
+        other: remaining metadata, by name.
+    """
+
+    lora_hashes: list[str]
+    embedding_hashes: list[str]
+    features: dict[str, str]
+    other: dict[str, str]
+
+
+class WeightFileFields(TypedDict, total=False):
+    """Define the fields of LoRAs and embeddings.
+
+    Attributes:
+        types: types of the adapter, such as LoRA or LoKr.
+        rank: rank of the LoRA, or all ranks if the layers differ.
+        components: components of the pipeline that the LoRA changes.
+        layers: number of layers of the LoRA.
+        embeddings: embeddings in the file of the LoRA.
+        sha256: SHA-256 of the file.
+        autov3: AutoV3 hash of the LoRA.
+        metadata: metadata of the safetensors header, unchanged.
+        family: family of the models that the embedding fits.
+        vectors: number of vectors of the embedding.
+        widths: width of the vectors for each text encoder.
+        base_model: base model, as the source of the download states it.
+        trigger_words: trigger words, as the source of the download states them.
+        origin: source of the download, such as `civitai:4384`.
+    """
+
+    types: list[str]
+    rank: int | list[int]
+    components: list[str]
+    layers: int
+    embeddings: list[str]
+    sha256: str
+    autov3: str
+    metadata: dict[str, str]
+    family: str
+    vectors: int
+    widths: list[int]
+    base_model: Any
+    trigger_words: Any
+    origin: Any
+
+
+def _info_schema() -> dict[str, Any]:
+    """Return the JSON Schema: the fields of all kinds of files. The values of a record are not validated."""
+    from artgen.registry.checkpoint_content import CheckpointInfo
+    from artgen.spec.json_schema import object_schema, record_properties
+    from artgen.spec.requests import TASKS
+
+    own = object_schema(InfoFields)
+    recorded = {name: {"description": each["description"]} for name, each in record_properties(TASKS).items()}
+    others = [object_schema(each)["properties"] for each in (CheckpointInfo, WeightFileFields, OtherToolFields)]
+    return own | {"properties": others[0] | others[1] | others[2] | recorded | own["properties"]}
+
+
+OUTPUT = JsonOutput(_info_schema)
+
+
+@OUTPUT
 def info(
     files: Annotated[
         list[Path],
@@ -48,7 +139,7 @@ def info(
             failures.append(error)
             continue
         if as_json:
-            print_json({"file": str(file), "source": source, **values, **({"notes": list(notes)} if notes else {})})
+            _print_json(file, source, values, notes)
             continue
         print_note(f"'{file}': metadata from {_source_name(source)}." if values else f"'{file}' contains no metadata.")
         for name, value in values.items():
@@ -58,6 +149,24 @@ def info(
             print_note(note)
     if failures:
         raise typer.Exit(failures[0].exit_code)
+
+
+def _print_json(file: Path, source: str, values: Mapping[str, Any], notes: tuple[str, ...]) -> None:
+    """Print one object. Fields of the metadata with a name of `InfoFields` are left out."""
+    from artgen.spec.records import recorded_schema
+
+    reserved = [name for name in InfoFields.__annotations__ if name in values]
+    notes += tuple(f"The field '{name}' of the metadata is not printed: its name is reserved." for name in reserved)
+    is_record = source in ("artgen", "sidecar")
+    OUTPUT.print(
+        {
+            "file": file,
+            "source": source,
+            **({"record_schema": recorded_schema(values)} if is_record else {}),
+            **{name: value for name, value in values.items() if name not in reserved},
+            "notes": notes,
+        }
+    )
 
 
 def _source_name(source: str) -> str:
@@ -88,7 +197,11 @@ def _weight_file_metadata(file: Path) -> tuple[str, dict[str, Any], tuple[str, .
         with contextlib.suppress(InputFileError):  # an embedding that artgen does not support
             values = describe_embedding(file)
     description = read_description(file)
-    return "header", values | {name: description[name] for name in DESCRIPTION_FIELDS if description.get(name)}, ()
+    return (
+        "header",
+        values | {key: description[name] for name, key in DESCRIPTION_FIELDS.items() if description.get(name)},
+        (),
+    )
 
 
 def _format_value(name: str, value: Any) -> Iterator[str]:

@@ -62,11 +62,8 @@ def _details_schema() -> dict[str, Any]:
     listed, shown = object_schema(ModelDetails), object_schema(ShownFields)
     of_files = object_schema(registry.ResolvedModel, models.MODEL_FILE_FIELDS)["properties"]
     properties = {name: nullable(each) for name, each in of_files.items()} | listed["properties"] | shown["properties"]
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": [*listed["required"], *shown["required"], *of_files],
-    }
+    required = dict.fromkeys([*listed["required"], *shown["required"], *of_files])
+    return {"type": "object", "properties": properties, "required": list(required)}
 
 
 SHOW_OUTPUT = JsonOutput(_details_schema, is_list=False)

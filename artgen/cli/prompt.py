@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from artgen.cli.console import print_json, print_note, print_result
+from artgen.cli.console import print_note, print_result
+from artgen.cli.json_output import JsonOutput
 from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import read_prompt
 from artgen.errors import UsageError
@@ -25,6 +26,16 @@ MIN_TABLE_COLUMNS = 60
 MAX_STEP_RANGES = 10
 
 
+def _declare_json() -> type:
+    from artgen.jobs.prompt_explanation import Explanation
+
+    return Explanation
+
+
+OUTPUT = JsonOutput(_declare_json, is_list=False)
+
+
+@OUTPUT
 @flatten_settings
 def prompt(
     settings: PromptSettings,
@@ -51,7 +62,7 @@ def prompt(
     for note in report.notes:
         print_note(note)
     if as_json:
-        print_json(report.as_dict())
+        OUTPUT.print(report.explanation())
         return
     for line in _facts(report):
         print_result(line)

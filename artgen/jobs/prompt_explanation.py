@@ -1,8 +1,8 @@
 """Explain how the prompts of a request are read: wildcards, LoRAs, parts, steps, weights and tokens."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
-from typing import Any, cast
+from dataclasses import dataclass, field
+from typing import cast
 
 from artgen.errors import ModelUnavailableError
 from artgen.events import Listener, Notice
@@ -85,28 +85,68 @@ class PromptReport:
         """Return the templates, choices and styles of the prompts."""
         return self.request.expansion or PromptExpansion()
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return a JSON object. Unset values are left out."""
+    def explanation(self) -> "Explanation":
+        """Return the values for `--json`."""
         request, expansion = self.request, self.expansion
-        values = {
-            "model": self.model,
-            "prompt_weights": request.prompt_weights,
-            "long_prompt": request.long_prompt,
-            "steps": request.steps,
-            "seed": request.seed,
-            "prompt": request.prompt,
-            "prompt_template": expansion.template,
-            "negative_prompt": request.negative_prompt,
-            "negative_prompt_template": expansion.negative_template,
-            "prompt_choices": list(expansion.choices),
-            "prompt_styles": list(expansion.styles),
-            "lora": list(request.lora),
-            "embedding": list(request.embedding),
-            "prompt_parts": list(map(asdict, self.prompt)),
-            "negative_prompt_parts": list(map(asdict, self.negative_prompt)),
-            "notes": list(self.notes),
-        }
-        return {name: value for name, value in values.items() if value not in (None, "", [])}
+        return Explanation(
+            model=self.model,
+            prompt_weights=request.prompt_weights or "none",
+            long_prompt=request.long_prompt,
+            steps=request.steps,
+            seed=request.seed,
+            prompt=request.prompt,
+            prompt_template=expansion.template,
+            negative_prompt=request.negative_prompt,
+            negative_prompt_template=expansion.negative_template,
+            prompt_choices=expansion.choices,
+            prompt_styles=expansion.styles,
+            lora=request.lora,
+            embedding=request.embedding,
+            prompt_parts=self.prompt,
+            negative_prompt_parts=self.negative_prompt,
+            notes=self.notes,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """Explain the prompts of a request for `artgen prompt --json`.
+
+    Attributes:
+        model: name of the model; None if it is not on the disk.
+        prompt_weights: rule of the prompt syntax: a1111, comfy or none.
+        long_prompt: handling of long prompts; None if the model is not on the disk.
+        steps: number of steps; None if it is unknown.
+        seed: random seed; None if it is not needed.
+        prompt: prompt with the choices of its wildcards and variants.
+        prompt_template: prompt as typed, if it differs; otherwise empty.
+        negative_prompt: negative prompt with the choices; empty if there is none.
+        negative_prompt_template: negative prompt as typed, if it differs; otherwise empty.
+        prompt_choices: choice of each wildcard and variant, as `TEXT=CHOICE`.
+        prompt_styles: names of the styles that were added.
+        lora: LoRAs.
+        embedding: embeddings.
+        prompt_parts: texts of the prompt.
+        negative_prompt_parts: texts of the negative prompt.
+        notes: notes about the prompts.
+    """
+
+    model: str | None
+    prompt_weights: str
+    long_prompt: str | None
+    steps: int | None
+    seed: int | None
+    prompt: str
+    prompt_template: str
+    negative_prompt: str
+    negative_prompt_template: str
+    prompt_choices: tuple[str, ...]
+    prompt_styles: tuple[str, ...]
+    lora: tuple[str, ...]
+    embedding: tuple[str, ...]
+    prompt_parts: tuple[ExplainedText, ...]
+    negative_prompt_parts: tuple[ExplainedText, ...]
+    notes: tuple[str, ...]
 
 
 def explain_prompts(request: Txt2Img, listener: Listener, count_tokens: CountTokens) -> PromptReport:

@@ -21,7 +21,12 @@ BREAK = re.compile(r"\bBREAK\b")
 
 @dataclass(frozen=True)
 class WeightedText:
-    """Represent a part of a prompt and its weight; 1 is neutral."""
+    """Represent a part of a prompt and its weight.
+
+    Attributes:
+        text: plain text.
+        weight: weight of the text; 1 is neutral.
+    """
 
     text: str
     weight: float
