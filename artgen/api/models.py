@@ -64,7 +64,7 @@ def show_model(name: str) -> ModelCard:
     model_info = reference.info or registry.ModelInfo(name=reference.name, source=reference.target, builtin=False)
     model = registry.find_local_model(name)
     details = asdict(model_details(name, model_info)) | {"path": str(model.path) if model else None}
-    details = _unset_details() | dict(stored.details if stored else {}) | details
+    details = _unset_details() | dict(dict(stored.details) if stored else {}) | details
     described = model
     if model is None and not model_info.builtin and reference.kind == "hub" and not cache.is_offline():
         described = registry.resolve_reference(reference, download=False)

@@ -100,10 +100,10 @@ def run(
     """
     if not report.quiet and not any(map(is_stdin, files)):
         status_line.start()
-    from artgen.cli.batch_entries import batch_folder, batch_name, non_default_settings
     from artgen.cli.ledger_jobs import LedgerJobs
     from artgen.cli.run_requests import run_requests
     from artgen.queue import prompt_files
+    from artgen.queue.batch_entries import batch_folder, batch_name, non_default_settings
 
     if source.image is not None:
         raise UsageError(
@@ -133,9 +133,9 @@ def _read_entries(
     on_note: Callable[[str], None],
 ) -> "list[Entry | LineError]":
     """Return the entries of prompt files and images; remove a folder of masks from `defaults`."""
-    from artgen.cli.batch_entries import image_entries
     from artgen.images import IMAGE_SUFFIXES
     from artgen.queue import prompt_files
+    from artgen.queue.batch_entries import image_entries
 
     entries: list[Entry | LineError] = []
     for file in files:

@@ -15,15 +15,14 @@ from artgen.system.counts import counted, format_duration
 
 
 def report_line_errors(plan: BatchPlan, *, keep_going: bool) -> None:
-    """Print the errors of invalid entries; exit if there are any and `keep_going` is not set.
+    """Print the errors of invalid entries, and exit if `keep_going` is not set.
 
     Args:
         plan: jobs and invalid entries.
         keep_going: generate the other images.
 
     Raises:
-        typer.Exit: entries are invalid, and `keep_going` is not set.
-        UsageError: the batch contains no jobs.
+        typer.Exit: `keep_going` is not set.
     """
     for line in plan.line_errors[:MAX_LISTED_ERRORS]:
         print_error(ArtgenError(f"{line.location}: {line.error.message}", line.error.hint))
@@ -31,7 +30,7 @@ def report_line_errors(plan: BatchPlan, *, keep_going: bool) -> None:
         print_note(
             f"{counted(len(plan.line_errors) - MAX_LISTED_ERRORS, 'more error is', 'more errors are')} not listed."
         )
-    if plan.line_errors and not keep_going:
+    if not keep_going:
         codes = {line.error.exit_code for line in plan.line_errors}
         total = len(plan.line_errors) + len(plan.jobs)
         if total > 1:
@@ -39,8 +38,6 @@ def report_line_errors(plan: BatchPlan, *, keep_going: bool) -> None:
         if plan.jobs:
             print_note("Fix them, or add --keep-going to generate the others.")
         raise typer.Exit(codes.pop() if len(codes) == 1 else UsageError.exit_code)
-    if not plan.jobs and not plan.line_errors:
-        raise UsageError("Cannot run the batch: it contains no jobs.", "Write one prompt per line in a prompt file.")
 
 
 def batch_summary(state: RunState, folder: Path) -> str:

@@ -11,7 +11,7 @@ from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import OptionalImages
 from artgen.cli.record_output import image_output
 from artgen.cli.run_requests import OutputOptions, run_requests
-from artgen.cli.stdout_image import is_stdout
+from artgen.cli.stdout_image import is_stdout, print_saved_path
 from artgen.errors import InputFileError, UsageError
 from artgen.spec.settings import (
     DenoiseSettings,
@@ -139,7 +139,7 @@ class _Comparison:
             OutputError: the sheet exists already.
         """
         from artgen import images
-        from artgen.cli.sheet import check_sheet_path
+        from artgen.outputs import check_sheet_path
 
         self._reference: Image.Image | None = None
         if reference_path is not None:
@@ -198,8 +198,8 @@ class _Comparison:
     def _write_sheet(self, denoised: "Image.Image", metrics: dict[str, dict[str, float]]) -> None:
         from PIL import ImageChops
 
-        from artgen.cli.sheet import write_sheets
         from artgen.images.contact_sheet import Cell, ContactSheet
+        from artgen.outputs import write_sheets
 
         noisy, denoised = (_center_crop(image) for image in (self._noisy, denoised))
         removed = ImageChops.subtract(noisy, denoised, 1 / REMOVED_NOISE_GAIN, 128)
@@ -214,7 +214,7 @@ class _Comparison:
             Path(self._sheet_path or ""),
             cell_px=side,
             overwrite=self._overwrite,
-            print_paths=self._print_sheet_path,
+            on_written=print_saved_path if self._print_sheet_path else lambda _: None,
         )
 
 

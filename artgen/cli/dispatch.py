@@ -110,7 +110,7 @@ def dispatch_batch(
             "Save the image to a file first.",
         )
     # Imported here: a single image does not need the queue.
-    from artgen.cli.batch_entries import batch_folder, batch_name, image_entries, non_default_settings
+    from artgen.queue.batch_entries import batch_folder, batch_name, image_entries, non_default_settings
 
     values = {**non_default_settings(*groups, options.frames, series), "task": task}
     values.pop("batch_size", None)

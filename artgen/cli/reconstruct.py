@@ -9,7 +9,6 @@ import typer
 from artgen.cli.console import Reporter, discard_note, print_json, print_note
 from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import RequiredImages
-from artgen.cli.sheet import check_sheet_path, write_sheets
 from artgen.cli.stdout_image import check_stdout_image, is_stdout, print_saved_path
 from artgen.errors import ModelUnavailableError
 from artgen.spec.settings import DeviceSettings, ModelRef
@@ -59,7 +58,7 @@ def reconstruct(
     """
     from artgen import images
     from artgen.jobs import checks
-    from artgen.outputs import path_of_file_option
+    from artgen.outputs import check_sheet_path, path_of_file_option
 
     checks.check_device(compute.device, None)
     sheet_path = path_of_file_option(output, "reconstruction.png", "-o")
@@ -159,13 +158,14 @@ def _thumbnail(image: "Image.Image") -> "Image.Image":
 
 def _write_pages(rows: "list[list[Cell]]", output: Path, overwrite: bool) -> None:
     from artgen.images.contact_sheet import ContactSheet
+    from artgen.outputs import write_sheets
 
     pages = [
         ContactSheet(rows[start : start + ROWS_PER_PAGE], column_labels=("image", "reconstruction"))
         for start in range(0, len(rows), ROWS_PER_PAGE)
     ]
     side = max(256, *(cell.image.width for row in rows for cell in row if cell.image))
-    write_sheets(pages, output, cell_px=min(MAX_CELL_PX, side), overwrite=overwrite, print_paths=False)
+    write_sheets(pages, output, cell_px=min(MAX_CELL_PX, side), overwrite=overwrite)
 
 
 def _format_metrics(metrics: dict[str, float]) -> str:

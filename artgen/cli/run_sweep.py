@@ -8,14 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from artgen.cli.batch_entries import batch_folder
 from artgen.cli.ledger_jobs import LedgerJobs
 from artgen.cli.run_requests import OutputOptions, run_requests
-from artgen.cli.sheet import write_sheets
+from artgen.cli.stdout_image import print_saved_path
 from artgen.errors import UsageError
 from artgen.images import contact_sheet
 from artgen.images.contact_sheet import Cell, ContactSheet
+from artgen.outputs import write_sheets
 from artgen.queue import sweeps
+from artgen.queue.batch_entries import batch_folder
 from artgen.queue.fingerprints import significant_values
 from artgen.queue.ledger import Ledger
 from artgen.queue.plan import BatchPlan
@@ -138,7 +139,7 @@ def write_sheet_and_csv(axes: Sequence[SweepAxis], plan: BatchPlan, ledger: Ledg
     has_title = plan.jobs and all(axis.name != "prompt" for axis in axes)
     title = getattr(plan.jobs[0].request, "prompt", "") if has_title else ""
     pages = _layout_pages(axes, [Cell(file) for file in files], title)
-    write_sheets(pages, ledger.folder / "sheet.png", cell_px=CELL_PX, overwrite=True)
+    write_sheets(pages, ledger.folder / "sheet.png", cell_px=CELL_PX, overwrite=True, on_written=print_saved_path)
 
 
 def _layout_pages(axes: Sequence[SweepAxis], cells: list[Cell], title: str) -> list[ContactSheet]:

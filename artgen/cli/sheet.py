@@ -1,4 +1,4 @@
-"""Define the command `artgen sheet`, and write the sheets of other commands."""
+"""Define the command `artgen sheet`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,10 +8,10 @@ import typer
 from artgen.cli.console import print_note
 from artgen.cli.positionals import RequiredImages
 from artgen.cli.stdout_image import check_stdout_image, is_stdout, print_saved_path
-from artgen.errors import InputFileError, OutputError, UsageError
+from artgen.errors import InputFileError
 
 if TYPE_CHECKING:
-    from artgen.images.contact_sheet import ContactSheet
+    pass
 
 LABEL_SETTINGS = (
     "prompt", "negative_prompt", "model", "seed", "steps", "guidance_scale", "scheduler", "sigmas", "strength",
@@ -48,7 +48,7 @@ def sheet(
     artgen sheet outputs/*.png -o sheet.png
     """
     from artgen.images import contact_sheet, iter_images
-    from artgen.outputs import path_of_file_option
+    from artgen.outputs import check_sheet_path, path_of_file_option, write_sheets
 
     sheet_path = path_of_file_option(output, "sheet.png", "-o")
     check_sheet_path(sheet_path, overwrite, "--output")
@@ -68,59 +68,8 @@ def sheet(
         sheet_path,
         cell_px=cell,
         overwrite=overwrite,
+        on_written=print_saved_path,
     )
-
-
-def check_sheet_path(output: Path, overwrite: bool, option: str) -> None:
-    """Check that a sheet can be written, before images are generated.
-
-    Raises:
-        UsageError: the suffix is not an image suffix.
-        OutputError: the file exists already.
-    """
-    from artgen.outputs import find_stream, format_from_suffix
-
-    flag = "-o" if option == "--output" else option
-    if option == "--output" and find_stream(str(output)) is not None:
-        return
-    format_from_suffix(output, "A sheet", f"{flag} sheet.png")
-    if output.exists() and not overwrite:
-        raise OutputError(f"'{output}' exists already.", f"Choose another {option}, or add --overwrite.")
-
-
-def write_sheets(
-    pages: "list[ContactSheet]", output: Path, *, cell_px: int, overwrite: bool, print_paths: bool = True
-) -> list[Path]:
-    """Render pages, write them to `sheet.png`, `sheet-2.png` ... and return their paths.
-
-    Args:
-        pages: the pages.
-        output: path of the first page, or a stream; see `artgen.outputs.find_stream`.
-        cell_px: width and height of a cell, in pixels.
-        overwrite: existing files may be overwritten.
-        print_paths: print the paths to stdout.
-
-    Raises:
-        UsageError: the suffix is not an image suffix, or standard output receives several pages.
-        OutputError: a file exists already, or cannot be written.
-    """
-    from artgen.images import contact_sheet
-    from artgen.outputs import encode_without_metadata, find_stream, format_from_suffix, write_user_file
-
-    stream = find_stream(str(output))
-    if stream is not None and len(pages) > 1:
-        raise UsageError(f"Cannot write several pages to '{output}': it takes one page.", "Use -o sheet.png.")
-    image_format = "png" if stream is not None else format_from_suffix(output, "A sheet", "-o sheet.png")
-    hint = "Choose another --output, or add --overwrite."
-    paths = [output, *(output.with_stem(f"{output.stem}-{number}") for number in range(2, len(pages) + 1))]
-    if not overwrite and stream is None and (existing := next((path for path in paths if path.exists()), None)):
-        raise OutputError(f"'{existing}' exists already.", hint)
-    for path, page in zip(paths, pages, strict=True):
-        data = encode_without_metadata(contact_sheet.render_sheet(page, cell_px=cell_px), image_format)
-        write_user_file(path, data, overwrite=overwrite, hint=hint)
-        if print_paths:
-            print_saved_path(path)
-    return paths
 
 
 def _read_record(path: Path) -> dict[str, Any]:

@@ -10,12 +10,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from artgen.cli.console import print_note
-from artgen.errors import ArtgenError, UsageError
+from artgen.errors import ArtgenError
 from artgen.spec import settings
 from artgen.spec.settings import options_of
 
 if TYPE_CHECKING:
-    from artgen.queue.plan import BatchPlan
+    pass
 
 _TYPED_SETTINGS: ContextVar[frozenset[str]] = ContextVar("typed settings", default=frozenset())
 _PRESET_SETTINGS: ContextVar[frozenset[str]] = ContextVar("settings of presets", default=frozenset())
@@ -78,28 +78,3 @@ def without_default(groups: Mapping[str, Any], error: ArtgenError, *, quiet: boo
                 )
             return {**groups, key: replace(group, **{setting: field.default})}
     raise error
-
-
-def check_unused_settings(plan: "BatchPlan", defaults: Mapping[str, Any]) -> list[str]:
-    """Return a note for each default of the user that no job of a batch takes.
-
-    Args:
-        plan: plan of the batch.
-        defaults: settings of the command, and defaults of the user.
-
-    Raises:
-        UsageError: no job takes a typed setting.
-    """
-    unused = plan.unused(name for name in defaults if name not in options_of(settings.FramesSettings))
-    flags = [_flag(name, defaults[name]) for name in unused if is_typed(name)]
-    if flags:
-        tasks = ", ".join(sorted({job.request.task for job in plan.jobs}))
-        raise UsageError(
-            f"No job of the batch takes {' or '.join(flags)}: the tasks are {tasks}.",
-            f"Remove {' and '.join(flags)}, or set the task of a line or --task.",
-        )
-    return plan.unused_default_notes(unused)
-
-
-def _flag(name: str, value: Any) -> str:
-    return f"--{'no-' if value is False else ''}{name.replace('_', '-')}"

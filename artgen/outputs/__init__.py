@@ -13,6 +13,7 @@ from artgen.outputs.parse_output import (
     parse_destination,
     path_of_file_option,
 )
+from artgen.outputs.sheets import check_sheet_path, write_sheets
 from artgen.outputs.streams import STDOUT, find_stream, write_stream
 from artgen.outputs.writing import write_user_file
 from artgen.system.file_names import sanitize_component
@@ -25,6 +26,7 @@ __all__ = [
     "AnimationOutput",
     "Destination",
     "Template",
+    "check_sheet_path",
     "destination_for_requests",
     "encode_without_metadata",
     "find_stream",
@@ -35,6 +37,7 @@ __all__ = [
     "parse_template",
     "path_of_file_option",
     "sanitize_component",
+    "write_sheets",
     "write_stream",
     "write_user_file",
 ]

@@ -29,22 +29,30 @@ def changed_failures(plan: BatchPlan, ledger: Ledger) -> dict[str, JobRecord]:
     return dropped | {key: record for key, record in invalid.items() if ledger.failed(key) is None}
 
 
-def missing_images(jobs: Sequence[PlannedJob], ledger: Ledger) -> list[JobRecord]:
-    """Return the records of jobs whose image was removed after it was generated, and write them to the ledger.
+def missing_images(jobs: Sequence[PlannedJob], ledger: Ledger) -> list[tuple[PlannedJob, JobRecord]]:
+    """Return the jobs whose image was removed after it was generated, and write their records to the ledger.
 
     Raises:
         OutputError: the ledger cannot be written.
     """
     completed = ledger.completed_keys()
-    missing: dict[str, JobRecord] = {}
+    missing: dict[str, tuple[PlannedJob, JobRecord]] = {}
     for job in jobs:
         record = ledger.records.get(job.fingerprint)
         if record is not None and record.state == DONE and job.fingerprint not in completed:
             error = OutputError(f"The image '{ledger.folder / record.file}' was removed after it was generated.")
-            missing[job.fingerprint] = replace(
-                record, state=MISSING, error=error.message, exit_code=error.exit_code, where=job.location, time=now()
+            missing[job.fingerprint] = (
+                job,
+                replace(
+                    record,
+                    state=MISSING,
+                    error=error.message,
+                    exit_code=error.exit_code,
+                    where=job.location,
+                    time=now(),
+                ),
             )
-    ledger.write_all(missing)
+    ledger.write_all({key: record for key, (_, record) in missing.items()})
     return list(missing.values())
 
 

@@ -3,7 +3,7 @@
 import random
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -163,11 +163,14 @@ class JobQueue:
 
 OnResult = Callable[[PlannedJob, JobResult], None]
 
+PausableRun = Generator[None, None, list[PlannedJob]]
+"""Run that pauses at each `yield`: after each pipeline call, or after each message of another process."""
+
 
 class Runner(Protocol):
     """Run all jobs of a queue in this process, in other processes, or on other machines."""
 
-    def __call__(self, queue: JobQueue, on_result: OnResult, listener: Listener) -> list[PlannedJob]:
+    def __call__(self, queue: JobQueue, on_result: OnResult, listener: Listener) -> PausableRun:
         """Run the jobs. Return the jobs that other processes had locked."""
 
 
@@ -179,10 +182,17 @@ def handle_result(job: PlannedJob, result: JobResult, on_result: OnResult, claim
         on_result(job, result)
 
 
-def in_process_runner(folder: Path, suffix: str = "") -> Runner:
-    """Return a runner that runs the jobs in this process."""
+def in_process_runner(folder: Path, suffix: str = "", *, waits_for_saves: bool = False) -> Runner:
+    """Return a runner that runs the jobs in this process.
 
-    def run(queue: JobQueue, on_result: OnResult, listener: Listener) -> list[PlannedJob]:
+    Args:
+        folder: folder of the images.
+        suffix: suffix of the ledger file.
+        waits_for_saves: report the results of a pipeline call before the run pauses. Otherwise the images are saved
+            during the next call.
+    """
+
+    def run(queue: JobQueue, on_result: OnResult, listener: Listener) -> PausableRun:
         results: SimpleQueue[JobResult] = SimpleQueue()
         running: dict[str, PlannedJob] = {}
         claimed_elsewhere: list[PlannedJob] = []
@@ -201,7 +211,10 @@ def in_process_runner(folder: Path, suffix: str = "") -> Runner:
                 while (batch := queue.next_batch()).jobs:
                     running |= {job.fingerprint: job for job in batch.jobs}
                     queue.record_timing(batch.jobs, job_runner.run(batch.jobs, batch.batch_size, queue.remaining))
+                    if waits_for_saves:
+                        job_runner.wait_for_saves()
                     deliver_results()
+                    yield
         finally:
             deliver_results()
             ledger.close()
@@ -212,15 +225,19 @@ def in_process_runner(folder: Path, suffix: str = "") -> Runner:
 
 def run_jobs(
     state: RunState, runner: Runner, batch_size_policy: BatchSizePolicy, on_result: OnResult, listener: Listener
-) -> None:
+) -> Iterator[None]:
     """Run all pending jobs. Wait for jobs of other processes, and run a job if its process crashes.
+
+    The run pauses at each item of the iterator. If the iterator is closed, the other jobs stay pending.
 
     Raises:
         OutputError: a file cannot be written. Finished jobs are recorded.
     """
     pending = list(state.pending)
     while pending:
-        claimed_elsewhere = runner(JobQueue(pending, batch_size_policy, state.group_sizes), on_result, listener)
+        claimed_elsewhere = yield from runner(
+            JobQueue(pending, batch_size_policy, state.group_sizes), on_result, listener
+        )
         if len(claimed_elsewhere) == len(pending):
             listener(WaitingForOthers(len(claimed_elsewhere)))
             time.sleep(POLL_SECONDS)

@@ -214,6 +214,15 @@ class JobRunner:
         self._locks.release(job.fingerprint)
         self._report_result(JobResult(job.fingerprint, record, message=f"{error.message}\n{error.hint}".strip()))
 
+    def wait_for_saves(self) -> None:
+        """Wait until all images are saved.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
+        while self._pending_saves:
+            self._pending_saves.pop(0).result()
+
     def _drain_saves(self, batch_size: int) -> None:
         """Raise errors of finished saves. Wait for a slow disk if too many images are in memory."""
         while self._pending_saves and (

@@ -18,7 +18,7 @@ from typing import Any
 
 from artgen.errors import ArtgenError, DeviceLostError
 from artgen.events import Event, Listener, ModelSelected, Notice, WaitingForOthers
-from artgen.queue.job_queue import JobBatch, JobQueue, OnResult, Runner, handle_result
+from artgen.queue.job_queue import JobBatch, JobQueue, OnResult, PausableRun, Runner, handle_result
 from artgen.queue.job_runner import JobRunner
 from artgen.queue.ledger import JobResult, Ledger
 from artgen.queue.locks import JobLocks
@@ -77,7 +77,7 @@ class Worker:
 def worker_pool_runner(folder: Path, num_workers: int, suffix: str = "") -> Runner:
     """Return a runner with `num_workers` processes on this machine."""
 
-    def run(queue: JobQueue, on_result: OnResult, listener: Listener) -> list[PlannedJob]:
+    def run(queue: JobQueue, on_result: OnResult, listener: Listener) -> PausableRun:
         return _WorkerPool(folder, suffix, min(num_workers, len(queue)), listener).run(queue, on_result)
 
     return run
@@ -93,7 +93,7 @@ class _WorkerPool:
         self._crash_tracker = CrashTracker(folder, suffix)
         self._claimed_elsewhere: list[PlannedJob] = []
 
-    def run(self, queue: JobQueue, on_result: OnResult) -> list[PlannedJob]:
+    def run(self, queue: JobQueue, on_result: OnResult) -> PausableRun:
         """Run all jobs of a queue. Return the jobs that other processes had locked."""
         try:
             for index in range(self._num_workers):
@@ -101,6 +101,7 @@ class _WorkerPool:
                 self._assign(self._workers[-1], queue)
             while any(worker.pending or worker.busy for worker in self._workers):
                 self._receive_messages(queue, on_result)
+                yield
         finally:
             self._stop_workers()
         return self._claimed_elsewhere

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from artgen.errors import ArtgenError, DeviceLostError, OutputError, UsageError
 from artgen.events import Listener, Notice, WaitingForOthers, no_op
-from artgen.queue.job_queue import POLL_SECONDS, JobBatch, JobQueue, OnResult, Runner, handle_result
+from artgen.queue.job_queue import POLL_SECONDS, JobBatch, JobQueue, OnResult, PausableRun, Runner, handle_result
 from artgen.queue.job_runner import JobRunner
 from artgen.queue.ledger import JobResult, Ledger
 from artgen.queue.locks import JobLocks
@@ -41,7 +41,7 @@ def ray_runner(folder: Path, address: str, suffix: str = "") -> Runner:
     """
     ray = _connect(address)
 
-    def run(queue: JobQueue, on_result: OnResult, listener: Listener) -> list[PlannedJob]:
+    def run(queue: JobQueue, on_result: OnResult, listener: Listener) -> PausableRun:
         return _RayCluster(ray, folder, suffix, listener).run(queue, on_result)
 
     return run
@@ -82,7 +82,7 @@ class _RayCluster:
         self._running_tasks: dict[Any, tuple[Any, list[PlannedJob]]] = {}
         self._claimed_elsewhere: list[PlannedJob] = []
 
-    def run(self, queue: JobQueue, on_result: OnResult) -> list[PlannedJob]:
+    def run(self, queue: JobQueue, on_result: OnResult) -> PausableRun:
         """Run all jobs of a queue. Return the jobs that other processes had locked."""
         resources = self._ray.cluster_resources()
         gpus = int(resources.get("GPU", 0))
@@ -97,6 +97,7 @@ class _RayCluster:
                 for reference in finished:
                     self._handle_finished_task(reference, actor_class, queue, on_result)
                 self._listener(WaitingForOthers(sum(len(jobs) for _, jobs in self._running_tasks.values())))
+                yield
         finally:
             for actor, _ in self._running_tasks.values():
                 self._ray.kill(actor)

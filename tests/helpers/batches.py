@@ -49,7 +49,8 @@ def run_batch(
         if on_result is not None:
             on_result(job, result)
 
-    run_jobs(state, runner or in_process_runner(plan.folder), parse_batch_size(batch_size), collect, no_op)
+    for _ in run_jobs(state, runner or in_process_runner(plan.folder), parse_batch_size(batch_size), collect, no_op):
+        pass
     return state, results
 
 

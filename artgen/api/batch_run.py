@@ -1,0 +1,325 @@
+"""Run the entries of a batch with a ledger, so that the same call or command continues an interrupted batch."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from artgen.api import engine_checks
+from artgen.errors import ArtgenError, UsageError
+from artgen.events import Listener, no_op
+from artgen.jobs.batch_size import AutoTuneBatchSize, parse_batch_size
+from artgen.jobs.trained_words import words_note
+from artgen.queue import job_queue
+from artgen.queue.entries import Entry, LineError
+from artgen.queue.failures import changed_failures, missing_images
+from artgen.queue.job_queue import JobFilter, Runner, RunState, in_process_runner, parse_shard, pending_jobs
+from artgen.queue.ledger import JobResult, Ledger
+from artgen.queue.ledger_lines import JobRecord
+from artgen.queue.plan import BatchPlan, PlannedJob
+from artgen.queue.planner import Planner
+from artgen.queue.recovery import find_images
+from artgen.queue.timings import Timings
+from artgen.spec.settings import FramesSettings, RunSettings, options_of
+
+
+@dataclass(frozen=True)
+class BatchOutcome:
+    """Store the result of one job of a batch.
+
+    Attributes:
+        location: line of a prompt file such as `prompts.txt:12`, or the name of an image; empty without both.
+        job: the job; None for an invalid line.
+        path: the image file; None if the image could not be generated.
+        frames: the file or folder of the intermediate steps; None if there are none.
+        record: the record of the image; empty if the image is of an earlier run.
+        seconds: duration of the job.
+        error: the reason of a failure; None for an image.
+    """
+
+    location: str
+    job: PlannedJob | None
+    path: Path | None = None
+    frames: Path | None = None
+    record: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    error: ArtgenError | None = None
+
+
+OnOutcome = Callable[[BatchOutcome], None]
+
+
+class OnInvalidEntries(Protocol):
+    """Report the errors of invalid entries; raise an exception if the batch must not run."""
+
+    def __call__(self, plan: BatchPlan, *, keep_going: bool) -> None:
+        """Report `plan.line_errors`."""
+
+
+class BatchRun:
+    """Represent one run of a batch.
+
+    Attributes:
+        ledger: the ledger in the folder of the batch.
+        plan: all jobs of the batch, including completed jobs; empty before `prepare`.
+        notes: notes for the user; empty before `prepare`.
+    """
+
+    def __init__(
+        self,
+        entries: Iterable[Entry | LineError],
+        folder: Path,
+        defaults: Mapping[str, Any],
+        run_settings: RunSettings,
+        *,
+        batch_size: str | None = None,
+        is_typed: Callable[[str], bool] = lambda _: True,
+        on_invalid_entries: OnInvalidEntries,
+    ) -> None:
+        """Store the entries. Nothing is validated or written yet.
+
+        Args:
+            entries: jobs as files and folders define them, and invalid lines.
+            folder: receives the images and the ledger.
+            defaults: settings for entries that do not set them.
+            run_settings: selection of the jobs, and the processes that run them.
+            batch_size: `auto` or images per pipeline call; None selects a size for the model and the device.
+            is_typed: returns whether the caller set a default explicitly. Other defaults are ignored with a note if
+                no job takes them.
+            on_invalid_entries: reports the errors of entries.
+
+        Raises:
+            UsageError: `batch_size` or the shard is invalid.
+        """
+        self._entries = entries
+        self._folder = folder
+        self._defaults = defaults
+        self._run_settings = run_settings
+        self._is_typed = is_typed
+        self._on_invalid_entries = on_invalid_entries
+        self._batch_size_policy = parse_batch_size(batch_size)
+        shard = (0, 1) if run_settings.shard is None else parse_shard(run_settings.shard)
+        self._filter = JobFilter(shard, run_settings.shuffle, run_settings.limit, run_settings.retry_failed)
+        # Shards may run on machines that share a folder without locks, so each shard writes its own ledger.
+        self._suffix = "" if run_settings.shard is None else f"-{shard[0]}of{shard[1]}"
+        self.ledger = Ledger(folder, self._suffix)
+        self.plan = BatchPlan(folder)
+        self.notes: list[str] = []
+        self._recovered: dict[str, JobRecord] = {}
+        self._is_dry_run = False
+
+    def prepare(self, listener: Listener, *, dry_run: bool = False) -> RunState:
+        """Validate every entry, and return the jobs that are not completed.
+
+        Args:
+            listener: receives events.
+            dry_run: download nothing, and report truncated prompts.
+
+        Raises:
+            UsageError: the batch contains no jobs, or a GPU is selected for several processes.
+            ArtgenError: `on_invalid_entries` raises an error for invalid entries.
+        """
+        self._is_dry_run = dry_run
+        self.ledger.refresh()
+        entries = list(self._entries)
+        planner = self._create_planner(listener)
+        self.plan = planner.build_plan(entries)
+        if planner.has_previews and not dry_run:
+            if not self._run_settings.keep_going:  # else the errors are reported after the download
+                self._report_invalid_entries(self.plan, keep_going=False)
+                self._check_jobs(listener)
+            planner.download_models(self.plan)
+            self.plan = self._create_planner(listener).build_plan(entries)
+        notes = self._recover_images()
+        self._report_invalid_entries(self.plan, keep_going=self._run_settings.keep_going)
+        notes += self._check_unused_settings()
+        self._check_jobs(listener)
+        _reject_selected_gpu(self.plan, self._run_settings)
+        state = pending_jobs(self.plan.jobs, self.ledger, self._filter)
+        words = words_note((job.request, job.template.model) for job in state.pending)
+        self.notes = list(filter(None, [*self.ledger.damage_notes(), *notes, *self.plan.notes, words]))
+        return state
+
+    def earlier_failures(self, state: RunState) -> list[BatchOutcome]:
+        """Return the invalid entries, and the jobs that failed in an earlier run and are not retried."""
+        return [
+            *(BatchOutcome(line.location, None, error=line.error) for line in self.plan.line_errors),
+            *(_failed_outcome(job, record, record.error) for job, record in state.failed),
+        ]
+
+    def earlier_images(self, state: RunState) -> Iterator[BatchOutcome]:
+        """Yield the images of earlier runs, in the order of the plan."""
+        for job in state.jobs:
+            if record := self.ledger.completed(job.fingerprint):
+                yield BatchOutcome(job.location, job, self._folder / record.file, seconds=record.seconds)
+
+    def _create_planner(self, listener: Listener) -> Planner:
+        return Planner(
+            self._folder,
+            self._defaults,
+            existing_files=self.ledger.completed_files(),
+            known_fingerprints=self.ledger.records,
+            recognizes_images=bool(self.ledger.lost_lines_reason()),
+            optional_settings={name for name in self._defaults if not self._is_typed(name)},
+            listener=listener,
+        )
+
+    def _report_invalid_entries(self, plan: BatchPlan, *, keep_going: bool) -> None:
+        if plan.line_errors:
+            self._on_invalid_entries(plan, keep_going=keep_going)
+        elif not plan.jobs:
+            raise UsageError(
+                "Cannot run the batch: it contains no jobs.", "Write one prompt per line in a prompt file."
+            )
+
+    def _recover_images(self) -> list[str]:
+        """Recognize images of an earlier run if the ledger lacks lines. Return the notes; write nothing."""
+        reason = self.ledger.lost_lines_reason()
+        if not reason or not os.path.isdir(self._folder):  # noqa: PTH112 - Path.is_dir raises for long names
+            return []
+        recovery = find_images(self.plan, self.ledger)
+        self._recovered = recovery.records
+        self.ledger.records |= self._recovered
+        return recovery.notes(reason)
+
+    def _check_unused_settings(self) -> list[str]:
+        """Return a note for each default of the user that no job takes.
+
+        Raises:
+            UsageError: no job takes a setting that was set explicitly.
+        """
+        unused = self.plan.unused(name for name in self._defaults if name not in options_of(FramesSettings))
+        flags = [_flag(name, self._defaults[name]) for name in unused if self._is_typed(name)]
+        if flags:
+            tasks = ", ".join(sorted({job.request.task for job in self.plan.jobs}))
+            raise UsageError(
+                f"No job of the batch takes {' or '.join(flags)}: the tasks are {tasks}.",
+                f"Remove {' and '.join(flags)}, or set the task of a line or --task.",
+            )
+        return self.plan.unused_default_notes(unused)
+
+    def _check_jobs(self, listener: Listener) -> None:
+        """Run the checks of the engine that need no weights on all jobs without an image.
+
+        Raises:
+            ArtgenError: `on_invalid_entries` raises an error for a job that cannot run.
+        """
+        completed = self.ledger.completed_keys()
+        pending = [job for job in self.plan.jobs if job.fingerprint not in completed]
+        if not pending:  # then the engine is not needed
+            return
+        # A real run reports truncated prompts when it generates the images.
+        checker = engine_checks.create_checker(listener if self._is_dry_run else no_op)
+        errors: dict[int, LineError] = {}
+        for job in pending:
+            try:
+                checker.check(job.request, job.template.model)
+            except ArtgenError as error:
+                errors[job.number] = LineError(job.source, job.line, error)
+        if errors:
+            self.plan.jobs = [job for job in self.plan.jobs if job.number not in errors]
+            self.plan.line_errors += errors.values()
+            failed = BatchPlan(self._folder, self.plan.jobs, list(errors.values()))
+            self._on_invalid_entries(failed, keep_going=self._run_settings.keep_going)
+
+    def run(
+        self, state: RunState, on_outcome: OnOutcome, listener: Listener, *, waits_for_saves: bool = False
+    ) -> Iterator[None]:
+        """Generate the pending images.
+
+        The run pauses at each item of the iterator. If the iterator is closed, the same batch can be continued later.
+
+        Args:
+            state: result of `prepare`.
+            on_outcome: receives the result of each job.
+            listener: receives events.
+            waits_for_saves: see `in_process_runner`.
+
+        Raises:
+            OutputError: a file cannot be written.
+            DeviceLostError: all GPUs are lost.
+        """
+        changed = changed_failures(self.plan, self.ledger)
+        if state.pending or changed or self._recovered:
+            self.ledger.write_all(self._recovered)  # before the start of the run, from which the speed is computed
+            num_invalid = len(self.plan.line_errors) if self._filter.shard[0] == 0 else 0
+            self.ledger.record_run_start(len(state.jobs) + num_invalid, state.num_completed)
+            self.ledger.write_all(changed)
+            self.ledger.close()
+        if not state.pending:
+            return
+        try:
+            yield from self._run_pending(state, on_outcome, listener, waits_for_saves)
+        finally:
+            self.ledger.restore()
+            self.ledger.close()
+        for job, record in missing_images(state.jobs, self.ledger):
+            on_outcome(_failed_outcome(job, record, record.error))
+
+    def _run_pending(
+        self, state: RunState, on_outcome: OnOutcome, listener: Listener, waits_for_saves: bool
+    ) -> Iterator[None]:
+        timings = Timings()
+        policy = self._batch_size_policy
+        if isinstance(policy, AutoTuneBatchSize):
+            policy.best_sizes.update(timings.batch_sizes(state.pending))
+
+        def on_result(job: PlannedJob, result: JobResult) -> None:
+            record = result.record
+            if record is None:
+                return
+            self.ledger.records[job.fingerprint] = record
+            if record.state == "failed":
+                on_outcome(_failed_outcome(job, record, result.message or record.error))
+                return
+            timings.update(job, record.seconds)
+            image_record = dict(result.image_record or {})
+            frames = image_record.pop("frames", None)
+            path = self._folder / record.file
+            frames_path = Path(frames) if frames else None
+            on_outcome(BatchOutcome(job.location, job, path, frames_path, image_record, record.seconds))
+
+        try:
+            yield from job_queue.run_jobs(state, self._create_runner(waits_for_saves), policy, on_result, listener)
+        finally:
+            if isinstance(policy, AutoTuneBatchSize):
+                timings.update_batch_sizes(state.pending, policy.best_sizes)
+            timings.save()
+
+    def _create_runner(self, waits_for_saves: bool) -> Runner:
+        if self._run_settings.ray is not None:
+            from artgen.queue.ray_pool import ray_runner
+
+            return ray_runner(self._folder, self._run_settings.ray, self._suffix)
+        if self._run_settings.workers > 1:
+            from artgen.queue.process_pool import worker_pool_runner
+
+            return worker_pool_runner(self._folder, self._run_settings.workers, self._suffix)
+        return in_process_runner(self._folder, self._suffix, waits_for_saves=waits_for_saves)
+
+
+def _failed_outcome(job: PlannedJob, record: JobRecord, message: str) -> BatchOutcome:
+    first_line, _, hint = message.partition("\n")
+    error = ArtgenError(first_line, hint)
+    error.exit_code = record.exit_code
+    return BatchOutcome(job.location, job, error=error)
+
+
+def _flag(name: str, value: Any) -> str:
+    return f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
+
+
+def _reject_selected_gpu(plan: BatchPlan, run_settings: RunSettings) -> None:
+    """Reject `--device cuda:N` for several processes: each process sees only its own GPU.
+
+    Raises:
+        UsageError: a job selects a GPU by its number.
+    """
+    devices = [job.request.device for job in plan.jobs if job.request.device.startswith("cuda:")]
+    if (run_settings.workers > 1 or run_settings.ray is not None) and devices:
+        option = "--workers" if run_settings.ray is None else "--ray"
+        raise UsageError(
+            f"Cannot combine {option} with --device {devices[0]}: {option} assigns a different GPU to each process.",
+            "Omit --device. Select GPUs with CUDA_VISIBLE_DEVICES=0,2.",
+        )
