@@ -165,7 +165,7 @@ def test_generated_page_equals_the_code(page: str, module: str, function: str) -
 def test_options_of_the_page_exist(page: Path) -> None:
     from artgen.cli.main import load_command
 
-    known = {"--install-completion", "--help", "--version", "--index-url"}
+    known = {"--install-completion", "--help", "--version", "--index-url", "--pip-args"}
     known |= {"--ar", "--no", "--n-iter", "--sampler-name"}  # Lines of prompt files of other tools.
     known |= {"--before"}  # A script of the tests.
 
