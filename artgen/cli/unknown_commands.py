@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from artgen.cli.console import print_note
-from artgen.cli.usage_errors import command_line, unknown_command_error
+from artgen.cli.usage_errors import command_line, is_image_name, unknown_command_error
 from artgen.errors import UsageError
-from artgen.images import IMAGE_SUFFIXES
-from artgen.spec.prompt_checks import excerpt
 from artgen.spec.synonyms import command_hint, similar_names
 
 PROMPT_FILE_SUFFIXES = frozenset({".txt", ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml"})
@@ -33,6 +31,8 @@ def txt2img_arguments(context: Any, args: Sequence[str], commands: Sequence[str]
         raise UsageError(f"Unknown command '{text}'.", _file_hint(text))
     if not words or not _is_prompt(text):
         raise _unknown_error(context, args, commands)
+    from artgen.spec.prompt_checks import excerpt
+
     command = _first_command(words[0], commands)
     if command:
         others = command_line(f"artgen {command}", text.split()[1:]) or f"artgen {command}"
@@ -46,9 +46,11 @@ def txt2img_arguments(context: Any, args: Sequence[str], commands: Sequence[str]
 
 
 def _is_prompt(text: str) -> bool:
-    return any(
-        letter.isspace() or not (letter.isascii() and (letter.isalnum() or letter in "-_./\\")) for letter in text
-    )
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # undecodable bytes
+        return False
+    return any(not (letter.isascii() and (letter.isalnum() or letter in "-_./\\")) for letter in text)
 
 
 def _first_command(word: str, commands: Sequence[str]) -> str:
@@ -61,18 +63,21 @@ def _first_command(word: str, commands: Sequence[str]) -> str:
 
 def _is_file(text: str) -> bool:
     try:
-        suffix = Path(text).suffix.lower()
-        return os.path.lexists(text) or (suffix in IMAGE_SUFFIXES | PROMPT_FILE_SUFFIXES and len(text.split()) == 1)
+        is_name = bool(Path(text).suffix) and len(text.split()) == 1
+        return os.path.lexists(text) or (is_name and (is_image_name(text) or _is_prompt_file_name(text)))
     except (OSError, ValueError):
         return False
 
 
+def _is_prompt_file_name(text: str) -> bool:
+    return Path(text).suffix.lower() in PROMPT_FILE_SUFFIXES
+
+
 def _file_hint(text: str) -> str:
-    suffix = Path(text).suffix.lower()
-    if suffix in IMAGE_SUFFIXES:
+    if is_image_name(text):
         change = command_line("artgen img2img", [text, "a blue fox"])
         return f"To print the settings of the image: {command_line('artgen info', [text])}. To change it: {change}"
-    if suffix in PROMPT_FILE_SUFFIXES:
+    if _is_prompt_file_name(text):
         return f"To generate the images of a prompt file: {command_line('artgen batch', [text])}"
     return "`artgen --help` lists the commands."
 

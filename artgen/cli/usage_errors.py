@@ -6,7 +6,7 @@ Import this module only to report an error.
 import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,6 @@ import typer
 
 from artgen.cli.arguments import iter_arguments
 from artgen.errors import UsageError
-from artgen.spec import settings
-from artgen.spec.fields import describe_type
 from artgen.spec.synonyms import command_hint, option_hint, value_hint
 
 MAX_SHOWN_CHARS = 200
@@ -129,9 +127,11 @@ def example_of(context: Any) -> str:
 
 
 def _invalid_value_error(error: Any, context: Any, args: Sequence[str]) -> UsageError:
+    from artgen.spec.fields import describe_type
+
     parameter = error.param
     value = _invalid_value(error.message)
-    source, setting = _source(parameter, context), _settings_by_name().get(parameter.name)
+    source = _source(parameter, context)
     kind = _KINDS.get(parameter.type.name)
     if kind is None or value is None:
         message = f"{error.message.rstrip('.')}."
@@ -139,9 +139,7 @@ def _invalid_value_error(error: Any, context: Any, args: Sequence[str]) -> Usage
     message = f"{source} must be {describe_type(kind)}, not {value!r}."
     if joined := _joined_option(value, args):
         return unknown_option_error(joined, context, args)
-    hint = value_hint(parameter.name, value) or _number_hint(kind, value)
-    if not hint and setting is not None and (limits := settings.describe_limits(setting)):
-        hint = f"Range: {limits}."
+    hint = value_hint(parameter.name, value) or _number_hint(kind, value) or _limits_hint(parameter.name)
     return UsageError(message, hint or help_hint(context))
 
 
@@ -180,8 +178,14 @@ def _number_hint(kind: type, value: str) -> str:
     return f"Did you mean {round(number)}?" if kind is int and match[3] != "%" else ""
 
 
-def _settings_by_name() -> Mapping[str, settings.Setting]:
-    return {name: each for group in settings.SETTING_GROUPS for name, each in settings.settings_of(group).items()}
+def _limits_hint(name: str) -> str:
+    from artgen.spec import settings
+
+    for group in settings.SETTING_GROUPS:
+        limits = settings.describe_limits(found) if (found := settings.settings_of(group).get(name)) else ""
+        if limits:
+            return f"Range: {limits}."
+    return ""
 
 
 def extra_arguments_error(context: Any, extra: Sequence[str], args: Sequence[str]) -> UsageError:
