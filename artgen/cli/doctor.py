@@ -13,15 +13,17 @@ from artgen._version import __version__
 from artgen.cli.console import print_result
 from artgen.cli.json_output import JsonOutput
 from artgen.errors import ArtgenError
+from artgen.jobs.next_step import DEMONSTRATION_MODEL, configured_model, next_step
+from artgen.jobs.recommend import recommend, this_machine
 from artgen.spec import config
 from artgen.system import hardware
 from artgen.system.counts import counted
 from artgen.system.files import nearest_existing
+from artgen.system.optional_packages import EXTRAS, install_command, installed_version, missing_extras
 
 REQUIRED_PACKAGES = (
     "torch", "diffusers", "transformers", "accelerate", "peft", "safetensors", "huggingface-hub", "pillow", "typer"
 )  # fmt: skip
-OPTIONAL_PACKAGES = {"torchsde": "the scheduler dpm++sde"}
 
 PROMPT_FOLDERS: dict[str, Callable[[], Path | None]] = {
     "lora_folder": config.lora_folder,
@@ -56,8 +58,12 @@ class DoctorReport:
         configuration: path of the user's configuration file.
         configuration_exists: whether this file exists.
         default_model: model without `--model`; null if the configuration cannot be read.
+        image_seconds: expected seconds of an image with the default model on the CPU, without loading; null if the
+            device or the model is another one.
         errors: errors that prevented a check, such as an invalid configuration file.
         advice: instructions for each problem; empty if there are no problems.
+        extras: extras of artgen whose package is not installed.
+        next_step: what a user who has only the demonstration model can do next; empty with another default model.
     """
 
     artgen: str
@@ -80,8 +86,11 @@ class DoctorReport:
     configuration: Path
     configuration_exists: bool
     default_model: str | None
+    image_seconds: float | None
     errors: tuple[str, ...]
     advice: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
+    next_step: str = ""
 
 
 OUTPUT = JsonOutput(lambda: DoctorReport, is_list=False)
@@ -91,7 +100,7 @@ OUTPUT = JsonOutput(lambda: DoctorReport, is_list=False)
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
     """Check the installation: versions, devices, memory and models.
 
-    The output ends with instructions for each problem.
+    The output ends with instructions for each problem, and with the next step.
 
     artgen doctor
     """
@@ -104,21 +113,18 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
             print_result(f"{name:<16} {value}")
         for line in (*report.errors, *report.advice) or ["No problems found."]:
             print_result(f"- {line}")
+        for line in _suggestions(report):
+            print_result(f"- {line}")
     if report.bundled_model != "intact":
         raise typer.Exit(5)
 
 
 def _inspect() -> DoctorReport:
     """Return all findings, without the advice."""
-    import importlib.metadata
     import platform
 
-    versions: dict[str, str | None] = {}
-    for name in (*REQUIRED_PACKAGES, *OPTIONAL_PACKAGES):
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = None
+    packages = (*REQUIRED_PACKAGES, *(extra.package for extra in EXTRAS))
+    versions = {name: installed_version(name) for name in packages}
     devices = hardware.cuda_device_count()
     config_file = config.user_config_file()
     errors: list[str] = []
@@ -126,7 +132,7 @@ def _inspect() -> DoctorReport:
         **_model_folders(errors),
         **{name: _checked(find, errors) for name, find in PROMPT_FOLDERS.items()},
         **_cache(errors),
-        "default_model": os.environ.get("ARTGEN_MODEL") or _checked(_configured_model, errors),
+        "default_model": _checked(configured_model, errors),
     }
     return DoctorReport(
         artgen=__version__,
@@ -138,6 +144,9 @@ def _inspect() -> DoctorReport:
         cores=os.cpu_count(),
         memory_bytes=hardware.total_ram(),
         bundled_model=_bundled_model(),
+        image_seconds=_image_seconds(found["default_model"]),
+        extras=tuple(extra.name for extra in missing_extras()),
+        next_step=next_step() if found["default_model"] == DEMONSTRATION_MODEL else "",
         configuration=config_file,
         configuration_exists=os.path.exists(config_file),  # noqa: PTH110 - Path.exists raises for long names
         errors=tuple(dict.fromkeys(errors)),
@@ -190,10 +199,6 @@ def _cache(errors: list[str]) -> dict[str, Any]:
     return {"model_cache": cache, "model_cache_free_bytes": free}
 
 
-def _configured_model() -> str:
-    return str(config.load_defaults("txt2img")["txt2img"].get("model") or hardware.default_model())
-
-
 def _lines(report: DoctorReport) -> Iterator[tuple[str, str]]:
     """Yield the name and the text of each line."""
     from artgen.registry.model_folders import DESCRIPTIONS
@@ -217,6 +222,26 @@ def _lines(report: DoctorReport) -> Iterator[tuple[str, str]]:
     yield "model cache free", _gib(report.model_cache_free_bytes)
     yield "configuration", f"{report.configuration}{'' if report.configuration_exists else ' (does not exist)'}"
     yield "default model", report.default_model or "unknown"
+    if report.image_seconds is not None:
+        yield "time of an image", f"about {max(report.image_seconds, 0.1):.1f} s, after the model is loaded"
+
+
+def _image_seconds(model: str | None) -> float | None:
+    """Return the expected seconds of an image with a model of the catalog on the CPU; else None."""
+    machine = this_machine()
+    found = recommend(machine) if machine is not None else []
+    seconds = next((each.seconds for each in found if each.info.name == model), None)
+    return None if seconds is None else round(seconds, 1)
+
+
+def _suggestions(report: DoctorReport) -> Iterator[str]:
+    """Yield what the user can do although there is no problem."""
+    missing = [extra for extra in missing_extras() if extra.name != "nf4" or report.device == "cuda"]
+    if missing:
+        names = ", ".join(f"{extra.name} ({extra.use})" for extra in missing)
+        yield f"Not installed: {names}. To install: {install_command([extra.package for extra in missing])}"
+    if report.next_step:
+        yield f"The default model '{report.default_model}' is a small demonstration model. {report.next_step}"
 
 
 def _gib(num_bytes: int | None) -> str:
@@ -232,9 +257,6 @@ def _advice(report: DoctorReport) -> Iterator[str]:
     import importlib.util
     import shutil
 
-    for name, use in OPTIONAL_PACKAGES.items():
-        if report.packages[name] is None:
-            yield f"{name} is not installed. It is needed for {use}: pip install {name}"
     if report.torch_cuda is None and shutil.which("nvidia-smi"):
         yield "An NVIDIA GPU was found, but torch is built for the CPU: install torch with CUDA."
     if report.torch_cuda is None and importlib.util.find_spec("torchvision"):

@@ -49,6 +49,8 @@ def list_models(
 
     artgen models list
     """
+    from artgen.jobs.next_step import default_next_step
+
     models = model_lists.list_models(family=family, task=task)
     if as_json:
         for each in models:
@@ -57,6 +59,8 @@ def list_models(
     _print_table(models)
     if any(each.on_disk and not each.complete for each in models):
         print_note("* The download is incomplete. `artgen models pull NAME` continues it.")
+    if text := default_next_step(task or "txt2img"):
+        print_note(text)
 
 
 def _print_table(rows: list[ModelDetails]) -> None:

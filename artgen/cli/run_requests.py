@@ -20,6 +20,7 @@ from artgen.cli.console import (
     print_result,
     shares_terminal,
 )
+from artgen.cli.first_run import print_first_step
 from artgen.cli.record_output import image_output
 from artgen.cli.stdout_image import is_stdout, print_saved_path
 from artgen.errors import ArtgenError
@@ -151,13 +152,15 @@ def run_requests(source: JobSource, report: ReportSettings, *, on_finished: Call
             if plan.failed:
                 _exit_with_failures(plan.failed, plan, report)
             return
-        failures = list(plan.failed)
+        failures, models = list(plan.failed), set[str]()
         num_saved = 0
 
         def on_outcome(outcome: JobOutcome) -> None:
             nonlocal num_saved
             if outcome.error is not None:
                 failures.append(outcome)
+            else:
+                models.add(str(outcome.record.get("model")))
             num_saved += outcome.path is not None
             _print_outcome(outcome, plan, report)
 
@@ -167,6 +170,7 @@ def run_requests(source: JobSource, report: ReportSettings, *, on_finished: Call
     if num_saved and (plan.has_ledger or plan.total > 1) and not report.quiet:
         seconds = process.elapsed_seconds() if process.owns_process() else time.monotonic() - start_time
         print_note(f"{counted(num_saved, 'image')} in {_format_seconds(seconds)}{plan.folder and f': {plan.folder}'}.")
+    print_first_step(models, report)
     if failures:
         _exit_with_failures(failures, plan, report)
 

@@ -1,13 +1,19 @@
 """Name the next step of a user who has only the bundled demonstration model: a larger model that fits the machine."""
 
+import os
+
 from artgen import registry
 from artgen.errors import ArtgenError
 from artgen.jobs.recommend import Machine, Recommendation, recommend, this_machine
 from artgen.registry.hub import cache
+from artgen.spec import config
+from artgen.system import hardware
 from artgen.system.counts import format_bytes, format_duration
 
 FIRST_MODELS = frozenset({"sd15", "sd-turbo", "sdxl", "sdxl-lightning"})
 """Models of the catalog for all kinds of prompts, with a download of at most 7 GB and without an account."""
+
+DEMONSTRATION_MODEL = "tiny"
 
 MAX_SECONDS = 180.0
 """Time of an image on the CPU above which a quicker model is suggested."""
@@ -33,7 +39,29 @@ def next_step(task: str = "txt2img", machine: Machine | None = None) -> str:
         quick = (each for each in first_models if (each.seconds or 0) <= MAX_SECONDS)
         first = next(quick, min(first_models, key=lambda each: each.seconds or 0))
         return f"Next step: `artgen models pull {first.info.name}` downloads {_describe(first)}"
-    return "Next step: `artgen models recommend` lists larger models for this computer."
+    options = "" if task == "txt2img" else f" --task {task}"
+    return f"Next step: `artgen models recommend{options}` lists larger models for this computer."
+
+
+def default_next_step(task: str) -> str:
+    """Return the next step if the demonstration model is the user's default model for a task; else an empty text."""
+    try:
+        is_default = configured_model(task) == DEMONSTRATION_MODEL
+    except ArtgenError:
+        return ""
+    return next_step(task) if is_default else ""
+
+
+def configured_model(task: str = "txt2img") -> str:
+    """Return the model of a task without `--model`: of the environment, of the configuration, or artgen's default.
+
+    Raises:
+        ArtgenError: a configuration file is not valid.
+    """
+    if model := os.environ.get("ARTGEN_MODEL"):
+        return model
+    configured = config.load_defaults(task)[task].get("model")
+    return str(configured) if configured else hardware.default_model()
 
 
 def _describe(recommendation: Recommendation) -> str:

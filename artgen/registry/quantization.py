@@ -12,6 +12,7 @@ from typing import Any
 
 from artgen.errors import ModelUnavailableError, RefusedError
 from artgen.registry.config_bounds import DTYPES
+from artgen.system.optional_packages import install_command
 
 PACKAGES: Mapping[str, tuple[str, str]] = {
     "bitsandbytes": ("bitsandbytes", "bitsandbytes"),
@@ -63,7 +64,7 @@ def check_quantization(path: Path, config: Any) -> None:
     if not _is_installed(module):
         raise ModelUnavailableError(
             f"Cannot load '{path}': it is quantized with {method}, and the package {package} is not installed.",
-            f"pip install {package}",
+            install_command([package]),
         )
 
 

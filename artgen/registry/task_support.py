@@ -4,6 +4,7 @@ import importlib.util
 
 from artgen.errors import ModelUnavailableError
 from artgen.registry.pipelines import PipelineEntry
+from artgen.system.optional_packages import install_command
 
 
 def check_task(entry: PipelineEntry, task: str, model_name: str) -> None:
@@ -40,5 +41,5 @@ def _check_packages(entry: PipelineEntry, model_name: str) -> None:
     if missing:
         raise ModelUnavailableError(
             f"Cannot use '{model_name}': {entry.title} models need {' and '.join(missing)}.",
-            f"pip install {' '.join(missing)}",
+            install_command(missing),
         )

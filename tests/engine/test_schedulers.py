@@ -418,7 +418,7 @@ def test_missing_package_is_named_with_its_install_command(monkeypatch: pytest.M
     model_scheduler = diffusers.DDIMScheduler()
     with pytest.raises(UsageError, match="dpm\\+\\+sde: it needs torchsde") as raised:
         engine_schedulers.build_scheduler(model_scheduler, "dpm++sde", None)
-    assert raised.value.hint == "pip install torchsde"
+    assert raised.value.hint == "pip install 'artgen[schedulers]'"
     assert isinstance(
         engine_schedulers.build_scheduler(model_scheduler, "euler", "karras"), diffusers.EulerDiscreteScheduler
     )

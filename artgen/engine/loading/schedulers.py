@@ -16,6 +16,7 @@ import torch
 from artgen.errors import UsageError
 from artgen.spec.schedulers import find_scheduler
 from artgen.system.counts import counted
+from artgen.system.optional_packages import install_command
 
 CPU_TIMESTEP_SCHEDULERS = frozenset({"PNDMScheduler", "DDIMScheduler"})
 """Schedulers that use the timestep only as an index. Others (LCM) compute with the timestep on the device; on the CPU,
@@ -133,4 +134,4 @@ def require_packages(feature: str, packages: tuple[str, ...]) -> None:
     """
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
-        raise UsageError(f"Cannot use {feature}: it needs {' and '.join(missing)}.", f"pip install {' '.join(missing)}")
+        raise UsageError(f"Cannot use {feature}: it needs {' and '.join(missing)}.", install_command(missing))
