@@ -2,10 +2,11 @@
 
 import sys
 
-from artgen.cli.console import is_terminal, print_note
+from artgen.cli.console import print_note
 from artgen.errors import ArtgenError
 from artgen.spec.settings import ReportSettings
 from artgen.system.paths import user_state_folder
+from artgen.system.terminal import is_terminal
 
 MARKER = "first-run"
 """Name of the empty file in the state folder that exists after the next step was printed."""
