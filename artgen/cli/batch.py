@@ -1,10 +1,8 @@
 """Define the command `artgen batch`."""
 
-import os
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -39,9 +37,6 @@ from artgen.spec.settings import (
 )
 from artgen.system.counts import counted, format_duration
 from artgen.system.input_files import is_stdin
-
-if TYPE_CHECKING:
-    from artgen.queue.entries import Entry, LineError
 
 
 class _DefaultRunGroup(Group):
@@ -103,7 +98,8 @@ def run(
     from artgen.cli.ledger_jobs import LedgerJobs
     from artgen.cli.run_requests import run_requests
     from artgen.queue import prompt_files
-    from artgen.queue.batch_entries import batch_folder, batch_name, non_default_settings
+    from artgen.queue.batch_entries import batch_folder, batch_name, read_entries
+    from artgen.spec.fields import non_default_settings
 
     if source.image is not None:
         raise UsageError(
@@ -121,31 +117,8 @@ def run(
     if run_settings.task:
         defaults["task"] = run_settings.task
     on_note = discard_note if report.quiet else print_note
-    entries = _read_entries(files, run_settings.ignore_columns, defaults, folder, on_note)
+    entries = read_entries(files, run_settings.ignore_columns, defaults, folder, on_note)
     run_requests(LedgerJobs(entries, folder, defaults, run_settings, batch_size=series.batch_size), report)
-
-
-def _read_entries(
-    files: list[Path],
-    ignore_columns: str | None,
-    defaults: dict[str, Any],
-    folder: Path,
-    on_note: Callable[[str], None],
-) -> "list[Entry | LineError]":
-    """Return the entries of prompt files and images; remove a folder of masks from `defaults`."""
-    from artgen.images import IMAGE_SUFFIXES
-    from artgen.queue import prompt_files
-    from artgen.queue.batch_entries import image_entries
-
-    entries: list[Entry | LineError] = []
-    for file in files:
-        is_prompt_file = file.suffix.lower() in prompt_files.PROMPT_FILE_SUFFIXES or str(file) == prompt_files.STDIN
-        is_other_file = os.path.isfile(file) and file.suffix.lower() not in IMAGE_SUFFIXES  # noqa: PTH113
-        if is_prompt_file or is_other_file:  # the error about another suffix lists the known ones
-            entries += prompt_files.read_prompt_file(file, ignore_columns)
-        else:
-            entries += image_entries([file], defaults, folder, on_note)
-    return entries
 
 
 def _declare_status() -> type:

@@ -1,7 +1,7 @@
 """Select how a command runs: its requests directly, as a batch with a ledger, or as a sweep."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,15 +110,14 @@ def dispatch_batch(
             "Save the image to a file first.",
         )
     # Imported here: a single image does not need the queue.
-    from artgen.queue.batch_entries import batch_folder, batch_name, image_entries, non_default_settings
+    from artgen.queue.batch_entries import batch_folder, batch_name, image_entries
+    from artgen.spec.fields import non_default_settings
 
     values = {**non_default_settings(*groups, options.frames, series), "task": task}
     values.pop("batch_size", None)
     values.pop("image", None)
     if sweep.sweep:
-        from artgen.cli.run_sweep import run_sweep
-
-        run_sweep(image_paths, values, series, sweep, options)
+        _run_sweep(image_paths, values, series, sweep, options)
         return
     from artgen.cli.ledger_jobs import LedgerJobs
     from artgen.queue.entries import Entry, LineError
@@ -133,3 +132,24 @@ def dispatch_batch(
         entries = image_entries(image_paths, values, folder, on_note)
     jobs = LedgerJobs(entries, folder, values, sweep, batch_size=series.batch_size)
     run_requests(jobs, options.report)
+
+
+def _run_sweep(
+    image_paths: Sequence[Path],
+    values: Mapping[str, Any],
+    series: SeriesSettings,
+    sweep: SweepSettings,
+    options: OutputOptions,
+) -> None:
+    """Generate an image for every combination of the swept values, and write labeled contact sheets."""
+    from artgen.api.sweep import plan_sweep, write_sheet_and_csv
+    from artgen.cli.ledger_jobs import LedgerJobs
+    from artgen.cli.stdout_image import print_saved_path
+
+    plan = plan_sweep(image_paths, values, sweep.sweep, options.output)
+    jobs = LedgerJobs(plan.entries, plan.folder, plan.defaults, sweep, batch_size=series.batch_size)
+    run_requests(
+        jobs,
+        options.report,
+        on_finished=lambda: write_sheet_and_csv(plan.axes, jobs.plan, jobs.ledger, print_saved_path),
+    )

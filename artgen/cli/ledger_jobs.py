@@ -13,11 +13,11 @@ from artgen.cli.progress_batch import BatchReporter
 from artgen.cli.run_requests import JobOutcome, OnOutcome, PendingJob, RunPlan
 from artgen.cli.user_defaults import is_typed
 from artgen.errors import ArtgenError
-from artgen.queue.batch_entries import non_default_settings
 from artgen.queue.entries import Entry, LineError
 from artgen.queue.job_queue import RunState
 from artgen.queue.ledger import Ledger
 from artgen.queue.plan import BatchPlan, PlannedJob
+from artgen.spec.fields import non_default_settings
 from artgen.spec.records import to_record
 from artgen.spec.settings import FramesSettings, OutputSettings, ReportSettings, RunSettings, options_of
 from artgen.system.counts import counted

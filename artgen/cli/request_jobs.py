@@ -111,7 +111,7 @@ class RequestJobs:
         )
 
     def _pending_job(self, job: "Job", destination: "Destination") -> PendingJob:
-        from artgen.queue.batch_entries import non_default_settings
+        from artgen.spec.fields import non_default_settings
 
         record = preview_record(job)
         settings = {

@@ -8,20 +8,12 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from artgen.errors import UsageError
+from artgen.images import IMAGE_SUFFIXES
 from artgen.outputs import SUFFIX_FORMATS, find_stream, is_folder_name
-from artgen.queue import image_folders
+from artgen.queue import image_folders, prompt_files
 from artgen.queue.entries import Entry, LineError
-from artgen.spec.settings import OutputSettings, options_of
-
-
-def non_default_settings(*groups: Any) -> dict[str, Any]:
-    """Return the settings of some groups whose value differs from the default."""
-    return {
-        name: value
-        for group in groups
-        for name, field in options_of(type(group)).items()
-        if (value := getattr(group, name)) != field.default
-    }
+from artgen.spec.fields import non_default_settings
+from artgen.spec.settings import OutputSettings
 
 
 def batch_name(path: Path) -> str:
@@ -59,6 +51,37 @@ def image_entries(
         excluded=image_folders.excluded_paths(image_paths, folder, mask),
         on_note=on_note,
     )
+
+
+def read_entries(
+    files: Sequence[Path],
+    ignore_columns: str | None,
+    values: dict[str, Any],
+    folder: Path,
+    on_note: Callable[[str], None],
+) -> list[Entry | LineError]:
+    """Return the entries of prompt files and images; remove a folder of masks from `values`.
+
+    Args:
+        files: prompt files, images, and folders of images; `-` is stdin.
+        ignore_columns: columns and keys to ignore; see `Keys.parse`.
+        values: settings of all entries and of the results.
+        folder: folder of the results, which is skipped.
+        on_note: receives the notes for the user.
+
+    Raises:
+        InputFileError: a file cannot be read, or a folder contains no images.
+        UsageError: `ignore_columns` is not a list.
+    """
+    entries: list[Entry | LineError] = []
+    for file in files:
+        is_prompt_file = file.suffix.lower() in prompt_files.PROMPT_FILE_SUFFIXES or str(file) == prompt_files.STDIN
+        is_other_file = os.path.isfile(file) and file.suffix.lower() not in IMAGE_SUFFIXES  # noqa: PTH113
+        if is_prompt_file or is_other_file:  # the error about another suffix lists the known ones
+            entries += prompt_files.read_prompt_file(file, ignore_columns)
+        else:
+            entries += image_entries([file], values, folder, on_note)
+    return entries
 
 
 def batch_folder(output: OutputSettings, batch_name: str) -> tuple[Path, dict[str, Any]]:

@@ -87,6 +87,16 @@ def options_of(group: type) -> dict[str, dataclasses.Field[Any]]:
     return dict(_options(group))
 
 
+def non_default_settings(*groups: Any) -> dict[str, Any]:
+    """Return the settings of some groups whose value differs from the default."""
+    return {
+        name: value
+        for group in groups
+        for name, field in options_of(type(group)).items()
+        if (value := getattr(group, name)) != field.default
+    }
+
+
 @cache
 def _options(group: Callable[..., object]) -> dict[str, dataclasses.Field[Any]]:
     return {f.name: f for f in dataclasses.fields(typing.cast(type, group)) if "setting" in f.metadata}

@@ -1,61 +1,66 @@
-"""Build the requests of a sweep, run them, and write the contact sheets and the table of the results."""
+"""Build the jobs of a sweep, and write the contact sheets and the table of the results."""
 
 import csv
 import io
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from artgen.cli.ledger_jobs import LedgerJobs
-from artgen.cli.run_requests import OutputOptions, run_requests
-from artgen.cli.stdout_image import print_saved_path
 from artgen.errors import UsageError
 from artgen.images import contact_sheet
 from artgen.images.contact_sheet import Cell, ContactSheet
 from artgen.outputs import write_sheets
 from artgen.queue import sweeps
 from artgen.queue.batch_entries import batch_folder
+from artgen.queue.entries import Entry
 from artgen.queue.fingerprints import significant_values
 from artgen.queue.ledger import Ledger
 from artgen.queue.plan import BatchPlan
 from artgen.queue.sweeps import SweepAxis, combinations
 from artgen.spec.seeds import expand_seeds, hash_seed
-from artgen.spec.settings import (
-    FramesSettings,
-    SeriesSettings,
-    SweepSettings,
-    options_of,
-)
+from artgen.spec.settings import FramesSettings, OutputSettings, SeriesSettings, options_of
 from artgen.system.files import write_atomically
 
 CELL_PX = 256
 MAX_COLUMNS_PER_PAGE = MAX_ROWS_PER_PAGE = 10
 
 
-def run_sweep(
-    image_paths: Sequence[Path],
-    values: Mapping[str, Any],
-    series: SeriesSettings,
-    sweep: SweepSettings,
-    options: OutputOptions,
-) -> None:
-    """Generate an image for every combination of the swept values, and write labeled contact sheets.
+@dataclass(frozen=True)
+class Sweep:
+    """Store the jobs of a sweep.
+
+    Attributes:
+        axes: swept settings and their values.
+        entries: one entry per combination.
+        folder: receives the images, the sheets and the table.
+        defaults: settings of all combinations.
+    """
+
+    axes: Sequence[SweepAxis]
+    entries: Sequence[Entry]
+    folder: Path
+    defaults: Mapping[str, Any]
+
+
+def plan_sweep(
+    image_paths: Sequence[Path], values: Mapping[str, Any], swept: Sequence[str], output: OutputSettings
+) -> Sweep:
+    """Return the jobs for all combinations of the swept values.
 
     Args:
         image_paths: empty, or the input image.
-        values: settings of all combinations.
-        series: seeds and number of images.
-        sweep: settings to sweep, and settings of the run.
-        options: destination of the images, and what is printed.
+        values: settings of all combinations, with `seed` and `count`.
+        swept: settings and values, such as `steps=10,20`; see `parse_axes`.
+        output: destination of the images.
 
     Raises:
         UsageError: there are several input images, or the sweep is invalid.
     """
     if len(image_paths) > 1 or any(map(os.path.isdir, image_paths)):
         raise UsageError("Cannot run a sweep with several input images.", "Run the command once for each image.")
-    axes = sweeps.parse_axes(sweep.sweep)
+    axes = sweeps.parse_axes(swept)
     shared = {**values, "image": image_paths[0]} if image_paths else dict(values)
     chosen: dict[str, dict[str, Any]] = {}
     if shared.pop("combinatorial", False):
@@ -69,7 +74,7 @@ def run_sweep(
             sweeps.check_combinations(axes)
         else:
             shared["seed"] = str(seeds[0])
-    folder, output_settings = batch_folder(options.output, f"sweep-{'-'.join(axis.name for axis in axes)}")
+    folder, output_settings = batch_folder(output, f"sweep-{'-'.join(axis.name for axis in axes)}")
     defaults = {name: value for name, value in shared.items() if name not in axis_names} | output_settings
     entries = [
         replace(
@@ -77,8 +82,7 @@ def run_sweep(
         )
         for entry in sweeps.sweep_entries(axes, {})
     ]
-    jobs = LedgerJobs(entries, folder, defaults, sweep, batch_size=series.batch_size)
-    run_requests(jobs, options.report, on_finished=lambda: write_sheet_and_csv(axes, jobs.plan, jobs.ledger))
+    return Sweep(axes, entries, folder, defaults)
 
 
 def _combine_prompts(
@@ -114,8 +118,16 @@ def _combine_prompts(
     return combined, values if axis in combined else {}
 
 
-def write_sheet_and_csv(axes: Sequence[SweepAxis], plan: BatchPlan, ledger: Ledger) -> None:
+def write_sheet_and_csv(
+    axes: Sequence[SweepAxis], plan: BatchPlan, ledger: Ledger, on_written: Callable[[Path], object]
+) -> None:
     """Write `sheet.png` (further pages: `sheet-2.png` ...) and `sweep.csv` to the folder of the sweep.
+
+    Args:
+        axes: swept settings.
+        plan: jobs of the sweep.
+        ledger: results of the jobs.
+        on_written: receives the path of each sheet.
 
     Raises:
         OutputError: a file cannot be written.
@@ -139,7 +151,7 @@ def write_sheet_and_csv(axes: Sequence[SweepAxis], plan: BatchPlan, ledger: Ledg
     has_title = plan.jobs and all(axis.name != "prompt" for axis in axes)
     title = getattr(plan.jobs[0].request, "prompt", "") if has_title else ""
     pages = _layout_pages(axes, [Cell(file) for file in files], title)
-    write_sheets(pages, ledger.folder / "sheet.png", cell_px=CELL_PX, overwrite=True, on_written=print_saved_path)
+    write_sheets(pages, ledger.folder / "sheet.png", cell_px=CELL_PX, overwrite=True, on_written=on_written)
 
 
 def _layout_pages(axes: Sequence[SweepAxis], cells: list[Cell], title: str) -> list[ContactSheet]:
