@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 
-from artgen.spec.synonyms.commands import COMMAND_ROWS
+from artgen.spec.synonyms.commands import COMMAND_ROWS, COMMANDS_OF_GROUPS
 from artgen.spec.synonyms.options import OPTION_ROWS, SHORT_OPTIONS, OptionRow
 from artgen.spec.synonyms.unsupported import UNSUPPORTED_ROWS, UnsupportedRow
 from artgen.spec.synonyms.values import VALUE_ROWS
@@ -41,9 +41,9 @@ def option_hint(
         return f"Did you mean {exact}?"
     if isinstance(meaning, OptionRow):
         return _synonym_hint(meaning, shown, command, is_flag=is_flag)
-    if meaning is None and (other := _other_commands_hint(word, command, is_flag=is_flag)):
-        return other
     close = similar_names(name, shown, shown)
+    if meaning is None and (other := _other_commands_hint(word, command, is_flag=is_flag)):
+        return f"{_did_you_mean(close)} {other}".lstrip()
     if meaning is None and not close:
         negated = _option_words().get(word.removeprefix("disable").removeprefix("enable").removeprefix("no"))
         meaning = negated if isinstance(negated, UnsupportedRow) else _misspelled(word)
@@ -173,18 +173,20 @@ def _synonym_hint(row: OptionRow, shown: Mapping[str, str], command: str, *, is_
 
 def _other_commands_hint(word: str, command: str, *, is_flag: bool) -> str:
     """Return a hint for a setting that only other commands take; empty if there is no such setting."""
-    from artgen.spec.requests import TASKS
-    from artgen.spec.settings import options_of
+    from artgen.spec.settings import SETTING_GROUPS, aliases_of, options_of
 
     if not command:
         return ""
-    for name in dict.fromkeys(name for task in TASKS.values() for name in options_of(task.request_class)):
-        if _folded(name) == word:
-            tasks = [task for task, each in TASKS.items() if name in options_of(each.request_class)]
-            if command not in tasks:
-                typed = f"--{name.replace('_', '-')}" if is_flag else name
-                verb = "takes" if len(tasks) == 1 else "take"
-                return f"{_listed(tasks, 'and')} {verb} {typed}, and {command} does not."
+    for group in SETTING_GROUPS:
+        commands = COMMANDS_OF_GROUPS.get(group.__name__, ())
+        fields = {name: field for name, field in options_of(group).items() if name in group.__annotations__}
+        names = {_folded(name): name for name in fields}
+        names |= {_folded(alias): each.setting for alias, each in aliases_of(fields).items() if each.value is None}
+        name = names.get(word, "")
+        if name and commands and command.split()[0] not in commands:
+            typed = f"--{name.replace('_', '-')}" if is_flag else name
+            verb = "takes" if len(commands) == 1 else "take"
+            return f"{_listed(commands, 'and')} {verb} {typed}, and {command} does not."
     return ""
 
 

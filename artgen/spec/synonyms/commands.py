@@ -210,3 +210,49 @@ COMMAND_ROWS = (
     ),
 )  # fmt: skip
 """Words for commands."""
+
+_PROMPT_COMMANDS = ("txt2img", "img2img", "inpaint", "outpaint")
+_IMAGE_COMMANDS = (*_PROMPT_COMMANDS, "denoise", "sample")
+_INPUT_COMMANDS = ("img2img", "inpaint", "outpaint", "denoise")
+
+COMMANDS_OF_GROUPS = {
+    "AnomalySettings": ("anomaly",),
+    "BatchRunSettings": ("batch",),
+    "CanvasSettings": _PROMPT_COMMANDS[:3],
+    "CheckpointSettings": ("train",),
+    "ClassSettings": ("sample",),
+    "CombinationSettings": _PROMPT_COMMANDS,
+    "ComputeSettings": _PROMPT_COMMANDS,
+    "DatasetSettings": ("train",),
+    "DenoiseSettings": ("denoise",),
+    "DeviceSettings": _IMAGE_COMMANDS,
+    "FramesSettings": _IMAGE_COMMANDS,
+    "AnimationSettings": _IMAGE_COMMANDS,
+    "GuidanceSettings": (*_PROMPT_COMMANDS, "sample"),
+    "Img2ImgInput": _INPUT_COMMANDS[:3],
+    "InpaintBlend": ("inpaint", "outpaint"),
+    "InputImage": _INPUT_COMMANDS,
+    "LoraSettings": (*_PROMPT_COMMANDS, "denoise"),
+    "LoraTrainingSettings": ("train",),
+    "LossSettings": ("train",),
+    "MaskSettings": ("inpaint",),
+    "ModelRef": _IMAGE_COMMANDS,
+    "ModelSettings": _PROMPT_COMMANDS,
+    "OptimizerSettings": ("train",),
+    "OutpaintSettings": ("outpaint",),
+    "OutputSettings": _IMAGE_COMMANDS,
+    "PresetSettings": _IMAGE_COMMANDS,
+    "PromptSettings": _PROMPT_COMMANDS,
+    "RunSettings": _IMAGE_COMMANDS,
+    "SamplingSettings": _PROMPT_COMMANDS,
+    "ScaledInput": _INPUT_COMMANDS,
+    "SchedulerSettings": (*_PROMPT_COMMANDS, "sample"),
+    "SeriesSettings": (*_PROMPT_COMMANDS, "sample"),
+    "SizeSettings": _PROMPT_COMMANDS[:3],
+    "StepsSettings": _IMAGE_COMMANDS,
+    "SweepSettings": _IMAGE_COMMANDS,
+}
+"""Main commands that take all settings of a group. A test compares them with the commands.
+
+They are repeated here because the import of the commands or the requests would double the time of a refusal.
+"""
