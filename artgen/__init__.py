@@ -14,9 +14,11 @@ TYPE_CHECKING = False  # type checkers treat this name as True; the import of `t
 if TYPE_CHECKING:
     from artgen._version import __version__
     from artgen.api.images import denoise, img2img, inpaint, outpaint, sample, txt2img
+    from artgen.api.info import FileInfo, info
+    from artgen.api.replay import replay
     from artgen.engine.anomaly.detector import find_anomalies
     from artgen.engine.anomaly.result import AnomalyResult
-    from artgen.engine.generate import generate, generate_all, replay
+    from artgen.engine.generate import generate, generate_all
     from artgen.engine.results import FailedImage, GeneratedImage
     from artgen.errors import (
         ArtgenError,
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
         UsageError,
     )
     from artgen.jobs.anomaly import Anomaly
-    from artgen.metadata import ImageMetadata
-    from artgen.metadata import read_metadata as info
     from artgen.spec.base_requests import Request
     from artgen.spec.requests import Denoise, Img2Img, Inpaint, Outpaint, Sample, Txt2Img
 
@@ -43,12 +43,12 @@ _LAZY_IMPORTS = {
     **dict.fromkeys(("Denoise", "Img2Img", "Inpaint", "Outpaint", "Sample", "Txt2Img"), "artgen.spec.requests"),
     "Request": "artgen.spec.base_requests",
     **dict.fromkeys(("FailedImage", "GeneratedImage"), "artgen.engine.results"),
-    **dict.fromkeys(("generate", "generate_all", "replay"), "artgen.engine.generate"),
+    **dict.fromkeys(("FileInfo", "info"), "artgen.api.info"),
+    "replay": "artgen.api.replay",
+    **dict.fromkeys(("generate", "generate_all"), "artgen.engine.generate"),
     "Anomaly": "artgen.jobs.anomaly",
     "AnomalyResult": "artgen.engine.anomaly.result",
     "find_anomalies": "artgen.engine.anomaly.detector",
-    "ImageMetadata": "artgen.metadata",
-    "info": "artgen.metadata:read_metadata",
     **dict.fromkeys(
         (
             *("ArtgenError", "DeviceLostError", "FilteredError", "InputFileError", "MemoryExhaustedError"),
@@ -59,7 +59,7 @@ _LAZY_IMPORTS = {
     ),
     "__version__": "artgen._version",
 }
-"""Module of each public name, which is imported when the name is first used; `MODULE:NAME` if the names differ."""
+"""Module of each public name, which is imported when the name is first used."""
 
 __all__ = [
     "Anomaly",
@@ -68,9 +68,9 @@ __all__ = [
     "Denoise",
     "DeviceLostError",
     "FailedImage",
+    "FileInfo",
     "FilteredError",
     "GeneratedImage",
-    "ImageMetadata",
     "Img2Img",
     "Inpaint",
     "InputFileError",
@@ -104,8 +104,7 @@ def __getattr__(name: str) -> object:
     if name in _LAZY_IMPORTS:
         import importlib
 
-        module, _, attribute = _LAZY_IMPORTS[name].partition(":")
-        return getattr(importlib.import_module(module), attribute or name)
+        return getattr(importlib.import_module(_LAZY_IMPORTS[name]), name)
     raise AttributeError(f"module 'artgen' has no attribute {name!r}")
 
 

@@ -16,9 +16,12 @@ HEADER = '''"""Define the types of the keywords of the functions.
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from artgen.events import Listener
+
+if TYPE_CHECKING:
+    from artgen.api.inputs import ImageInput
 '''
 
 NUMBER_OR_TEXT = {"sigma": "float | str", "class_label": "int | str", "expand": "int | str", "fast": "str"}
@@ -47,7 +50,8 @@ def _class(function: str, spec: FunctionSpec) -> str:
 
 def _type(name: str, spec: FunctionSpec) -> str:
     if name in spec.extra:
-        return spec.extra[name].type
+        text = spec.extra[name].type
+        return f'"{text}"' if "ImageInput" in text else text
     group = next(group for group in spec.groups if name in options_of(group))
     kind, optional = type_of(group, name)
     setting = settings_of(group)[name]
@@ -64,7 +68,7 @@ def _type(name: str, spec: FunctionSpec) -> str:
         text = f"{PATH_TYPE} | Sequence[{PATH_TYPE}]" if setting.is_path else "str | Sequence[str]"
     elif kind is Path or (kind is str and setting.is_path):
         text = PATH_TYPE
-    return f"{text} | None" if optional else text
+    return f"{text} | None" if optional or spec.has_recorded_defaults else text
 
 
 def _quoted(text: str) -> str:

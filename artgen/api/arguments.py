@@ -52,7 +52,7 @@ def _parameters(function: Callable[..., Any], name: str, spec: FunctionSpec) -> 
     """Return the parameters of the function itself, then its keywords."""
     own = [each for each in inspect.signature(function).parameters.values() if each.kind is not each.VAR_KEYWORD]
     positional = [each for each in own if each.kind is not each.KEYWORD_ONLY]
-    hints = typing.get_type_hints(getattr(keyword_types, keyword_class(name)))
+    hints = typing.get_type_hints(getattr(keyword_types, keyword_class(name)), localns={"ImageInput": object})
     hints |= {key: keyword.type for key, keyword in spec.extra.items()}
     defaults = {each.name: each for each in own}
     return positional + [
@@ -103,6 +103,8 @@ def read_keywords(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
         if fixed is not None:
             if value:
                 found[target] = fixed
+        elif value is None and spec.has_recorded_defaults:
+            found[target] = ""
         elif target in spec.extra:
             found[target] = _plain(value)
         else:

@@ -31,7 +31,7 @@ def python_text(text: str) -> str:
 
     Options that are not settings stay as they are.
     """
-    return _OPTION_PATTERN.sub(_keyword, text.replace("--set ", ""))
+    return _OPTION_PATTERN.sub(_keyword, text.replace("--set ", "").replace("--set:", "change:"))
 
 
 def _keyword(match: re.Match[str]) -> str:

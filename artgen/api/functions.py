@@ -76,11 +76,14 @@ class FunctionSpec:
         groups: groups whose settings are keywords, in order.
         omitted: settings of the groups that are parameters of the function itself, or that it does not take.
         extra: other keywords; they replace settings with the same name.
+        has_recorded_defaults: whether settings that are not given have the values of a record. The signature shows
+            `...` as their default.
     """
 
     groups: tuple[type, ...]
     omitted: tuple[str, ...] = ()
     extra: Mapping[str, Keyword] = field(default_factory=dict)
+    has_recorded_defaults: bool = False
 
 
 _ONE_IMAGE = {**_FRAMES, **COMMON_KEYWORDS}
@@ -133,6 +136,20 @@ FUNCTIONS: dict[str, FunctionSpec] = {
         _NOT_IN_PYTHON,
         _IMAGES,
     ),
+    "replay": FunctionSpec(
+        (
+            *(PromptSettings, MaskSettings, Img2ImgInput, OutpaintSettings, InpaintBlend, DenoiseSettings),
+            *(SamplingSettings, CanvasSettings, ClassSettings, SeedSettings, *_MODEL[1:]),
+        ),
+        _NOT_IN_PYTHON,
+        {
+            "image": Keyword("ImageInput", "Input image, if the file of the original is missing or for another image."),
+            "mask": Keyword("ImageInput", "Mask, if the file of the original is missing or for another mask."),
+            "offline": Keyword("bool", "Do not use the network.", False),
+            **_ONE_IMAGE,
+        },
+        has_recorded_defaults=True,
+    ),
 }
 """Keywords of the functions, by name of the function."""
 
@@ -148,5 +165,6 @@ def keyword_defaults(spec: FunctionSpec) -> dict[str, Any]:
     for group in spec.groups:
         for name, each in options_of(group).items():
             if name not in spec.omitted:
-                defaults.setdefault(name, None if each.default is MISSING else each.default)
+                default = ... if spec.has_recorded_defaults else each.default
+                defaults.setdefault(name, None if default is MISSING else default)
     return defaults | {name: keyword.default for name, keyword in spec.extra.items()}

@@ -5,9 +5,12 @@
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from artgen.events import Listener
+
+if TYPE_CHECKING:
+    from artgen.api.inputs import ImageInput
 
 
 class Txt2ImgKeywords(TypedDict, total=False):
@@ -242,5 +245,65 @@ class SampleKeywords(TypedDict, total=False):
     frames_show: Literal["x0", "xt"]
     frame_interval: int | None
     include_noising: bool
+    progress: bool | None
+    listener: Listener | None
+
+
+class ReplayKeywords(TypedDict, total=False):
+    """Store the keywords of `replay`."""
+
+    prompt: str | None
+    negative_prompt: str | None
+    style: str | Sequence[str] | None
+    embedding: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    prompt_weights: Literal["a1111", "comfy", "none"] | None
+    long_prompt: Literal["chunk", "truncate", "error"] | None
+    clip_skip: int | None
+    mask: "ImageInput"
+    invert_mask: bool | None
+    resize_mask: bool | None
+    image: "ImageInput"
+    max_side: int | None
+    strength: float | None
+    background: str | None
+    expand: int | str | None
+    target_size: str | tuple[int, int] | None
+    feather: int | None
+    keep_original: bool | None
+    sigma: float | str | None
+    method: Literal["pixel", "latent", "tv", "nlm"] | None
+    eta: float | None
+    self_ensemble: int | None
+    fidelity: float | None
+    steps: int | None
+    guidance_scale: float | None
+    scheduler: str | None
+    guidance_rescale: float | None
+    pag_scale: float | None
+    guide: Literal["cfg", "apg", "zero-star"] | None
+    sigmas: Literal["normal", "karras", "exponential", "beta"] | None
+    fast: str | None
+    width: int | None
+    height: int | None
+    class_label: int | str | None
+    seed: int | None
+    model: str | PathLike[str] | None
+    offline: bool
+    lora: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    vae: str | PathLike[str] | None
+    refiner: str | PathLike[str] | None
+    text_encoder_3: Literal["none"] | None
+    safety_checker: bool | None
+    device: str | None
+    dtype: Literal["auto", "fp32", "fp16", "bf16"] | None
+    offload: Literal["auto", "none", "text", "model", "group", "sequential"] | None
+    memory_budget: str | None
+    quantize: Literal["fp8", "int8", "nf4"] | None
+    vae_tiling: bool | None
+    acceleration: Literal["none", "exact", "full"] | None
+    frames: bool
+    frames_show: Literal["x0", "xt"] | None
+    frame_interval: int | None
+    include_noising: bool | None
     progress: bool | None
     listener: Listener | None

@@ -1,7 +1,5 @@
 """Define the command `artgen info`."""
 
-import contextlib
-import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict
@@ -10,19 +8,8 @@ import typer
 
 from artgen.cli.console import print_error, print_note, print_result
 from artgen.cli.json_output import JsonOutput
-from artgen.errors import ArtgenError, InputFileError
-from artgen.registry.safetensors_header import PICKLE_SUFFIXES
+from artgen.errors import ArtgenError
 
-WEIGHT_FILE_SUFFIXES = PICKLE_SUFFIXES | {".safetensors", ".gguf"}
-"""Suffixes of weight files. Only headers are read; pickles are rejected without reading them."""
-
-DESCRIPTION_FIELDS = {
-    "base_model": "base_model",
-    "license": "license",
-    "trigger_words": "trigger_words",
-    "source": "origin",
-}
-"""Fields of the description beside a file of `artgen models pull` that are printed, and their names."""
 MAX_VALUE_CHARS = 300
 """Maximum number of characters that are printed of each value."""
 
@@ -128,24 +115,25 @@ def info(
 
     artgen info fox.png
     """
+    from artgen.api.info import read_info
+
     failures: list[ArtgenError] = []
     for file in files:
         try:
-            source, values, notes = (
-                _weight_file_metadata(file) if file.suffix.lower() in WEIGHT_FILE_SUFFIXES else _image_metadata(file)
-            )
+            found = read_info(file)
         except ArtgenError as error:
             print_error(error)
             failures.append(error)
             continue
         if as_json:
-            _print_json(file, source, values, notes)
+            _print_json(file, found.source, found.values, found.notes)
             continue
-        print_note(f"'{file}': metadata from {_source_name(source)}." if values else f"'{file}' contains no metadata.")
-        for name, value in values.items():
+        source = f"metadata from {_source_name(found.source)}"
+        print_note(f"'{file}': {source}." if found.values else f"'{file}' contains no metadata.")
+        for name, value in found.values.items():
             for line in _format_value(name, value):
                 print_result(line)
-        for note in notes:
+        for note in found.notes:
             print_note(note)
     if failures:
         raise typer.Exit(failures[0].exit_code)
@@ -173,35 +161,6 @@ def _source_name(source: str) -> str:
     from artgen.metadata.external_record import TOOL_NAMES
 
     return TOOL_NAMES.get(source, source)
-
-
-def _image_metadata(file: Path) -> tuple[str, dict[str, Any], tuple[str, ...]]:
-    from artgen import metadata
-
-    image_metadata = metadata.read_metadata(file)
-    external = None if image_metadata.record else image_metadata.external
-    return image_metadata.source, image_metadata.values, (*image_metadata.notes, *(external.notes if external else ()))
-
-
-def _weight_file_metadata(file: Path) -> tuple[str, dict[str, Any], tuple[str, ...]]:
-    from artgen.registry import lora as lora_files
-    from artgen.registry.checkpoint_content import inspect_file
-    from artgen.registry.embeddings import describe_embedding
-    from artgen.registry.web import read_description
-
-    checkpoint = inspect_file(file)
-    values = dataclasses.asdict(checkpoint)
-    if checkpoint.kind == "lora":
-        values = lora_files.describe_lora(file)
-    elif checkpoint.kind == "embedding":
-        with contextlib.suppress(InputFileError):  # an embedding that artgen does not support
-            values = describe_embedding(file)
-    description = read_description(file)
-    return (
-        "header",
-        values | {key: description[name] for name, key in DESCRIPTION_FIELDS.items() if description.get(name)},
-        (),
-    )
 
 
 def _format_value(name: str, value: Any) -> Iterator[str]:

@@ -3,10 +3,8 @@
 The functions are thread-safe. Calls from several threads run one after another; see `artgen.engine.lock`.
 """
 
-import functools
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 from artgen.engine.batch_runner import BatchRunner, GenerationContext
 from artgen.engine.check_requests import check_jobs
@@ -20,14 +18,14 @@ from artgen.engine.sampling.pipeline_call import ProgressReporter
 from artgen.errors import MemoryExhaustedError, NonFiniteError
 from artgen.events import Listener, Notice, no_op
 from artgen.jobs import checks
-from artgen.jobs import replay as replay_jobs
-from artgen.jobs.batch_size import BatchSizePolicy, ExactBatchSize, MaxBatchSize
+from artgen.jobs.batch_size import BatchSizePolicy, MaxBatchSize
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job
+from artgen.jobs.notes import job_notes
 from artgen.jobs.prepare import prepare_jobs
 from artgen.spec.base_requests import Request
 from artgen.spec.settings import FramesSettings
 
-__all__ = ["FailedImage", "GeneratedImage", "generate", "generate_all", "generate_jobs", "replay"]
+__all__ = ["FailedImage", "GeneratedImage", "generate", "generate_all", "generate_jobs"]
 
 
 def generate(request: Request, *, frames: FramesSettings | None = None, listener: Listener = no_op) -> GeneratedImage:
@@ -78,30 +76,9 @@ def generate_all(
     """
     with ENGINE_LOCK:
         jobs = prepare_jobs(requests, listener, check_previews=check_jobs)
+    for note in dict.fromkeys(note for job in jobs for note in job_notes(job)):
+        listener(Notice(note))
     yield from generate_jobs(jobs, batch_size=batch_size, frames=frames, listener=listener)
-
-
-def replay(path: Path, changes: Mapping[str, str] | None = None, *, listener: Listener = no_op) -> GeneratedImage:
-    """Generate an image again from its metadata. Without changes the pixels are identical.
-
-    Args:
-        path: An image, its sidecar file or a text in A1111 format. See `artgen.jobs.replay.read_replay_spec`.
-        changes: Settings to change: setting name -> value as typed on the command line.
-        listener: See `generate`.
-
-    Raises:
-        InputFileError: The file contains no metadata, or an input image of the original is missing.
-        ModelUnavailableError: The model is unavailable, or its weights differ from the recorded ones.
-        MemoryExhaustedError, DeviceLostError, FilteredError, NonFiniteError, UsageError, RefusedError: See `generate`.
-    """
-    spec = replay_jobs.read_replay_spec(path, changes or {})
-    for text in spec.notes:
-        listener(Notice(text))
-    with ENGINE_LOCK:
-        prepare = functools.partial(prepare_jobs, listener=listener, check_previews=check_jobs)
-        job = spec.prepare(spec.request, prepare, listener)
-    spec.check_job(job)
-    return _image_or_raise(next(generate_jobs([job], batch_size=ExactBatchSize(spec.batch_size), listener=listener)))
 
 
 def _image_or_raise(outcome: GeneratedImage | FailedImage) -> GeneratedImage:

@@ -106,12 +106,15 @@ class ReplaySpec:
             )
 
 
-def read_replay_spec(path: Path, changes: Mapping[str, str]) -> ReplaySpec:
+def read_replay_spec(
+    path: Path, changes: Mapping[str, Any], known_inputs: Mapping[str, Path] | None = None
+) -> ReplaySpec:
     """Read the metadata of an image and apply the changes of `--set`.
 
     Args:
         path: PNG, JPEG, WebP, a `.json` record or a text file in A1111 format.
-        changes: setting name -> value as typed; an empty value unsets the setting.
+        changes: setting name -> text as typed, or value of the type of the setting; an empty text unsets the setting.
+        known_inputs: input files that have the recorded hashes, by setting.
 
     Raises:
         InputFileError: the metadata has no record or an invalid one, or an input image or a LoRA is missing.
@@ -143,7 +146,7 @@ def read_replay_spec(path: Path, changes: Mapping[str, str]) -> ReplaySpec:
     replay_prompts.prepare_record(record, changes)
     _build_request(path, record)
     notes += record_notes(record)
-    record |= replay_files.find_inputs(path, record, changes)
+    record |= replay_files.find_inputs(path, record, changes, known_inputs or {})
     if found.record and "lora" not in changes:
         record["lora"] = replay_files.find_loras(path, record)
     if found.record and record.get("embedding") and "embedding" not in changes:
@@ -205,15 +208,17 @@ def _reject_former_feather(path: Path, record: Mapping[str, Any]) -> None:
         )
 
 
-def _apply_changes(record: dict[str, Any], changes: Mapping[str, str]) -> bool:
+def _apply_changes(record: dict[str, Any], changes: Mapping[str, Any]) -> bool:
     """Change `record` in place. Return whether the changes affect the pixels."""
     cls = TASKS[record["task"]].request_class
     if "preset" in changes:
         raise UsageError(
             "Invalid --set: a replay does not read presets.", "Set the settings of the preset, such as --set steps=28."
         )
-    for name, text in changes.items():
-        record[name] = settings.parse_value(cls, name, text)
+    for name, value in changes.items():
+        if name not in options_of(cls):
+            raise UsageError(*settings.unknown_setting_error(name, options_of(cls)))
+        record[name] = settings.parse_value(cls, name, value) if isinstance(value, str) else value
         if name == "scheduler":
             record.pop("sigmas", None)
     if not changes:
@@ -236,7 +241,7 @@ def _apply_changes(record: dict[str, Any], changes: Mapping[str, str]) -> bool:
     return bool(set(changes) - {"model", *path_settings(cls)})
 
 
-def _pin_weights(path: Path, record: dict[str, Any], changes: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+def _pin_weights(path: Path, record: dict[str, Any], changes: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Pin the recorded model, in place. Return the hashes that the job must have, and notes about the model."""
     expected: dict[str, Any] = {}
     notes: list[str] = []

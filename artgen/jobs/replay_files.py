@@ -13,6 +13,7 @@ from artgen.spec.embedding import EmbeddingSpec, parse_embedding
 from artgen.spec.lora import LoraSpec, parse_lora
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import path_settings
+from artgen.system.memory_file import MEMORY_NAME, MemoryFile
 
 _LABELS = {"lora": "LoRA", "embedding": "embedding"}
 _SET_HINTS = {
@@ -21,11 +22,19 @@ _SET_HINTS = {
 }
 
 
-def find_inputs(path: Path, record: Mapping[str, Any], changes: Mapping[str, str]) -> dict[str, str]:
+def find_inputs(
+    path: Path, record: Mapping[str, Any], changes: Mapping[str, Any], known: Mapping[str, Path]
+) -> dict[str, Path]:
     """Find the input files that `changes` does not set. Return their paths by setting.
 
+    Args:
+        path: image; its folder and the current folder are searched for a file with the recorded name and hash.
+        record: record of the image.
+        changes: settings that the user changes.
+        known: files that are tried first, by setting.
+
     Raises:
-        InputFileError: neither the folder of `path` nor the current folder has a file with the recorded name and hash.
+        InputFileError: no file has the recorded hash.
     """
     found = {}
     for name in path_settings(TASKS[record["task"]].request_class):
@@ -34,14 +43,21 @@ def find_inputs(path: Path, record: Mapping[str, Any], changes: Mapping[str, str
         sha256 = record.get(f"{name}_sha256")
         file_name = Path(str(record.get(name, ""))).name
         candidates = [folder / file_name for folder in (path.parent, Path())] if file_name else []
+        candidates[:0] = [known[name]] if name in known else []
         match = next((file for file in candidates if sha256 and _file_sha256(file) == sha256), None)
+        if match is None and file_name == MEMORY_NAME:
+            raise InputFileError(
+                f"Cannot replay '{path}': its {name} was an object in a Python program, not a file (SHA-256 "
+                f"{str(sha256)[:10]}...).",
+                f"Set the path of the {name}: --set {name}=PATH",
+            )
         if match is None:
             raise InputFileError(
                 f"Cannot replay '{path}': its {name} {file_name!r} (SHA-256 {str(sha256)[:10]}...) is neither next to "
                 "the image nor in the current folder.",
                 f"Set the path: --set {name}=PATH",
             )
-        found[name] = str(match)
+        found[name] = match
     return found
 
 
@@ -132,6 +148,8 @@ def _not_found_error(path: Path, setting: str, spec: LoraSpec | EmbeddingSpec, d
 
 
 def _file_sha256(path: Path) -> str | None:
+    if isinstance(path, MemoryFile) and path.sha256:
+        return path.sha256
     if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for long names
         return None
     try:

@@ -43,7 +43,7 @@ INPUT_FEATURES = ("input image", "mask", "denoise below 1")
 """Features that the note about the missing input image covers."""
 
 
-def to_record(path: Path, external: ExternalRecord, changes: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+def to_record(path: Path, external: ExternalRecord, changes: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return a record without unsupported values, and a note for each of these values.
 
     Args:
@@ -87,7 +87,7 @@ def to_record(path: Path, external: ExternalRecord, changes: Mapping[str, str]) 
     return record, notes
 
 
-def _task_record(external: ExternalRecord, changes: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+def _task_record(external: ExternalRecord, changes: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return a record with the task: img2img or inpaint if `changes` has the input files, else txt2img with a note."""
     task, strength = str(external.fields.get("task", "txt2img")), external.fields.get("strength")
     has_image = bool(changes.get("image"))

@@ -21,7 +21,7 @@ _PROMPTS = ("prompt", "negative_prompt")
 _TEMPLATES = {"prompt": "template", "negative_prompt": "negative_template"}
 
 
-def prepare_record(record: dict[str, Any], changes: Mapping[str, str]) -> None:
+def prepare_record(record: dict[str, Any], changes: Mapping[str, Any]) -> None:
     """Prepare a record for a typed prompt, in place: a record of a version without prompt syntax gets the syntax.
 
     Raises:
@@ -38,7 +38,7 @@ def prepare_record(record: dict[str, Any], changes: Mapping[str, str]) -> None:
         record |= {name: escape(record[name]) for name in _PROMPTS if name not in changes and name in record}
 
 
-def expand_typed(request: Request, changes: Mapping[str, str], notes: list[str]) -> Request:
+def expand_typed(request: Request, changes: Mapping[str, Any], notes: list[str]) -> Request:
     """Return the request with the prompts of `--set` expanded as typed. Other prompts do not change.
 
     Args:

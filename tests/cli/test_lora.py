@@ -191,7 +191,7 @@ def test_replay_finds_loras_by_name_and_hash(
 ) -> None:
     path = generate_file(sd1, "--lora", f"{lora_file}:0.8", "--lora", "other:-0.5")
     model = {"model": sd1}
-    assert replay(path, model).image.tobytes() == pixels(path)
+    assert replay(path, **model).image.tobytes() == pixels(path)
     for name in (lora_file, "other.safetensors"):
         Path(name).unlink()
     with pytest.raises(InputFileError, match=r"its LoRA 'style\.safetensors'") as caught:
@@ -200,12 +200,12 @@ def test_replay_finds_loras_by_name_and_hash(
     other_loras = Path("other-loras/deep")
     shutil.copytree(lora_folder, other_loras)
     monkeypatch.setenv("ARTGEN_LORA_FOLDER", "other-loras")
-    assert replay(path, model).image.tobytes() == pixels(path)
+    assert replay(path, **model).image.tobytes() == pixels(path)
     shutil.copy(other_loras / "other.safetensors", other_loras / lora_file)
     with pytest.raises(InputFileError, match="other contents"):
         replay_jobs.read_replay_spec(path, model)
     changes = {**model, "lora": f"{lora_folder / lora_file}:0.8,{lora_folder / 'other.safetensors'}:-0.5"}
-    assert replay(path, changes).image.tobytes() == pixels(path)
+    assert replay(path, **changes).image.tobytes() == pixels(path)
     assert replay_jobs.read_replay_spec(path, {**model, "lora": ""}).request.lora == ()
 
 

@@ -375,7 +375,7 @@ def test_records_with_acceleration_are_replayed(request_for_copy: Txt2Img, monke
     exact = generate(request_for_copy.replace(acceleration="exact"))
     destination = destination_for_requests([exact.request], OutputSettings(output="fox.png"))
     path = Path(destination.save(exact.image, exact.record))
-    replayed = replay(path, {"model": str(request_for_copy.model)})
+    replayed = replay(path, model=str(request_for_copy.model))
     assert replayed.record["acceleration"] == "exact"
     assert [context.level for context in contexts] == ["exact", "exact"]
     assert sample_images.same(replayed.image, exact.image)

@@ -13,6 +13,7 @@ from batches import create_entries, image_hashes, run_batch
 from diffusers.models.autoencoders.vae import Decoder
 from PIL import Image
 
+import artgen
 from artgen import Denoise, GeneratedImage, Img2Img, Inpaint, Request, Txt2Img, generate, generate_all
 from artgen.engine import generate as engine_generate
 from artgen.errors import InputFileError
@@ -107,7 +108,7 @@ def test_replay_of_a_batched_image_uses_its_batch_size(
         spec = replay_jobs.read_replay_spec(Path("one.json"), {"model": str(models["sd1"])})
         assert spec.batch_size == 4
         assert "batch size 4" in " ".join(spec.notes)
-        replayed = engine_generate.replay(Path("one.json"), {"model": str(models["sd1"])})
+        replayed = artgen.replay(Path("one.json"), model=str(models["sd1"]))
         assert sample_images.same(replayed.image, outcome.image)
         assert replayed.record == outcome.record
     changed = replay_jobs.read_replay_spec(Path("one.json"), {"model": str(models["sd1"]), "steps": "3"})

@@ -118,7 +118,7 @@ def test_replay_finds_the_vae_by_its_hash(
     Path(tmp_path / "work" / "my vae.safetensors").unlink()
     with pytest.raises(ModelUnavailableError, match=r"the VAE 'my vae\.safetensors' with SHA-256"):
         replay(tmp_path / "a.png")
-    assert replay(tmp_path / "a.png", {"vae": str(vaes["sd1"])}).image == result.image
+    assert replay(tmp_path / "a.png", vae=str(vaes["sd1"])).image == result.image
 
 
 @pytest.mark.parametrize("vae", ["/etc/passwd", "../my vae.safetensors"])

@@ -108,10 +108,10 @@ def test_batches_contain_only_requests_with_the_same_presets(sd1: str) -> None:
 def test_replay_uses_the_recorded_presets(sd1: str) -> None:
     settings = ("-m", sd1, "--steps", "9", "-g", "5", "--seed", "7", "--fast", "cache")
     run("txt2img", "a red fox", *settings, "-o", "a.png")
-    replayed = replay(Path("a.png"), {"model": sd1})
+    replayed = replay(Path("a.png"), model=sd1)
     assert replayed.record["fast"] == "cache"
     assert sample_images.same(replayed.image, Image.open("a.png"))
-    exact = replay(Path("a.png"), {"model": sd1, "fast": ""})
+    exact = replay(Path("a.png"), model=sd1, fast="")
     assert "fast" not in exact.record
     assert not sample_images.same(exact.image, replayed.image)
 
@@ -122,12 +122,12 @@ def test_replay_of_a_removed_preset_names_the_last_version_that_supports_it(sd1:
     assert record is not None
     Path("a.json").write_text(json.dumps({**record, "fast": "cache,guidance"}))
     with pytest.raises(InputFileError) as refused:
-        replay(Path("a.json"), {"model": sd1})
+        replay(Path("a.json"), model=sd1)
     assert refused.value.message == (
         "Cannot replay 'a.json': '--fast guidance' was removed; artgen 0.1.0 is the last version that supports it."
     )
     assert "--set fast=" in refused.value.hint
-    assert "fast" not in replay(Path("a.json"), {"model": sd1, "fast": ""}).record
+    assert "fast" not in replay(Path("a.json"), model=sd1, fast="").record
     result = run("txt2img", "a red fox", "-m", sd1, "--fast", "guidance", code=2)
     assert "fast must name some of" in result.output
 
@@ -198,13 +198,13 @@ def test_replay_rejects_another_revision_of_the_tiny_decoder(sd1: str) -> None:
     folder = save_tiny_decoder()
     settings = ("--steps", "9", "-g", "5", "--seed", "7")
     run("txt2img", "a red fox", "-m", sd1, *settings, "--fast", "tiny-decoder", "-o", "a.png")
-    assert sample_images.same(replay(Path("a.png"), {"model": sd1}).image, Image.open("a.png"))
+    assert sample_images.same(replay(Path("a.png"), model=sd1).image, Image.open("a.png"))
     folder.rename(folder.with_name("b" * 40))
     (folder.parent.parent / "refs" / "main").write_text("b" * 40)
     with pytest.raises(ModelUnavailableError, match=r"taesd@aaaa\w+, and madebyollin/taesd@bbbb") as refused:
-        replay(Path("a.png"), {"model": sd1})
+        replay(Path("a.png"), model=sd1)
     assert "--set fast=tiny-decoder" in refused.value.hint
-    replay(Path("a.png"), {"model": sd1, "fast": "tiny-decoder"})
+    replay(Path("a.png"), model=sd1, fast="tiny-decoder")
 
 
 def test_tiny_decoder_is_rejected_for_other_latents(models: dict[str, Path], sd1: str) -> None:

@@ -44,7 +44,7 @@ def test_records_of_earlier_versions_replay_with_the_same_pixels(
         record["architecture"] = "other"
     Path("fox.json").write_text(json.dumps(record))
     log = plain.EventLog()
-    replayed = replay(Path("fox.json"), {"model": str(zoo[name])}, listener=log)
+    replayed = replay(Path("fox.json"), model=str(zoo[name]), listener=log)
     assert replayed.image.tobytes() == expected.image.tobytes()
     assert any(note in text for text in log.notes)
 
@@ -57,6 +57,6 @@ def test_new_records_replay_without_notes_about_guidance(zoo: Mapping[str, Path]
     )
     Path("fox.json").write_text(json.dumps(image.record))
     log = plain.EventLog()
-    replayed = replay(Path("fox.json"), {"model": str(zoo[name])}, listener=log)
+    replayed = replay(Path("fox.json"), model=str(zoo[name]), listener=log)
     assert replayed.image.tobytes() == image.image.tobytes()
     assert not any("ignored" in text or "earlier version" in text for text in log.notes)

@@ -251,7 +251,7 @@ def test_batch_and_replay_use_adapters_of_new_families(zoo: Mapping[str, Path]) 
     assert sample_images.difference(Image.open(first), generate(request.replace(lora=("style:0.7",))).image) <= 1
     assert sample_images.difference(Image.open(first), Image.open(second)) > 5
     path.rename("out/style.safetensors")
-    replayed = replay(first, {"model": str(zoo[model])})
+    replayed = replay(first, model=str(zoo[model]))
     assert replayed.record["lora"] == ["style.safetensors:0.7"]
     assert sample_images.difference(replayed.image, Image.open(first)) <= 1
 

@@ -54,7 +54,7 @@ def test_replay_uses_the_recorded_bf16(sd1: str, monkeypatch: pytest.MonkeyPatch
         generated.image, generated.record
     )
     set_cpu_capabilities(monkeypatch)
-    replayed = replay(Path(saved), {"model": sd1})
+    replayed = replay(Path(saved), model=sd1)
     assert replayed.record["dtype"] == "bf16"
     assert replayed.image.tobytes() == generated.image.tobytes()
     assert generate(generated.request.replace(dtype="auto")).record["dtype"] == "fp32"

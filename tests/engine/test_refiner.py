@@ -170,7 +170,7 @@ def test_replay_of_a_refined_image(base: Path, refiner: Path, tmp_path: Path, mo
     shutil.rmtree(tmp_path / "work" / "my refiner")
     with pytest.raises(ModelUnavailableError, match="the refiner 'my refiner' with SHA-256"):
         replay(Path("a.json"))
-    changed = replay(Path("a.json"), {"refiner": f"{refiner}:0.8"})
+    changed = replay(Path("a.json"), refiner=f"{refiner}:0.8")
     assert changed.image == generate(request(base, refiner)).image
 
 

@@ -229,7 +229,7 @@ def test_replay_gives_the_same_pixels(zoo: Mapping[str, Path], name: str) -> Non
     assert names == ["00001-4.png", "00002-5.png"]
     for path in Path("out").iterdir():
         assert replay(path).image.tobytes() == Image.open(path).tobytes()
-    changed = replay(Path("out/00001-4.png"), {"seed": "9"})
+    changed = replay(Path("out/00001-4.png"), seed=9)
     assert changed.record["seed"] == 9
     assert changed.image.tobytes() != Image.open("out/00001-4.png").tobytes()
 

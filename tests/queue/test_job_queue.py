@@ -370,7 +370,7 @@ def test_replay_reproduces_images_of_lines_with_every_option(model: Path) -> Non
         assert result.record is not None
         assert result.record.state == "done", result.message
         path = Path("out", result.record.file)
-        replayed = replay(path, {"model": str(model)})
+        replayed = replay(path, model=str(model))
         with Image.open(path) as image:
             assert replayed.image.tobytes() == image.tobytes(), job.location
         assert to_record(replayed.request) == to_record(job.request)
