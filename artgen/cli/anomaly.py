@@ -1,9 +1,9 @@
 """Define the command `artgen anomaly`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,11 +14,12 @@ from artgen.cli.console import (
     Reporter,
     discard_note,
     print_error,
-    print_json,
     print_note,
+    print_path,
     print_result,
 )
 from artgen.cli.interrupts import EXIT_INTERRUPTED
+from artgen.cli.json_output import JsonOutput
 from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import OptionalImages
 from artgen.errors import ArtgenError, InputFileError
@@ -55,6 +56,53 @@ CsvFile = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Overwrite existing files.", rich_help_panel="Output")]
 
 
+@dataclass(frozen=True, kw_only=True)
+class AnomalyScore:
+    """Store the score of an image for `--json`.
+
+    Attributes:
+        file: path of the image.
+        score: anomaly score, 0 or higher; 1 is normal. None with `--dry-run`.
+        p_value: fraction of normal images with at least this score; None without a fit.
+        is_anomaly: whether p_value <= alpha; None without a fit.
+        threshold: lowest score of an anomalous image; None without a fit.
+        alpha: significance level; None without a fit.
+        peak: x and y of the most anomalous pixel; None with `--dry-run`.
+        width: width of the image in pixels.
+        height: height of the image in pixels.
+        map: path of the heat map; None without `--map`.
+        method: pixel or latent.
+        model: name of the model.
+        model_hash: SHA-256 of the main weights of the model.
+        prompt: description of normal images; empty if there is none.
+        noise_levels: noise levels in increasing order: gray levels for pixel, strengths for latent.
+        noise_samples: noise samples per level.
+        seed: seed of the noise.
+    """
+
+    file: Path
+    score: float | None = None
+    p_value: float | None = None
+    is_anomaly: bool | None = None
+    threshold: float | None = None
+    alpha: float | None = None
+    peak: tuple[int, int] | None = None
+    width: int
+    height: int
+    map: Path | None
+    method: str
+    model: str
+    model_hash: str
+    prompt: str
+    noise_levels: tuple[float, ...]
+    noise_samples: int
+    seed: int
+
+
+OUTPUT = JsonOutput(lambda: AnomalyScore)
+
+
+@OUTPUT
 @flatten_settings
 def anomaly(
     anomaly_settings: AnomalySettings,
@@ -80,7 +128,8 @@ def anomaly(
 
     request = anomaly_jobs.Anomaly.from_settings(anomaly_settings, model, compute)
     paths_and_roots = list(images.iter_images(image_args or [], on_note=discard_note if report.quiet else print_note))
-    output_files = OutputFiles(paths_and_roots, heatmap_path, csv_path, fit_path, overwrite)
+    print_fit = (lambda path: print_note(str(path))) if report.json else print_path
+    output_files = OutputFiles(paths_and_roots, heatmap_path, csv_path, fit_path, overwrite, print_fit)
     output_files.check_writable(request)
     image_sizes, read_errors = anomaly_jobs.read_image_sizes([path for path, _ in paths_and_roots])
     if paths_and_roots and not image_sizes:
@@ -93,6 +142,7 @@ def anomaly(
         image_paths = _filter_by_size(job, image_sizes, failures)
         if report.dry_run:
             engine_checks.check_model(job.model)
+            _print_plan({path: image_sizes[path] for path in image_paths}, job, output_files, report.json)
             print_note(
                 f"Dry run: {counted(len(image_paths), 'image')} would be scored, "
                 f"and {counted(len(job.normal_paths), 'image')} would be used for the fit."
@@ -103,7 +153,7 @@ def anomaly(
     results.sort(key=lambda result: -result.score)
     for result in results:
         if report.json:
-            print_json(_result_record(result, job))
+            OUTPUT.print(_result_json(result, job, output_files.heatmap_path(result.path)))
         else:
             print_result(_result_line(result))
     output_files.write_csv(results)
@@ -181,18 +231,28 @@ def _result_line(result: "AnomalyResult") -> str:
     return f"{verdict:<9}  p {result.p_value:.4f}  score {result.score:.3f}  at {peak}  {result.path}"
 
 
-def _result_record(result: "AnomalyResult", job: "AnomalyJob") -> dict[str, Any]:
-    verdict = {"p_value": result.p_value, "is_anomaly": result.is_anomalous, "threshold": result.threshold}
+def _result_json(result: "AnomalyResult", job: "AnomalyJob", heatmap: Path | None) -> AnomalyScore:
     has_fit = result.p_value is not None
-    config = {name: value for name, value in asdict(job.config).items() if value != ""}
-    values: dict[str, Any] = {
-        "file": str(result.path),
-        "score": result.score,
-        **(verdict if has_fit else {}),
-        "alpha": result.alpha if has_fit else None,
-        "peak": list(result.peak_xy),
-        "width": result.image.width,
-        "height": result.image.height,
-        **config,
-    }
-    return {name: value for name, value in values.items() if value is not None}
+    return AnomalyScore(
+        file=result.path,
+        score=result.score,
+        p_value=result.p_value,
+        is_anomaly=result.is_anomalous,
+        threshold=result.threshold if has_fit else None,
+        alpha=result.alpha if has_fit else None,
+        peak=result.peak_xy,
+        width=result.image.width,
+        height=result.image.height,
+        map=heatmap,
+        **asdict(job.config),
+    )
+
+
+def _print_plan(sizes: "Mapping[Path, tuple[int, int]]", job: "AnomalyJob", files: OutputFiles, as_json: bool) -> None:
+    """Print the images that would be scored."""
+    for path, (width, height) in sizes.items():
+        if as_json:
+            heatmap = files.heatmap_path(path)
+            OUTPUT.print(AnomalyScore(file=path, width=width, height=height, map=heatmap, **asdict(job.config)))
+        else:
+            print_path(path)

@@ -2,11 +2,10 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from artgen.cli.console import print_path
 from artgen.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ class OutputFiles:
         csv_file: str | None,
         fit_file: str | None,
         overwrite: bool,
+        print_path: Callable[[Path], None],
     ) -> None:
         """Store the paths. Nothing is written yet.
 
@@ -34,6 +34,7 @@ class OutputFiles:
             csv_file: the table of scores, or a folder, or None.
             fit_file: the statistics of the normal images, or a folder, or None.
             overwrite: existing files may be overwritten.
+            print_path: prints the path of the fit if no images are scored.
 
         Raises:
             UsageError: the value of an option is empty.
@@ -50,6 +51,7 @@ class OutputFiles:
             )
         )
         self._overwrite = overwrite
+        self._print_path = print_path
         self._has_several_images = len(paths_and_roots) > 1 or any(
             path.parent != root for path, root in paths_and_roots
         )
@@ -78,7 +80,7 @@ class OutputFiles:
                 )
             if not self._has_several_images:
                 format_from_suffix(self._heatmap_path, "A heat map", "--map heat.png")
-        heatmap_paths = [self._heatmap_path_for(path) for path in self._root_by_path] if self._heatmap_path else []
+        heatmap_paths = [found for path in self._root_by_path if (found := self.heatmap_path(path))]
         if len(set(heatmap_paths)) < len(heatmap_paths):
             raise UsageError(
                 "Cannot save the heat maps: two images have the same name.", "Run the command once for each folder."
@@ -100,9 +102,10 @@ class OutputFiles:
                 "--save-fit normal.safetensors",
             )
 
-    def _heatmap_path_for(self, path: Path) -> Path:
+    def heatmap_path(self, path: Path) -> Path | None:
+        """Return the path of the heat map of an image; None if no heat map was requested."""
         if self._heatmap_path is None:
-            raise TypeError("no heat map was requested")
+            return None
         if not (self._is_heatmap_folder or self._has_several_images):
             return self._heatmap_path
         relative_path = path.relative_to(self._root_by_path[path])
@@ -114,12 +117,12 @@ class OutputFiles:
         Raises:
             OutputError: the file cannot be written.
         """
-        if self._heatmap_path is None:
+        path = self.heatmap_path(result.path)
+        if path is None:
             return
         from artgen.engine.anomaly.heatmap import render_result
         from artgen.outputs import encode_without_metadata, format_from_suffix
 
-        path = self._heatmap_path_for(result.path)
         image_format = format_from_suffix(path, "A heat map", "--map heat.png")
         self._write_file(path, encode_without_metadata(render_result(result), image_format))
 
@@ -132,7 +135,7 @@ class OutputFiles:
         if self._fit_path is not None:
             self._write_file(self._fit_path, data)
             if not self._root_by_path:
-                print_path(self._fit_path)
+                self._print_path(self._fit_path)
 
     def write_csv(self, results: "Sequence[AnomalyResult]") -> None:
         """Write the table of scores in the order of `results`, if requested.

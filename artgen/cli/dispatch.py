@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,16 @@ from artgen.cli.console import discard_note, print_note
 from artgen.cli.positionals import check_stdin_uses
 from artgen.cli.run_requests import OutputOptions, run_requests
 from artgen.cli.status_line import status_line
+from artgen.cli.stdout_image import print_saved_path
 from artgen.errors import UsageError
-from artgen.spec.settings import CombinationSettings, RunSettings, SeriesSettings, SweepSettings, options_of
+from artgen.spec.settings import (
+    CombinationSettings,
+    ReportSettings,
+    RunSettings,
+    SeriesSettings,
+    SweepSettings,
+    options_of,
+)
 from artgen.system.files import missing_file_error
 from artgen.system.input_files import is_stdin
 
@@ -144,12 +153,20 @@ def _run_sweep(
     """Generate an image for every combination of the swept values, and write labeled contact sheets."""
     from artgen.api.sweep import plan_sweep, write_sheet_and_csv
     from artgen.cli.ledger_jobs import LedgerJobs
-    from artgen.cli.stdout_image import print_saved_path
 
+    on_written = partial(_print_page, report=options.report)
     plan = plan_sweep(image_paths, values, sweep.sweep, options.output)
     jobs = LedgerJobs(plan.entries, plan.folder, plan.defaults, sweep, batch_size=series.batch_size)
     run_requests(
         jobs,
         options.report,
-        on_finished=lambda: write_sheet_and_csv(plan.axes, jobs.plan, jobs.ledger, print_saved_path),
+        on_finished=lambda: write_sheet_and_csv(plan.axes, jobs.plan, jobs.ledger, on_written),
     )
+
+
+def _print_page(path: Path, report: ReportSettings) -> None:
+    """Print the path of a contact sheet: to stderr if stdout contains JSON."""
+    if not report.json:
+        print_saved_path(path)
+    elif not report.quiet:
+        print_note(str(path))

@@ -1,12 +1,17 @@
 """Define the command `artgen noise`."""
 
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from artgen.api import engine_checks
-from artgen.cli.console import Reporter, print_json, print_note
+from artgen.cli.console import Reporter, print_note, print_result
+from artgen.cli.json_output import JsonOutput
 from artgen.cli.options import flatten_settings
+from artgen.cli.run_requests import summary_line
 from artgen.cli.stdout_image import check_stdout_image, print_saved_path
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.spec.settings import AnimationSettings, FramesSettings, InputImage, OutputSettings, ReportSettings
@@ -60,6 +65,54 @@ CellSize = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class NoiseTime:
+    """Describe one image of the strip.
+
+    Attributes:
+        t: timestep, 0 (image) to 1000 (noise); None if unknown.
+        signal: factor of the image.
+        noise: factor of the noise.
+        snr_db: signal-to-noise ratio in dB; None without noise and without signal.
+    """
+
+    t: int | None
+    signal: float
+    noise: float
+    snr_db: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseStrip:
+    """Describe a strip for `--json`.
+
+    Attributes:
+        file: path of the strip. With `--dry-run`, the path that the strip would have.
+        frames: path of the animation; None without `--frames`, and with `--dry-run`.
+        task: noise.
+        image: name of the input image.
+        seed: seed of the noise.
+        steps: number of images on the strip.
+        schedule: noise schedule, or the model whose schedule is used.
+        space: pixel or latent.
+        times: images of the strip.
+    """
+
+    file: Path
+    frames: Path | None
+    task: str = "noise"
+    image: str
+    seed: int
+    steps: int
+    schedule: str
+    space: str
+    times: tuple[NoiseTime, ...]
+
+
+OUTPUT = JsonOutput(lambda: NoiseStrip, is_list=False)
+
+
+@OUTPUT
 @flatten_settings
 def noise(
     source: InputImage,
@@ -105,9 +158,18 @@ def noise(
 
         config = _scheduler_config(schedule, resolved)
         levels = noise_schedule.noise_levels(config, steps)
+        describe = partial(
+            NoiseStrip,
+            image=source.image.name,
+            seed=seed,
+            steps=steps,
+            schedule=schedule or model or "linear",
+            space=space,
+            times=tuple(NoiseTime(level.timestep, level.alpha, level.sigma, level.snr_db) for level in levels),
+        )
         if report.dry_run:
             engine_checks.check_model(resolved if space == "latent" else None)
-            print_note("Dry run: 1 strip would be generated.")
+            _print_plan(describe(file=destination.preview(record), frames=None), report.json)
             return
         frame_levels = noise_schedule.noise_levels(config, NUM_ANIMATION_FRAMES) if animation_output else []
         latent_model = resolved if space == "latent" else None
@@ -115,15 +177,19 @@ def noise(
         path = destination.save(_render_strip(noisy_images[:steps], levels, cell_px), record)
         frames_path = animation_output.save(noisy_images[steps:], record, path) if animation_output else None
     if report.json:
-        frames = {"frames": str(frames_path)} if frames_path else {}
-        values = {**record, "schedule": schedule or model or "linear", "space": space, **frames}
-        print_json({"file": str(path), **values, "times": [_level_record(level) for level in levels]})
+        OUTPUT.print(describe(file=path, frames=frames_path))
         return
     print_saved_path(path, frames_path)
 
 
-def _level_record(level: "NoiseLevel[float]") -> dict[str, Any]:
-    return {"t": level.timestep, "signal": level.alpha, "noise": level.sigma, "snr_db": level.snr_db}
+def _print_plan(strip: NoiseStrip, as_json: bool) -> None:
+    """Print the strip that would be generated."""
+    if as_json:
+        OUTPUT.print(strip)
+    else:
+        names = ("task", "image", "seed", "steps", "schedule", "space")
+        print_result(summary_line({**{name: getattr(strip, name) for name in names}, "output": strip.file}))
+    print_note("Dry run: 1 strip would be generated.")
 
 
 def _check_choices(**options: tuple[str | None, tuple[str, ...]]) -> None:

@@ -1,12 +1,13 @@
 """Define the command `artgen reconstruct`."""
 
-import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from artgen.cli.console import Reporter, discard_note, print_json, print_note
+from artgen.cli.console import Reporter, discard_note, print_note
+from artgen.cli.json_output import JsonOutput
 from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import RequiredImages
 from artgen.cli.stdout_image import check_stdout_image, is_stdout, print_saved_path
@@ -31,6 +32,31 @@ MAX_CELL_PX = 512
 SUPPORTED_AUTOENCODERS = ("AutoencoderKL", "AutoencoderKLFlux2")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reconstructed:
+    """Store the reconstruction error of an image for `--json`.
+
+    Attributes:
+        file: path of the input image.
+        model: name of the model.
+        sheet: path of the first page of the sheet.
+        psnr: peak signal-to-noise ratio in dB; None if the images are equal.
+        ssim: structural similarity, at most 1.
+        vae_feature_distance: distance of the features of the bundled VAE, 0 or more.
+    """
+
+    file: Path
+    model: str
+    sheet: Path
+    psnr: float | None
+    ssim: float
+    vae_feature_distance: float
+
+
+OUTPUT = JsonOutput(lambda: Reconstructed)
+
+
+@OUTPUT
 @flatten_settings
 def reconstruct(
     image_paths: RequiredImages,
@@ -80,14 +106,7 @@ def reconstruct(
             for name, value in result.metrics.items():
                 totals[name] = totals.get(name, 0.0) + value / len(files)
             if as_json:
-                print_json(
-                    {
-                        "image": str(file),
-                        "model": resolved.name,
-                        "sheet": str(sheet_path),
-                        **_finite_metrics(result.metrics),
-                    }
-                )
+                OUTPUT.print(Reconstructed(file=file, model=resolved.name, sheet=sheet_path, **result.metrics))
             elif not quiet:
                 print_note(f"'{file}': {_format_metrics(result.metrics)}.")
     if len(files) > 1 and not quiet and not as_json:
@@ -173,8 +192,3 @@ def _format_metrics(metrics: dict[str, float]) -> str:
         f"PSNR {metrics['psnr']:.2f} dB, SSIM {metrics['ssim']:.4f}, "
         f"VAE feature distance {metrics['vae_feature_distance']:.4f}"
     )
-
-
-def _finite_metrics(metrics: dict[str, float]) -> dict[str, float | None]:
-    """Replace infinity by None: the PSNR of equal images is infinite, which JSON cannot represent."""
-    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}

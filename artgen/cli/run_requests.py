@@ -182,7 +182,7 @@ def _print_pending(pending: Sequence[PendingJob], report: ReportSettings) -> Non
             IMAGE_OUTPUT.print({**location, "file": job.choose_name(), **job.record})
         else:
             settings = {**job.settings, "output": job.choose_name()}
-            print_result("  ".join(text for text in (job.location, _summary_line(settings)) if text))
+            print_result("  ".join(text for text in (job.location, summary_line(settings)) if text))
     print_note(f"Dry run: {counted(len(pending), 'image')} would be generated.")
 
 
@@ -230,7 +230,7 @@ def _exit_with_failures(failures: Sequence[JobOutcome], plan: RunPlan, report: R
     raise typer.Exit(EXIT_SOME_FAILED)
 
 
-def _summary_line(settings: Mapping[str, Any]) -> str:
+def summary_line(settings: Mapping[str, Any]) -> str:
     """Return the settings of a job as one line, for `--dry-run`: `NAME=VALUE`, separated by two spaces.
 
     Omits unset settings. A text that contains two spaces or a control character is written as JSON.
