@@ -13,6 +13,7 @@ The import of artgen is fast: torch and diffusers are imported when a function f
 TYPE_CHECKING = False  # type checkers treat this name as True; the import of `typing` takes longer than the rest
 if TYPE_CHECKING:
     from artgen._version import __version__
+    from artgen.api.batch import BatchResult, BatchResults, InvalidBatchError, batch, batch_status, verify_batch
     from artgen.api.images import denoise, img2img, inpaint, outpaint, sample, txt2img
     from artgen.api.info import FileInfo, info
     from artgen.api.replay import replay
@@ -42,6 +43,10 @@ _LAZY_IMPORTS = {
     **dict.fromkeys(("txt2img", "img2img", "inpaint", "outpaint", "denoise", "sample"), "artgen.api.images"),
     **dict.fromkeys(("Denoise", "Img2Img", "Inpaint", "Outpaint", "Sample", "Txt2Img"), "artgen.spec.requests"),
     "Request": "artgen.spec.base_requests",
+    **dict.fromkeys(
+        ("batch", "batch_status", "verify_batch", "BatchResult", "BatchResults", "InvalidBatchError"),
+        "artgen.api.batch",
+    ),
     **dict.fromkeys(("FailedImage", "GeneratedImage"), "artgen.engine.results"),
     **dict.fromkeys(("FileInfo", "info"), "artgen.api.info"),
     "replay": "artgen.api.replay",
@@ -65,6 +70,8 @@ __all__ = [
     "Anomaly",
     "AnomalyResult",
     "ArtgenError",
+    "BatchResult",
+    "BatchResults",
     "Denoise",
     "DeviceLostError",
     "FailedImage",
@@ -74,6 +81,7 @@ __all__ = [
     "Img2Img",
     "Inpaint",
     "InputFileError",
+    "InvalidBatchError",
     "MemoryExhaustedError",
     "ModelUnavailableError",
     "NonFiniteError",
@@ -86,6 +94,8 @@ __all__ = [
     "Txt2Img",
     "UsageError",
     "__version__",
+    "batch",
+    "batch_status",
     "denoise",
     "find_anomalies",
     "generate",
@@ -97,6 +107,7 @@ __all__ = [
     "replay",
     "sample",
     "txt2img",
+    "verify_batch",
 ]
 
 

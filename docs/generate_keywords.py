@@ -14,7 +14,7 @@ HEADER = '''"""Define the types of the keywords of the functions.
 `docs/generate_keywords.py` generates this module from `artgen.api.functions`. Do not edit it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Literal, TypedDict
 
@@ -42,7 +42,7 @@ def _class(function: str, spec: FunctionSpec) -> str:
         "",
     ]
     for name in keyword_defaults(spec):
-        if name in ("seed", "count") and "count" in keyword_defaults(spec):
+        if name in ("seed", "count") and "count" in keyword_defaults(spec) and function != "batch":  # overloads
             continue
         lines.append(f"    {name}: {_type(name, spec)}")
     return "\n".join(lines) + "\n"

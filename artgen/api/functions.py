@@ -8,8 +8,10 @@ from dataclasses import MISSING, dataclass, field
 from typing import Any, NamedTuple
 
 from artgen.spec.settings import (
+    BatchRunSettings,
     CanvasSettings,
     ClassSettings,
+    CombinationSettings,
     ComputeSettings,
     DenoiseSettings,
     DeviceSettings,
@@ -22,6 +24,7 @@ from artgen.spec.settings import (
     ModelRef,
     ModelSettings,
     OutpaintSettings,
+    OutputSettings,
     PresetSettings,
     PromptSettings,
     SamplingSettings,
@@ -149,6 +152,27 @@ FUNCTIONS: dict[str, FunctionSpec] = {
             **_ONE_IMAGE,
         },
         has_recorded_defaults=True,
+    ),
+    "batch": FunctionSpec(
+        (
+            *(BatchRunSettings, PromptSettings, SamplingSettings, ClassSettings, CanvasSettings, SizeSettings),
+            *(Img2ImgInput, MaskSettings, InpaintBlend, OutpaintSettings, DenoiseSettings, SeriesSettings),
+            *(CombinationSettings, PresetSettings, ModelSettings, ComputeSettings, OutputSettings, FramesSettings),
+        ),
+        ("image", "output", "overwrite"),
+        {
+            "folder": Keyword(
+                "str | PathLike[str] | None",
+                "Folder of the images, or a template that begins with it: `out/{seed}.png`. [outputs/NAME]",
+            ),
+            "sweep": Keyword(
+                "Mapping[str, object] | Sequence[str] | None",
+                'Generate an image for each combination of values: {"steps": [10, 20], "guidance": "3:9:2"}. Also '
+                "writes labeled contact sheets to the folder.",
+            ),
+            **_SERIES,
+            **COMMON_KEYWORDS,
+        },
     ),
 }
 """Keywords of the functions, by name of the function."""

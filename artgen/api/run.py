@@ -44,7 +44,7 @@ def run_series(
         SomeFailedError: some images failed.
     """
     is_list = call.values.get("count") is not None or _is_list(call.values.get("seed"))
-    seeds = expand_seeds(_take_series(call.values))
+    seeds = expand_seeds(take_series(call.values))
     batch_size = parse_batch_size(take_group(SeriesSettings, call.values).batch_size)
 
     def build(values: dict[str, Any]) -> Sequence[Request]:
@@ -155,7 +155,7 @@ def _is_list(seed: Any) -> bool:
     return isinstance(seed, Sequence) and not isinstance(seed, str)
 
 
-def _take_series(values: dict[str, Any]) -> SeriesSettings:
+def take_series(values: dict[str, Any]) -> SeriesSettings:
     """Remove the seeds and the number of images from converted keywords.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -37,6 +37,9 @@ from artgen.spec.settings import (
 )
 from artgen.system.counts import counted, format_duration
 from artgen.system.input_files import is_stdin
+
+if TYPE_CHECKING:
+    from artgen.queue.ledger import Ledger
 
 
 class _DefaultRunGroup(Group):
@@ -137,10 +140,9 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
 
     artgen batch status outputs/prompts
     """
-    from artgen.queue.ledger import Ledger
     from artgen.queue.status import batch_status
 
-    progress = batch_status(_refresh_ledger(Ledger(folder), folder))
+    progress = batch_status(_read_ledger(folder))
     if as_json:
         STATUS_OUTPUT.print(progress)
         return
@@ -166,10 +168,9 @@ def verify(folder: Folder, as_json: AsJson = False) -> None:
 
     artgen batch verify outputs/prompts
     """
-    from artgen.queue.ledger import Ledger
     from artgen.queue.status import verify_files
 
-    ledger = _refresh_ledger(Ledger(folder), folder)
+    ledger = _read_ledger(folder)
     counts: Counter[str] = Counter()
     for verified in verify_files(ledger):
         counts[verified.state] += 1
@@ -190,12 +191,10 @@ def verify(folder: Folder, as_json: AsJson = False) -> None:
         )
 
 
-def _refresh_ledger(ledger: Any, folder: Path) -> Any:
-    ledger.refresh()
+def _read_ledger(folder: Path) -> "Ledger":
+    from artgen.api.batch import read_ledger
+
+    ledger = read_ledger(folder)
     for note in ledger.damage_notes():
         print_note(note)
-    if not ledger.records and not ledger.run_starts:
-        raise InputFileError(
-            f"Cannot read '{folder}': it does not contain a batch.", "Use the output folder of `artgen batch`."
-        )
     return ledger
