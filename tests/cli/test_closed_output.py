@@ -48,6 +48,8 @@ PRINTING_COMMANDS = [
     ("doctor", "--json"),
     ("config", "show"),
     ("config", "path"),
+    ("preset", "list"),
+    ("preset", "show", "small"),
 ]
 """A command line of each command that prints to stdout. The exit code is 0 also if the output is read."""
 

@@ -31,6 +31,7 @@ SUBCOMMANDS = {
     "models": ("list", "recommend", "show", "words", "pull", "verify", "convert", "alias", "remove", "path"),
     "batch": ("run", "status", "verify"),
     "config": ("show", "set", "path"),
+    "preset": ("save", "list", "show", "remove"),
 }
 COMMANDS = [
     (),

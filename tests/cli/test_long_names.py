@@ -45,6 +45,10 @@ BASE_ARGUMENTS: dict[str, tuple[str, ...]] = {
     "config show": (),
     "config set": ("steps", "3"),
     "config path": (),
+    "preset save": ("mine", "--steps", "3", "--overwrite"),
+    "preset list": (),
+    "preset show": ("small",),
+    "preset remove": ("small",),
 }
 """Valid arguments of each command."""
 

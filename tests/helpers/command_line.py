@@ -34,10 +34,10 @@ def save_inputs() -> None:
 
 
 def save_inputs_of_all_commands() -> None:
-    """Write the files of `save_inputs`, the folder `photos`, `prompts.txt`, a style and the record `record.json`."""
+    """Write the files of `save_inputs`, the folder `photos`, `prompts.txt`, a style, a preset and `record.json`."""
     save_inputs()
     Path("styles.csv").write_text("name,prompt\noil,an oil painting\n")
-    Path("artgen.toml").write_text('style_folder = "styles.csv"\n')
+    Path("artgen.toml").write_text('style_folder = "styles.csv"\n[presets.small]\nsteps = 2\n')
     Path("photos").mkdir()
     for number in range(2):
         Image.effect_noise((64, 64), 50).convert("RGB").save(f"photos/{number}.png")

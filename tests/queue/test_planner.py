@@ -84,6 +84,7 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "prompt": (TXT2IMG, "cat"),
     "negative_prompt": (TXT2IMG, "grass"),
     "style": (TXT2IMG, ("plain",)),
+    "preset": (TXT2IMG, ("local",)),
     "embedding": (TXT2IMG, ""),
     "prompt_weights": (TXT2IMG, "comfy"),
     "long_prompt": (TXT2IMG, "truncate"),
@@ -169,7 +170,8 @@ DEFAULTS: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 
 def write_inputs() -> None:
-    """Write the images and masks of the lines above."""
+    """Write the images and masks of the lines above, and a preset."""
+    Path("artgen.toml").write_text('[presets.local]\ndevice = "auto"\n')
     for name, color in (("a", "red"), ("b", "blue")):
         Image.new("RGB", (32, 32), color).save(f"{name}.png")
     for name, box in (("mask", (0, 0, 16, 16)), ("other-mask", (8, 8, 16, 16))):
