@@ -33,7 +33,7 @@ from artgen.spec.config import (
 from artgen.spec.fields import describe_value
 from artgen.spec.requests import Denoise, Inpaint
 from artgen.spec.settings import options_of, type_of, unknown_setting_error
-from artgen.system.external_data import read_limited
+from artgen.system.external_data import read_regular
 from artgen.system.files import wrap_read_errors, write_atomically
 
 PRESET_SETTINGS: dict[str, type] = {
@@ -206,7 +206,7 @@ def _read_text(path: Path) -> str:
     if not path.exists() and not path.is_symlink():
         return ""
     with wrap_read_errors(path):
-        data = read_limited(path, MAX_USER_FILE_BYTES)
+        data = read_regular(path, MAX_USER_FILE_BYTES)
     parse_toml(data, f"the presets in '{path}'")
     return data.decode("utf-8-sig")
 
