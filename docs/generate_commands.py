@@ -8,6 +8,13 @@ from typing import Any
 
 import typer
 
+from artgen.cli.help_pages import (
+    defaults_of_all_tasks,
+    description_and_examples,
+    parameter_row,
+    section_title,
+    text_and_default,
+)
 from artgen.cli.main import COMMAND_SUMMARIES, load_command
 from artgen.spec.records import PROVENANCE_FIELDS
 from artgen.spec.requests import TASKS
@@ -56,14 +63,14 @@ def render() -> str:
         with typer.Context(command, info_name=f"artgen {name}") as context:
             usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
             for parameter in command.get_params(context):
-                row = parameter.get_help_record(context)
-                if row is None or parameter.is_eager:  # `--help` and `--help-all`
+                if parameter.hidden or parameter.is_eager:  # such as `--help`
                     continue
-                title = getattr(parameter, "rich_help_panel", None)
-                if parameter.param_type_name == "argument":
+                row = parameter_row(command, parameter, context, full=True)
+                title = section_title(parameter)
+                if title == "Arguments":
                     arguments.append(row)
                 else:
-                    title = title or f"Options of {name}"
+                    title = f"Options of {name}" if title == "Options" else title
                     titles.append(title)
                     groups.setdefault(title, {}).setdefault(row, []).append(name)
         parts.append(_command_section(name, command, usage, arguments, list(dict.fromkeys(titles))))
@@ -101,7 +108,9 @@ def _setting_row(name: str, tasks: list[str]) -> str:
     unit = UNITS[name] if kind in (int, float) else UNITS.get(name, "")
     values = ", ".join(setting.choices) or describe_limits(setting)
     users = "all" if len(tasks) == len(TASKS) else ", ".join(tasks)
-    meaning = setting.help.replace("|", "\\|")
+    text, _ = text_and_default(setting.help)
+    default = defaults_of_all_tasks(setting)
+    meaning = (f"{text} [{default}]" if default else text).replace("|", "\\|")
     return f"| `{name}` | {TYPE_NAMES[kind]} | {unit} | {values} | {users} | {meaning} |"
 
 
@@ -115,8 +124,10 @@ def _all_commands() -> list[tuple[str, Any]]:
 
 
 def _command_section(name: str, command: Any, usage: str, arguments: list[tuple[str, str]], titles: list[str]) -> str:
-    lines = [f"## {name}\n", " ".join((command.help or "").partition("\n\n")[0].split()) + "\n", f"    {usage}\n"]
+    paragraphs, examples = description_and_examples(command)
+    lines = [f"## {name}\n", paragraphs[0] + "\n", f"    {usage}\n"]
     lines += [_bullet(*row) for row in arguments]
+    lines += ["", "Examples:\n", *(f"    {example}" for example in examples)]
     if titles:
         lines += ["", "Options: " + ", ".join(f"[{title}](#{_anchor(title)})" for title in titles), ""]
     return "\n".join(lines)

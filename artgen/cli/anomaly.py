@@ -115,13 +115,15 @@ def anomaly(
     csv_path: CsvFile = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Score how anomalous an image is, and locate anomalous regions.
+    """Score how anomalous images are, and locate the regions.
 
     Noise of several levels is added to the image, and a diffusion model denoises it. The score is the difference
     between the image and its reconstructions. With --fit, the score of normal images gives a p-value and a verdict.
     Several images are ranked.
 
+    artgen anomaly image.png
     artgen anomaly image.png --fit normal/ --map heat.png
+    artgen anomaly photos/ --fit normal/ --csv scores.csv
     """
     from artgen import images
     from artgen.jobs import anomaly as anomaly_jobs

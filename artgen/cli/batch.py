@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from artgen.cli.console import discard_note, print_note, print_result
+from artgen.cli.console import discard_note, print_note, print_result, print_text
 from artgen.cli.help import App, Group
 from artgen.cli.json_output import JsonOutput
 from artgen.cli.options import AliasCommand, flatten_settings
@@ -52,10 +52,17 @@ class _DefaultRunGroup(Group):
         ctx.default_map = {"run": ctx.default_map or {}}
         return super().parse_args(ctx, args)
 
+    def print_page(self, ctx: Any, *, full: bool) -> None:
+        """Print the page of `artgen batch run`, with the other commands of the group."""
+        from artgen.cli.help_pages import format_page
 
-app = App(
-    "Generate images from prompt files and folders of images. Run the same command again to continue.", _DefaultRunGroup
-)
+        command = self.commands["run"]
+        context = command.context_class(command, info_name="run", parent=ctx)
+        others = [row for row in self.command_sections(ctx)["Commands"] if row[0] != "run"]
+        print_text(format_page(command, context, full=full, commands=others))
+
+
+app = App("Generate images from prompt files and folders of images.", _DefaultRunGroup)
 
 Folder = Annotated[Path, typer.Argument(help="The output folder of a batch.", metavar="FOLDER")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -92,9 +99,13 @@ def run(
     frames: FramesSettings,
     report: ReportSettings,
 ) -> None:
-    """Generate the images of a batch. Images that exist already are skipped. The word `run` is optional.
+    """Generate images from prompt files and folders of images.
 
-    artgen batch prompts.txt -o images/
+    The word `run` is optional. Run the same command again to continue: images that exist already are skipped.
+
+    artgen batch prompts.txt
+    artgen batch prompts.txt --steps 30 --seed 7 -o images/
+    artgen batch photos/ --task img2img --prompt "an oil painting" -o paintings/
     """
     if not report.quiet and not any(map(is_stdin, files)):
         status_line.start()
@@ -136,7 +147,9 @@ STATUS_OUTPUT = JsonOutput(_declare_status, is_list=False)
 @app.command()
 @STATUS_OUTPUT
 def status(folder: Folder, as_json: AsJson = False) -> None:
-    """Print the progress of a batch: done, failed, remaining, images per minute, remaining time.
+    """Print the progress of a batch.
+
+    The numbers are done, failed, remaining, images per minute, and the remaining time.
 
     artgen batch status outputs/prompts
     """

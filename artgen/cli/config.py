@@ -13,7 +13,14 @@ from artgen.cli.help import App
 from artgen.cli.json_output import JsonOutput
 from artgen.spec import config
 
-app = App("Show and set your default settings.")
+app = App(
+    """Show and set your default settings.
+
+    artgen config show
+    artgen config set steps 30
+    artgen config set model sdxl
+    """
+)
 
 Project = Annotated[
     bool, typer.Option("--project", help="Use artgen.toml in the working directory instead of the file of the user.")
@@ -107,6 +114,8 @@ def set_(
     """Set one default. The rest of the file does not change.
 
     artgen config set steps 30
+    artgen config set img2img.strength 0.5
+    artgen config set steps ""
     """
     config.set_value(name, value, _config_file(project))
     print_note(f"Set {name} = {config.printable_value(name, value)}." if value else f"Removed {name}.")

@@ -27,6 +27,7 @@ def convert(
     file. In a model folder, the weights of each component are converted, beside the pickles.
 
     artgen models convert model.ckpt
+    artgen models convert model.ckpt -o models/
     """
     from artgen.api import models
 

@@ -85,6 +85,8 @@ def denoise(
     (The denoising strength of img2img is a different setting: `artgen img2img --strength`.)
 
     artgen denoise noisy.png
+    artgen denoise noisy.png --sigma 25 -o clean.png
+    artgen denoise photos/ -o clean/
     """
     from artgen.spec.requests import Denoise
 

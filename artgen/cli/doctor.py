@@ -98,11 +98,12 @@ OUTPUT = JsonOutput(lambda: DoctorReport, is_list=False)
 
 @OUTPUT
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
-    """Check the installation: versions, devices, memory and models.
+    """Check the installation: versions, devices and models.
 
     The output ends with instructions for each problem, and with the next step.
 
     artgen doctor
+    artgen doctor --json
     """
     report = _inspect()
     report = replace(report, advice=tuple(_advice(report)))

@@ -1,10 +1,9 @@
-"""Format `--help` as plain text: one section per group of options, in two columns.
+"""Define the classes of commands and groups, and the options of every command, such as `--help`.
 
-Typer's formatter imports rich, which takes longer than the rest of the start of a command.
+Typer's help imports rich, which takes longer than the rest of the start of a command. `help_pages` writes plain text.
 """
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -14,11 +13,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from artgen.cli.arguments import check_arguments
-from artgen.cli.console import print_text, styled
+from artgen.cli.console import print_text
 from artgen.cli.json_output import json_output, print_schema
-from artgen.system.terminal import printable
-
-MAX_HELP_COLUMNS = 100
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -28,37 +24,42 @@ class EagerOption:
     """Define an option that prints a text about a command instead of running the command.
 
     Attributes:
-        flag: name of the option.
+        flags: names of the option.
         help: help text of the option.
         show: prints the text; its argument is the context of the command. Slow modules are imported in this function.
         applies: returns whether a command has the option; its argument is the command.
         hidden: whether the option is missing in `--help`.
     """
 
-    flag: str
+    flags: tuple[str, ...]
     help: str
     show: Callable[[Any], None]
     applies: Callable[[Any], bool] = lambda _command: True
     hidden: bool = False
 
 
-def _show_all(context: Any) -> None:
-    context.command.get_help(context)
-
-
 EAGER_OPTIONS = (
-    EagerOption("--help-all", "Show all options and exit.", _show_all),
     EagerOption(
-        "--json-schema",
+        ("-h", "--help"), "Show the most used options and exit.", lambda context: context.command.get_help(context)
+    ),
+    EagerOption(
+        ("--help-all",), "Show all options and exit.", lambda context: context.command.print_page(context, full=True)
+    ),
+    EagerOption(
+        ("--json-schema",),
         "Print the JSON Schema of the objects of --json and exit.",
         print_schema,
         applies=lambda command: json_output(command) is not None,
     ),
     EagerOption(
-        "--json-schema", "Refuse the option.", print_schema, lambda command: json_output(command) is None, hidden=True
+        ("--json-schema",),
+        "Refuse the option.",
+        print_schema,
+        lambda command: json_output(command) is None,
+        hidden=True,
     ),
 )
-"""Options of every command and every command group, besides `--help`. All of them take no value."""
+"""Options of every command and every command group. All of them take no value."""
 
 
 @cache
@@ -71,7 +72,7 @@ def _eager_parameter(option: EagerOption) -> TyperOption:
             ctx.exit()
 
     return TyperOption(
-        param_decls=[option.flag],
+        param_decls=[*option.flags],
         is_flag=True,
         is_eager=True,
         expose_value=False,
@@ -101,10 +102,10 @@ def _convert_usage_errors(context: Any, args: list[str]) -> Iterator[None]:
 
 
 class PlainHelpMixin:
-    """Format the help of a command or a command group."""
+    """Print the help of a command or a command group."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{**kwargs, "rich_markup_mode": None})
+        super().__init__(*args, **{**kwargs, "rich_markup_mode": None, "add_help_option": False})
 
     def get_params(self: Any, ctx: Any) -> list[Any]:
         eager = [_eager_parameter(option) for option in EAGER_OPTIONS if option.applies(self)]
@@ -112,26 +113,17 @@ class PlainHelpMixin:
 
     def get_help(self: Any, ctx: Any) -> str:
         # Typer would print the returned text without handling a broken stdout.
-        print_text(super().get_help(ctx))  # type: ignore[misc]
+        self.print_page(ctx, full=False)
         return ""
+
+    def print_page(self, ctx: Any, *, full: bool) -> None:
+        """Print the page of `--help`, or of `--help-all` if `full`."""
+        from artgen.cli.help_pages import format_page
+
+        print_text(format_page(self, ctx, full=full))
 
     def collect_usage_pieces(self: Any, ctx: Any) -> list[str]:
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]  # type: ignore[misc]
-
-    def format_usage(self: Any, ctx: Any, formatter: Any) -> None:
-        pieces = " ".join(self.collect_usage_pieces(ctx))
-        formatter.write_usage(ctx.command_path, pieces, prefix=f"{_heading('Usage:')} ")
-
-    def format_options(self: Any, ctx: Any, formatter: Any) -> None:
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None:
-                default_title = "Arguments" if parameter.param_type_name == "argument" else "Options"
-                title = getattr(parameter, "rich_help_panel", None) or default_title
-                sections.setdefault(title, []).append(record)
-        for title, rows in sections.items():
-            write_section(formatter, title, rows)
 
 
 class Command(PlainHelpMixin, TyperCommand):
@@ -152,8 +144,8 @@ class Command(PlainHelpMixin, TyperCommand):
         return extra
 
     def known_flags(self) -> set[str]:
-        """Return the names of the options, without `--help`."""
-        eager = {option.flag for option in EAGER_OPTIONS if option.applies(self)}
+        """Return the names of the options."""
+        eager = {flag for option in EAGER_OPTIONS if option.applies(self) for flag in option.flags}
         return eager | {flag for parameter in self.params for flag in (*parameter.opts, *parameter.secondary_opts)}
 
     def _with_dashes(self, args: list[str]) -> list[str]:
@@ -205,14 +197,17 @@ class Group(PlainHelpMixin, TyperGroup):
 
         raise unknown_command_error(args[0], ctx, commands)
 
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        super().format_options(ctx, formatter)
-        self.format_commands(ctx, formatter)
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
+    def command_sections(self, ctx: Any) -> dict[str, list[tuple[str, str]]]:
+        """Return the names and summaries of the commands, by heading."""
         commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
-        rows = [(name, (command.help or "").partition("\n\n")[0]) for name, command in commands if command]
-        write_section(formatter, "Commands", rows)
+        return {
+            "Commands": [(name, (command.help or "").partition("\n\n")[0]) for name, command in commands if command]
+        }
+
+    def print_page(self, ctx: Any, *, full: bool) -> None:
+        from artgen.cli.help_pages import format_group_page
+
+        print_text(format_group_page(self, ctx, self.command_sections(ctx), full=full))
 
 
 class App(typer.Typer):
@@ -225,20 +220,10 @@ class App(typer.Typer):
             no_args_is_help=True,
             add_completion=add_completion,
             pretty_exceptions_enable=False,
-            context_settings={"help_option_names": ["-h", "--help"], "max_content_width": MAX_HELP_COLUMNS},
+            context_settings={"help_option_names": ["-h", "--help"]},
         )
 
     def command(
         self, name: str | None = None, *, cls: type[TyperCommand] | None = Command, **kwargs: Any
     ) -> Callable[[Function], Function]:
         return super().command(name, cls=cls, **kwargs)
-
-
-def write_section(formatter: Any, title: str, rows: list[tuple[str, str]]) -> None:
-    """Write a heading, and rows of a name and its help text."""
-    with formatter.section(_heading(title)):
-        formatter.write_dl([(styled(sys.stdout, name, fg="cyan"), printable(text)) for name, text in rows])
-
-
-def _heading(text: str) -> str:
-    return styled(sys.stdout, text, bold=True)

@@ -47,7 +47,9 @@ def img2img(
 
     The transparency of the input image is kept. The model generates color, so a gray image gives a color image.
 
-    artgen img2img input.png "a blue fox" --strength 0.5
+    artgen img2img fox.png "a blue fox"
+    artgen img2img fox.png "a blue fox" --strength 0.4 --seed 7 -o blue.png
+    artgen img2img photos/ "an oil painting" -o paintings/
     """
     from artgen.spec.requests import Img2Img
 

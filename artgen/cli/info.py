@@ -108,12 +108,13 @@ def info(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per file.")] = False,
 ) -> None:
-    """Print the metadata of images, and of files of LoRAs and embeddings.
+    """Print the metadata of images, LoRAs and embeddings.
 
     The command reads the record of artgen, the metadata of A1111, ComfyUI and other tools, and headers of .safetensors
     and .gguf files.
 
     artgen info fox.png
+    artgen info fox.png --json
     """
     from artgen.api.info import read_info
 

@@ -47,12 +47,13 @@ def inpaint(
     report: ReportSettings,
     positionals: ImagesAndPrompt = None,
 ) -> None:
-    """Repaint the masked part of an image. Pixels outside the mask do not change.
+    """Repaint the masked part of an image.
 
-    Gray mode, transparency, 16 bits per channel and the color profile are kept. JPEG and lossy WebP change all pixels
-    slightly; PNG and WebP with --quality 100 do not.
+    Pixels outside the mask do not change. Gray mode, transparency, 16 bits per channel and the color profile are kept.
+    JPEG and lossy WebP change all pixels slightly; PNG and WebP with --quality 100 do not.
 
-    artgen inpaint input.png --mask mask.png "a hat"
+    artgen inpaint fox.png "a hat" --mask mask.png
+    artgen inpaint fox.png "a hat" --mask mask.png --feather 8 -o hat.png
     """
     from artgen.spec.requests import Inpaint
 

@@ -19,7 +19,7 @@ from artgen.cli.console import (
     print_note,
     print_result,
 )
-from artgen.cli.help import App, Group, write_section
+from artgen.cli.help import App, Group
 from artgen.cli.interrupts import EXIT_INTERRUPTED, OutputClosed
 from artgen.errors import ArtgenError, InputFileError, OutputError
 from artgen.system import process
@@ -28,23 +28,23 @@ from artgen.system.files import WRITE_HINT
 COMMAND_SUMMARIES = {
     "txt2img": "Generate an image from a prompt.",
     "img2img": "Generate an image from an image and a prompt.",
-    "inpaint": "Repaint the masked part of an image. Pixels outside the mask do not change.",
-    "outpaint": "Extend an image beyond its edges. A narrow band at these edges is blended.",
+    "inpaint": "Repaint the masked part of an image.",
+    "outpaint": "Extend an image beyond its edges.",
     "denoise": "Remove noise, such as grain and sensor noise, from images.",
     "sample": "Generate images from noise with a model that takes no prompt.",
-    "noise": "Show the forward process of diffusion: an image with increasing noise, as a strip.",
-    "anomaly": "Score how anomalous an image is, and locate anomalous regions.",
-    "batch": "Generate images from prompt files and folders of images. Run the same command again to continue.",
-    "train": "Train a LoRA, all weights of a model, its autoencoder, or a new pixel-space model on a folder of images.",
-    "reconstruct": "Encode and decode images with the autoencoder of a model, and measure the difference.",
+    "noise": "Show an image with increasing noise, as a strip.",
+    "anomaly": "Score how anomalous images are, and locate the regions.",
+    "batch": "Generate images from prompt files and folders of images.",
+    "train": "Train a LoRA or a model on a folder of images.",
+    "reconstruct": "Encode and decode images with the VAE of a model.",
     "sheet": "Arrange images on a labeled contact sheet.",
-    "info": "Print the metadata of images, and of files of LoRAs and embeddings.",
+    "info": "Print the metadata of images, LoRAs and embeddings.",
     "replay": "Generate an image again from its metadata.",
-    "models": "List, recommend, show, download, convert, verify, alias and remove models.",
+    "models": "List, download, convert and remove models.",
     "schedulers": "List the schedulers and their aliases.",
-    "prompt": "Explain how a prompt is read, without generating an image.",
+    "prompt": "Explain how a prompt is read.",
     "styles": "List the styles in your style_folder.",
-    "doctor": "Check the installation: versions, devices, memory and models.",
+    "doctor": "Check the installation: versions, devices and models.",
     "config": "Show and set your default settings.",
     "preset": "Save, list, show and remove presets: named settings for --preset.",
 }
@@ -52,6 +52,16 @@ COMMAND_SUMMARIES = {
 
 They are repeated here so that `artgen --help` imports no command. A test compares them with the modules.
 """
+
+COMMAND_SECTIONS = {
+    "Generate": ("txt2img", "sample", "batch", "replay"),
+    "Edit": ("img2img", "inpaint", "outpaint", "denoise"),
+    "Images and records": ("info", "sheet", "noise", "anomaly", "reconstruct"),
+    "Models": ("models", "train", "schedulers"),
+    "Prompts": ("prompt", "styles"),
+    "Set up": ("config", "doctor"),
+}
+"""Names of the commands in each section of `artgen --help`."""
 
 
 class ArtgenGroup(Group):
@@ -76,8 +86,8 @@ class ArtgenGroup(Group):
 
         return self.resolve_command(ctx, ["txt2img", *txt2img_arguments(ctx, args, commands)])
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
-        write_section(formatter, "Commands", list(COMMAND_SUMMARIES.items()))
+    def command_sections(self, ctx: Any) -> dict[str, list[tuple[str, str]]]:  # noqa: ARG002
+        return {title: [(name, COMMAND_SUMMARIES[name]) for name in names] for title, names in COMMAND_SECTIONS.items()}
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         with _handle_errors(), _wrap_completion_errors():
@@ -164,7 +174,12 @@ def load_command(name: str) -> Any:
 
 
 app = App(
-    "Generate, inpaint, outpaint and denoise images with diffusion models. A bundled model works offline.",
+    """Generate, edit and denoise images with diffusion models.
+
+    artgen txt2img "a red fox in the snow"
+    artgen img2img fox.png "a blue fox" -o blue.png
+    artgen models recommend
+    """,
     ArtgenGroup,
     add_completion=True,
 )
@@ -180,7 +195,8 @@ def _print_version(requested: bool) -> None:
 def main(
     context: typer.Context,
     version: Annotated[  # noqa: ARG001
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option("-V", "--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
     """Apply the configuration files before a command reads its options."""

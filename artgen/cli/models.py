@@ -19,7 +19,14 @@ from artgen.cli.words import words
 from artgen.errors import RefusedError, UsageError
 from artgen.system.counts import counted, format_bytes
 
-app = App("List, recommend, show, download, convert, verify, alias and remove models.")
+app = App(
+    """List, download, convert and remove models.
+
+    artgen models list
+    artgen models recommend
+    artgen models pull sd15
+    """
+)
 app.command("list")(list_models)
 app.command()(recommend)
 
@@ -76,6 +83,7 @@ def show(name: ModelName, as_json: AsJson = False) -> None:
     """Print the details of a model: default settings, license, path, and its README.
 
     artgen models show sd15
+    artgen models show tiny --json
     """
     card = models.show_model(name)
     _print_details(card.details, as_json)
@@ -116,6 +124,7 @@ def verify(
 ) -> None:
     """Verify model files against their SHA-256. The exit code is 5 on a mismatch.
 
+    artgen models verify
     artgen models verify tiny
     """
     selected = names or models.downloaded_models()
@@ -156,6 +165,7 @@ def alias(
     """Set or remove an alias of a model.
 
     artgen models alias mine runwayml/stable-diffusion-v1-5
+    artgen models alias mine --remove
     """
     if remove == (target is not None):
         raise UsageError("Cannot set the alias: use either TARGET or --remove.", "artgen models alias mine OWNER/NAME")

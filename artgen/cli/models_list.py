@@ -48,6 +48,7 @@ def list_models(
     download: size of the files that artgen downloads, approximately. on disk: size on this computer.
 
     artgen models list
+    artgen models list --family sdxl
     """
     from artgen.jobs.next_step import default_next_step
 
@@ -108,6 +109,7 @@ def recommend(
     estimate from the number of parameters. Nothing is downloaded.
 
     artgen models recommend
+    artgen models recommend --memory 8GiB --task inpaint
     """
     from artgen.jobs import recommend as recommending
 

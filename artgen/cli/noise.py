@@ -127,9 +127,13 @@ def noise(
     cell: CellSize = 256,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite existing files.")] = False,
 ) -> None:
-    """Show the forward process of diffusion: an image with increasing noise, as a strip.
+    """Show an image with increasing noise, as a strip.
 
-    artgen noise input.png --steps 8
+    This is the forward process of diffusion.
+
+    artgen noise fox.png
+    artgen noise fox.png --steps 12 --schedule cosine -o strip.png
+    artgen noise fox.png --frames noise.gif
     """
     from artgen import images, outputs
 

@@ -9,7 +9,7 @@ import inspect
 import os
 import typing
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import MISSING, Field
+from dataclasses import MISSING, Field, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +20,8 @@ from artgen.cli import user_defaults
 from artgen.cli.help import Command
 from artgen.errors import ArtgenError, UsageError
 from artgen.spec import settings
-from artgen.spec.settings import Setting, describe_limits, options_of, type_of
+from artgen.spec.fields import SettingFields
+from artgen.spec.settings import Setting, options_of, type_of
 
 
 def flatten_settings(command: Callable[..., None], hidden: Collection[str] = ()) -> Callable[..., None]:
@@ -36,14 +37,15 @@ def flatten_settings(command: Callable[..., None], hidden: Collection[str] = ())
     groups: dict[str, type] = {
         name: hint for name, hint in typing.get_type_hints(command).items() if hint in settings.SETTING_GROUPS
     }
+    fields = {group: _fields_of(group, command) for group in groups.values()}
     has_positionals = _has_positionals(command)
-    parameters, positionals = _build_parameters(groups.values(), hidden, has_positionals=has_positionals)
+    parameters, positionals = _build_parameters(fields, hidden, has_positionals=has_positionals)
 
     @functools.wraps(command)
     def run(_context: typer.Context, **values: Any) -> None:
         user_defaults.apply_priorities(_context, values)
         _assign_positionals([values.pop(name) for name in positionals], list(positionals.values()), values)
-        filled_groups = {name: _create_group(group, values) for name, group in groups.items()}
+        filled_groups = {name: _create_group(group, fields[group], values) for name, group in groups.items()}
         for group in filled_groups.values():
             settings.validate(group)
         while True:  # each repetition has one default less
@@ -64,13 +66,38 @@ def flatten_settings(command: Callable[..., None], hidden: Collection[str] = ())
     signature = inspect.Signature([context, *arguments, *parameters, *(p for p in own if p not in arguments)])
     run.__signature__ = signature  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+    # For `--help`: the setting of each parameter.
+    spec_of = {name: f.metadata["setting"] for each in fields.values() for name, f in each.items()}
+    run.settings = spec_of | {argument: spec_of[name] for argument, name in positionals.items()}  # type: ignore[attr-defined]
     return run
 
 
-def _create_group(group: type, values: dict[str, Any]) -> Any:
+@dataclass(frozen=True)
+class Without:
+    """Mark the settings of a group that a command never takes: `Annotated[FramesSettings, Without("fps")]`."""
+
+    names: tuple[str, ...]
+
+    def __init__(self, *names: str) -> None:
+        object.__setattr__(self, "names", names)
+
+
+def _fields_of(group: type, command: Callable[..., None]) -> SettingFields:
+    """Return the settings of a group that a command takes."""
+    hints = typing.get_type_hints(command, include_extras=True).values()
+    marks = [mark for hint in hints if _is_group(hint, group) for mark in typing.get_args(hint)[1:]]
+    excluded = {name for mark in marks if isinstance(mark, Without) for name in mark.names}
+    return {name: field for name, field in options_of(group).items() if name not in excluded}
+
+
+def _is_group(hint: Any, group: type) -> bool:
+    return typing.get_origin(hint) is Annotated and typing.get_args(hint)[0] is group
+
+
+def _create_group(group: type, fields: SettingFields, values: dict[str, Any]) -> Any:
     """Return the group with its settings, which are removed from `values`."""
     group_values = {}
-    for name, field in options_of(group).items():
+    for name, field in fields.items():
         value = values.pop(name)
         value = tuple(value) if isinstance(value, list) else value
         group_values[name] = settings.canonical_value(field.metadata["setting"], value)
@@ -86,13 +113,13 @@ def _is_argument(annotation: Any) -> bool:
 
 
 def _build_parameters(
-    groups: typing.Iterable[type], hidden: Collection[str], *, has_positionals: bool
+    groups: dict[type, SettingFields], hidden: Collection[str], *, has_positionals: bool
 ) -> tuple[list[inspect.Parameter], dict[str, str]]:
     """Return the parameters for Typer, and the setting of each positional parameter."""
     arguments, options = [], []
     positionals: dict[str, str] = {}
-    for group in groups:
-        for name, f in options_of(group).items():
+    for group, fields in groups.items():
+        for name, f in fields.items():
             spec: Setting = f.metadata["setting"]
             if spec.positional and not has_positionals:
                 positionals[f"{name}_positional"] = name
@@ -114,15 +141,15 @@ def _option_parameter(
     has_variable = not spec.per_call and kind is not tuple
     flag = "--" + name.replace("_", "-")
     flags = spec.flags or ((f"{flag}/--no-{flag[2:]}",) if kind is bool else (flag,))
-    text, default = _help_text(spec), None if field.default is MISSING else field.default
+    default = None if field.default is MISSING else field.default
     if kind is tuple:  # the option can be repeated
         kind, default = list[str], list(default or ())
     info = typer.Option(
         *flags,
-        help=text,
+        help=spec.help,
         metavar=spec.metavar or ("|".join(spec.choices) if spec.choices else None),
         rich_help_panel=_PANEL_TITLES[group],
-        show_default=default not in (None, "", False, True, []) and "[default: " not in text,
+        show_default=False,
         envvar=_environment_variables(name, spec) if has_variable else None,
         show_envvar=False,
         hidden=is_hidden,
@@ -176,16 +203,6 @@ _PANEL_TITLES: dict[type, str] = {
     settings.AnomalySettings: "Anomaly",
 }
 """Title of the `--help` section of each group. Groups with the same title share a section."""
-
-
-def _help_text(spec: Setting) -> str:
-    """Add the limits to a help text: `Quality. [95]` becomes `Quality. Range: 1 to 100. [default: 95]`."""
-    has_default = spec.help.endswith("]")
-    text, bracket, default = spec.help.rpartition(" [") if has_default else (spec.help, "", "")
-    limits = describe_limits(spec)
-    if limits and limits not in text:
-        text = f"{text} Range: {limits}."
-    return f"{text}  [default: {default}" if bracket else text
 
 
 def _keyword_parameter(name: str, default: object, annotation: object) -> inspect.Parameter:

@@ -42,14 +42,15 @@ def outpaint(
     report: ReportSettings,
     positionals: ImagesAndPrompt = None,
 ) -> None:
-    """Extend an image beyond its edges. A narrow band at these edges is blended.
+    """Extend an image beyond its edges.
 
-    All other pixels of the input image do not change. --feather sets the width of the band; with --feather 0 no pixel
-    of the input image changes.
+    A narrow band at these edges is blended. All other pixels of the input image do not change. --feather sets the width
+    of the band; with --feather 0 no pixel of the input image changes.
 
     Gray mode, transparency, 16 bits per channel and the color profile are kept.
 
-    artgen outpaint input.png --expand 64 "a meadow"
+    artgen outpaint fox.png "a meadow" --expand 64
+    artgen outpaint fox.png "a meadow" --expand left=64,right=64 -o wide.png
     """
     from artgen.spec.requests import Outpaint
 

@@ -44,12 +44,13 @@ def prompt(
     model: LoraSettings,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Explain how a prompt is read, without generating an image.
+    """Explain how a prompt is read.
 
-    The command prints the choices of wildcards and variants, the LoRAs and embeddings, and the weight and the tokens
-    of each part of the prompt in each range of steps. Models are not downloaded.
+    No image is generated. The command prints the choices of wildcards and variants, the LoRAs and embeddings, and the
+    weight and the tokens of each part of the prompt in each range of steps. Models are not downloaded.
 
     artgen prompt "a (red:1.3) fox, [day:night:0.5]"
+    artgen prompt "a {red|blue} fox" --seed 7
     """
     from artgen.jobs.prompt_explanation import explain_prompts
     from artgen.spec.requests import Txt2Img

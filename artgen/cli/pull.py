@@ -28,6 +28,7 @@ def pull(
     """Download models and other files, and print their paths. An interrupted download is resumed.
 
     artgen models pull sd15
+    artgen models pull runwayml/stable-diffusion-v1-5 civitai:4384
     """
     sources = list(map(models.parse_pull_source, names))
     for source in sources:

@@ -75,11 +75,12 @@ def reconstruct(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON record for each image.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors to stderr.")] = False,
 ) -> None:
-    """Encode and decode images with the autoencoder of a model, and measure the difference.
+    """Encode and decode images with the VAE of a model.
 
-    The model cannot generate details that its autoencoder loses. Images can have any size. The metrics are PSNR, SSIM
-    and VAE feature distance.
+    The command measures the difference, and arranges the images on a sheet. The model cannot generate details that its
+    VAE (autoencoder) loses. Images can have any size. The metrics are PSNR, SSIM and VAE feature distance.
 
+    artgen reconstruct fox.png
     artgen reconstruct photos/ -m sd15 -o sheet.png
     """
     from artgen import images

@@ -32,7 +32,8 @@ def replay(
 
     The pixels are identical unless a setting, the model or the hardware changes.
 
-    artgen replay fox.png --set steps=50
+    artgen replay fox.png
+    artgen replay fox.png --set steps=50 -o better.png
     """
     from artgen.cli.request_jobs import RequestJobs
     from artgen.jobs import replay as replay_jobs

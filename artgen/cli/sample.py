@@ -41,7 +41,8 @@ def sample(
     These models are DDPM, DDIM, PNDM, score SDE, consistency models, unconditional latent diffusion and, with --class,
     class-conditional DiT. The size of the images is the size of the model.
 
-    artgen sample -m google/ddpm-church-256 --count 4 --steps 50
+    artgen sample -m google/ddpm-church-256 --steps 50
+    artgen sample -m google/ddpm-church-256 --count 4 --seed 7 -o churches/
     """
     from artgen.spec.requests import Sample
 

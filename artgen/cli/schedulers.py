@@ -48,6 +48,7 @@ def schedulers(
     `karras`, `exponential` or `beta`.
 
     artgen schedulers
+    artgen schedulers --json
     """
     for entry in SCHEDULERS:
         if as_json:

@@ -45,7 +45,8 @@ def sheet(
 
     By default, the labels are the settings that differ between the images.
 
-    artgen sheet outputs/*.png -o sheet.png
+    artgen sheet outputs/
+    artgen sheet outputs/*.png --columns 4 --label seed,steps -o sheet.png
     """
     from artgen.images import contact_sheet, iter_images
     from artgen.outputs import check_sheet_path, path_of_file_option, write_sheets

@@ -32,6 +32,7 @@ def styles(
     The folder contains styles.csv files of A1111 and JSON files of Fooocus. --style NAME adds a style to the prompts.
     {prompt} in a style stands for the prompt.
 
+    artgen styles
     artgen styles cinematic
     """
     from artgen.spec import config

@@ -74,13 +74,17 @@ def train(
         bool, typer.Option("-q", "--quiet", help="Print only errors to stderr.", rich_help_panel="Report")
     ] = False,
 ) -> None:
-    """Train a LoRA, all weights of a model, its autoencoder, or a new pixel-space model on a folder of images.
+    """Train a LoRA or a model on a folder of images.
+
+    --mode selects what is trained: a LoRA, all weights of a model, its autoencoder, or a new pixel-space model.
 
     Ctrl-C saves a checkpoint. --resume continues, bit-identical to an uninterrupted run. Trainable weights are fp32;
     --dtype is the precision of the computation (auto: bf16 on GPUs that support bf16). On several GPUs, run
     `accelerate launch -m artgen train ...`.
 
     artgen train images/ -o my-style.safetensors --trigger mystyle
+    artgen train images/ -o my-style.safetensors --dry-run
+    artgen train images/ -o my-style.safetensors --resume
     """
     from artgen.dataset import datasheet
     from artgen.jobs import training_plan

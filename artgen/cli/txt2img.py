@@ -43,7 +43,9 @@ def txt2img(
 ) -> None:
     """Generate an image from a prompt.
 
-    artgen txt2img "a red fox in the snow" --steps 30
+    artgen txt2img "a red fox in the snow"
+    artgen txt2img "a red fox in the snow" --seed 7 --steps 30 -o fox.png
+    artgen txt2img "a red fox in the snow" --count 4 -o foxes/
     """
     from artgen.spec.requests import Txt2Img
 

@@ -4,10 +4,11 @@ The defaults come from presets, from the environment and from configuration file
 settings is ignored with a note; a typed setting is refused.
 """
 
+import os
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from artgen.cli.console import print_note
 from artgen.errors import ArtgenError
@@ -51,6 +52,38 @@ def apply_priorities(context: Any, values: dict[str, Any]) -> None:
 def is_typed(name: str) -> bool:
     """Return whether a setting of the command was typed. Otherwise it is a default, also of a configuration file."""
     return name in _TYPED_SETTINGS.get()
+
+
+class UserDefault(NamedTuple):
+    """Represent a default of the user.
+
+    Attributes:
+        value: the value, unvalidated.
+        source: name of the environment variable or of the configuration file.
+    """
+
+    value: Any
+    source: str
+
+
+def find_default(setting_name: str, setting: settings.Setting, command: str) -> UserDefault | None:
+    """Return the user's default of a setting in a command, such as `batch run`; None if it is unset."""
+    if setting.per_call:
+        return None
+    from artgen.spec import config
+
+    names = (setting_name, *(alias.lstrip("-").replace("-", "_") for alias in setting.aliases if "=" not in alias))
+    for name in names:
+        if text := os.environ.get(variable := f"ARTGEN_{name.upper()}"):
+            return UserDefault(text, variable)
+    return next(
+        (
+            UserDefault(value, path.name)
+            for path, values in config.read_defaults(command.partition(" ")[0])
+            if (value := values.get(setting_name)) is not None
+        ),
+        None,
+    )
 
 
 def without_default(groups: Mapping[str, Any], error: ArtgenError, *, quiet: bool = False) -> dict[str, Any]:

@@ -75,8 +75,22 @@ def load_defaults(command: str) -> dict[str, dict[str, Any]]:
         return {command: load_defaults("txt2img")["txt2img"]}
     if command not in settings.TASK_NAMES:
         return {}
-    merged = {**_command_settings(user_config_file(), command), **_command_settings(Path(PROJECT_FILE), command)}
-    return {command: merged}
+    project, user = (values for _, values in read_defaults(command))
+    return {command: {**user, **project}}
+
+
+def read_defaults(command: str) -> list[tuple[Path, dict[str, Any]]]:
+    """Return each configuration file with its defaults of a command, highest priority first.
+
+    `batch` has only the settings that apply to all commands, because its jobs have different tasks.
+
+    Raises:
+        InputFileError: a file is not valid TOML, or contains an invalid setting.
+    """
+    command = "txt2img" if command == "prompt" else command
+    if command not in (*settings.TASK_NAMES, "batch"):
+        return []
+    return [(path, _command_settings(path, command)) for path in (Path(PROJECT_FILE), user_config_file())]
 
 
 def lora_folder() -> Path | None:

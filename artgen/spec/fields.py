@@ -28,10 +28,13 @@ class Setting:
 
     Attributes:
         help: sentences for `--help`; the default last, in brackets.
+        brief: text on the short page of `--help`; empty means the first sentence of `help`.
+        defaults: default of each command in which it differs from the default in brackets.
         flags: spellings shown in `--help`, short ones included; empty means `--name-with-dashes`.
         aliases: hidden spellings of the option, such as `--weights`. The same names are accepted as keys of records,
             prompt files and configuration files, and as `ARTGEN_*` variables. `--full=full` is a switch that gives
             the setting the value `full`.
+        unlisted_aliases: aliases that `--help` does not show: former names and British spellings.
         value_aliases: current value for each former value of the setting.
         minimum, maximum: inclusive limits of a number.
         choices: allowed texts; empty allows every text.
@@ -55,8 +58,11 @@ class Setting:
     """
 
     help: str
+    brief: str = ""
+    defaults: Mapping[str, str] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    unlisted_aliases: tuple[str, ...] = ()
     value_aliases: Mapping[str, str] = field(default_factory=dict)
     minimum: float | None = None
     maximum: float | None = None

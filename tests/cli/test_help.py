@@ -21,6 +21,7 @@ import pytest
 import typer
 
 from artgen.cli.help import EAGER_OPTIONS, App
+from artgen.cli.help_pages import parameter_row, section_title
 from artgen.cli.main import COMMAND_SUMMARIES, app, load_command
 from artgen.cli.options import AliasCommand, flatten_settings
 from artgen.spec.settings import SETTING_GROUPS, ModelFolders
@@ -41,7 +42,7 @@ COMMANDS = [
 OPTION_GROUPS = [group for group in SETTING_GROUPS if group is not ModelFolders]
 """The groups of the commands. `ModelFolders` is set only in configuration files and environment variables."""
 
-EAGER_FLAGS = {option.flag for option in EAGER_OPTIONS}
+EAGER_FLAGS = {flag for option in EAGER_OPTIONS for flag in option.flags}
 """Options of every command. The snapshots do not contain them."""
 
 Row = tuple[str, str, str]
@@ -170,11 +171,9 @@ def group_rows(group: type) -> Iterator[tuple[str, Row]]:
 def command_rows(command: Any, context: Any) -> Iterator[tuple[str, Row]]:
     """Yield the name and the row of each parameter that `--help` shows."""
     for parameter in command.get_params(context):
-        record = parameter.get_help_record(context)
-        if record is not None and not (parameter.is_eager and set(parameter.opts) & EAGER_FLAGS):
-            default_title = "Arguments" if parameter.param_type_name == "argument" else "Options"
-            title = getattr(parameter, "rich_help_panel", None) or default_title
-            yield parameter.name, (title, *record)
+        if not (parameter.hidden or set(parameter.opts) & EAGER_FLAGS):
+            name, text = parameter_row(command, parameter, context, full=True)
+            yield parameter.name, (section_title(parameter), name.strip(), text)
 
 
 def format_rows(rows: typing.Iterable[Row]) -> str:

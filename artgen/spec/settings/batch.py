@@ -23,7 +23,8 @@ class SeriesSettings:
 
     seed: str | None = any_option(
         None,
-        "Random seed: `7`, a list `1,2,5-8`, or -1 for a random seed. [random; the seed is printed]",
+        "Random seed: `7`, a list `1,2,5-8`, or -1 for a random seed. [random]",
+        brief="Random seed: 7, or a list such as 1,2,5-8.",
         flags=("-s", "--seed"),
         metavar="SEED",
         per_call=True,
@@ -31,7 +32,7 @@ class SeriesSettings:
     )
     count: int = option(
         1,
-        "Number of images. The seed increases by 1 from image to image. [1]",
+        "Number of images. The seed increases by 1 from image to image.",
         flags=("-c", "--count"),
         aliases=("--num-images", "--batch-count", "--n-iter"),
         minimum=1,
@@ -41,6 +42,7 @@ class SeriesSettings:
     batch_size: str | None = option(
         None,
         "Images per forward pass. auto: measure several sizes and use the fastest. [depends on model, size and device]",
+        brief="Images per forward pass.",
         metavar="N|auto",
     )
 
@@ -70,20 +72,22 @@ class RunSettings:
     )
     shard: str | None = option(
         None,
-        "Generate only part i of n, for n machines that share a batch. i starts at 0.",
+        "Generate only part i of n, for n machines that share a batch. The first part is 0.",
         metavar="i/n",
         per_call=True,
     )
     keep_going: bool = option(
         False,
-        "Generate the other images if lines or input images are invalid. Exit code 7.",
+        "Skip invalid lines and input images, and generate the others. The exit code is then 7.",
+        brief="Skip invalid lines and input images.",
         flags=("--keep-going",),
         per_call=True,
     )
     retry_failed: bool = option(False, "Retry the jobs that failed before.", flags=("--retry-failed",), per_call=True)
     workers: int = option(
         1,
-        "Worker processes on this machine: one for each GPU or group of CPU cores. [1]",
+        "Worker processes on this machine: one for each GPU or group of CPU cores.",
+        brief="Worker processes on this machine.",
         minimum=1,
         maximum=256,
         in_config=False,
@@ -103,7 +107,8 @@ class SweepSettings(RunSettings):
     sweep: tuple[str, ...] = option(
         (),
         "Generate an image for each value: steps=10,20,30 or guidance=3:9:2. Repeat the option to combine settings. "
-        "Also writes labeled contact sheets.",
+        "The command also writes labeled contact sheets.",
+        brief="Generate an image for each value: steps=10,20,30.",
         metavar="NAME=VALUES",
         per_call=True,
     )
@@ -114,7 +119,11 @@ class BatchRunSettings(RunSettings):
     """Store the settings of `artgen batch`."""
 
     task: str | None = option(
-        None, "Task of lines that do not set a task. [txt2img]", choices=TASK_NAMES, per_call=True
+        None,
+        f"Task of lines that do not set a task: {', '.join(TASK_NAMES)}. [txt2img]",
+        metavar="TASK",
+        choices=TASK_NAMES,
+        per_call=True,
     )
     ignore_columns: str | None = option(
         None,

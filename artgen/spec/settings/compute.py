@@ -17,7 +17,13 @@ class ModelRef:
         None,
         "Model: an alias, a hub id (owner/name[@revision]), a file of the hub (owner/name/file.safetensors), a folder, "
         "a .safetensors or .gguf file, or a name in your model_folders. "
-        "[sd15 with CUDA, else the bundled `tiny`; denoise: the bundled `denoiser`]",
+        "[tiny, which is bundled; sd15 with CUDA]",
+        brief="Model: alias, hub id, folder or file.",
+        defaults={
+            "denoise": "denoiser, which is bundled",
+            "anomaly": "denoiser, which is bundled",
+            "sample": "none; the option is required",
+        },
         flags=("-m", "--model"),
         aliases=("--sd-model",),
         is_path=True,
@@ -35,7 +41,8 @@ class LoraSettings(ModelRef):
         "LoRA, DoRA, LoHa or LoKr: a .safetensors file, or a name in your lora_folder or model_folders. SCALE: "
         "strength in the denoiser, -10 to 10; 1 if omitted. TEXT: strength in the text encoders; SCALE if omitted. Can "
         "be repeated.",
-        metavar="PATH[:SCALE[:TEXT]]",
+        brief="LoRA: a file or its name in your lora_folder.",
+        metavar="FILE[:SCALE[:TEXT]]",
         is_path=True,
     )
 
@@ -88,7 +95,7 @@ class ModelSettings(LoraSettings):
         None,
         "VAE that replaces the VAE of the model: a hub id, a folder, a .safetensors file, or a name in your "
         "model_folders. [the model's VAE]",
-        metavar="MODEL_OR_FILE",
+        metavar="MODEL|FILE",
         is_path=True,
         affects=("pixels", "memory"),
     )
@@ -118,11 +125,18 @@ class DeviceSettings:
     """Store the device and the precision."""
 
     # A batch may run on several devices, so the device is not part of the fingerprint of a job.
-    device: str = option("auto", "Device: auto, cpu, mps, cuda or cuda:N.", sweepable=False, affects=("memory",))
+    device: str = option(
+        "auto",
+        "Device: auto, cpu, mps, cuda or cuda:N.",
+        brief="auto, cpu, mps, cuda or cuda:N.",
+        metavar="DEVICE",
+        sweepable=False,
+        affects=("memory",),
+    )
     dtype: str = option(
         "auto",
-        "Precision. auto: fp16 on a GPU, or bf16 for transformers such as Flux on CUDA; on the CPU fp32, or bf16 for a "
-        "large model if the CPU supports bf16. [auto]",
+        "Floating-point precision. auto: fp16 on a GPU, or bf16 for transformers such as Flux on CUDA; on the CPU "
+        "fp32, or bf16 for a large model if the CPU supports bf16. [auto]",
         choices=("auto", "fp32", "fp16", "bf16"),
         affects=("pixels", "memory"),
     )
@@ -134,10 +148,11 @@ class ComputeSettings(DeviceSettings):
 
     offload: str | None = option(
         None,
-        "CPU offloading; does not change the image. none | text: text encoders | model: whole components | group: "
-        "layers, prefetched | sequential: layer by layer | auto: the first that fits. On the CPU, text encodes the "
-        "prompts before the denoiser is loaded. [none, and the next mode after an out-of-memory error; on the CPU "
-        "auto: none or text]",
+        "CPU offloading, which saves GPU memory and does not change the image. none; text: text encoders; model: whole "
+        "components; group: layers, prefetched; sequential: layer by layer; auto: the first that fits. On the CPU, "
+        "text encodes the prompts before the denoiser is loaded. [none, and the next mode after an out-of-memory "
+        "error; on the CPU auto: none or text]",
+        metavar="MODE",
         choices=("auto", *OFFLOAD_MODES),
         affects=("memory",),
     )
@@ -154,6 +169,7 @@ class ComputeSettings(DeviceSettings):
         "memory of fp16; sampling is slower. int8: 8 bits for linear layers; needs the package torchao. nf4: 4 bits "
         "for linear layers, on CUDA; needs bitsandbytes; experimental. [no quantization]",
         aliases=("--weights",),
+        unlisted_aliases=("--weights",),
         choices=QUANTIZATIONS,
         affects=("pixels", "memory"),
         fingerprint_name="weights",

@@ -18,11 +18,12 @@ class AnimationSettings:
         None,
         "Also save intermediate steps as a .gif, .webp or .mp4 file, a folder/ of PNG files, or a template such as "
         "`frames/{stem}.gif` ({stem}: the image's file name).",
+        brief="Also save intermediate steps: a .gif, .webp or .mp4 file.",
         metavar="FILE|FOLDER/",
     )
     fps: float | None = option(
         None,
-        "Frames per second. The last frame is shown longer. [a duration of 4 seconds]",
+        "Frames per second. The last frame is shown longer. [total duration of 4 seconds]",
         minimum=0.1,
         maximum=60,
     )
@@ -37,6 +38,7 @@ class FramesSettings(AnimationSettings):
         "Content of a frame. x0: the model's estimate of the clean image at each step. xt: the noisy image at each "
         "step.",
         aliases=("--frames-of",),
+        unlisted_aliases=("--frames-of",),
         choices=FRAME_CONTENTS,
         value_aliases={"estimate": "x0", "state": "xt"},
     )
@@ -44,6 +46,7 @@ class FramesSettings(AnimationSettings):
         None,
         "Save every Nth step, and the last step. [the smallest N that gives at most 100 frames]",
         aliases=("--every",),
+        unlisted_aliases=("--every",),
         minimum=1,
         maximum=1000,
     )
@@ -52,4 +55,5 @@ class FramesSettings(AnimationSettings):
         "Start with the input image and show how noise is added to it.",
         flags=("--include-noising",),
         aliases=("--noise-first",),
+        unlisted_aliases=("--noise-first",),
     )

@@ -33,7 +33,8 @@ class ScaledInput(InputImage):
     max_side: int | None = option(
         None,
         "Downscale the input image so that its longer side has at most this number of pixels. The output has the "
-        "reduced size. [the size of the input image]",
+        "reduced size. [no limit]",
+        brief="Downscale the input image to this number of pixels on the longer side. [no limit]",
         metavar="PX",
         minimum=1,
         maximum=MAX_SIDE_PX,
@@ -47,8 +48,9 @@ class Img2ImgInput(ScaledInput):
 
     strength: float | None = option(
         None,
-        "Amount of change, 0 to 1. 0 returns the input image unchanged. 1 ignores the input image. [img2img: 0.6; "
-        "inpaint, outpaint: 1]",
+        "Amount of change, 0 to 1. 0 returns the input image unchanged. 1 ignores the input image.",
+        brief="Amount of change: 0 keeps the image, 1 ignores it.",
+        defaults={"img2img": "0.6", "inpaint": "1", "outpaint": "1"},
         aliases=("--denoising-strength",),
         minimum=0,
         maximum=1,
@@ -65,12 +67,14 @@ class DenoiseSettings:
     sigma: str | None = option(
         None,
         "Noise level in gray levels (standard deviation, 0 to 255): `15`, `auto` or `auto*1.2`. [auto]",
+        brief="Noise level in gray levels: 15, auto or auto*1.2.",
         metavar="SIGMA",
     )
     method: str | None = option(
         None,
-        "pixel: pixel-space diffusion model, faithful to the image. latent: Stable Diffusion; generates new details "
-        "and loses details that the VAE cannot represent. tv, nlm: classical filters without a model. [pixel]",
+        "Denoise method. pixel: pixel-space diffusion model, faithful to the image. latent: Stable Diffusion, which "
+        "generates new details and loses details that the VAE cannot represent. tv, nlm: classical filters without a "
+        "model. [pixel]",
         choices=DENOISE_METHODS,
     )
     eta: float | None = option(
@@ -83,7 +87,9 @@ class DenoiseSettings:
         None,
         "Number of runs to average. The runs use flips and rotations of the image (at most 8) or, with --eta, "
         "different noise. [1]",
+        brief="Number of runs to average, with flips and rotations.",
         aliases=("--ensemble",),
+        unlisted_aliases=("--ensemble",),
         minimum=1,
         maximum=64,
         fingerprint_name="ensemble",
@@ -92,6 +98,7 @@ class DenoiseSettings:
         None,
         "Weight of the one-step result in the blend with the result of all steps. 1 is faithful, 0 is sharp. Needs "
         "--steps 2 or more. [0]",
+        brief="With --steps 2 or more: 1 is faithful, 0 is sharp.",
         minimum=0,
         maximum=1,
     )
@@ -103,8 +110,9 @@ class MaskSettings:
 
     mask: Path | None = option(
         None,
-        "Mask image. - reads stdin. White pixels are repainted. Without white, the brightest value or the only color "
-        "counts as white.",
+        "Mask image. White pixels are repainted. Without white, the brightest value or the only color counts as white. "
+        "- reads stdin.",
+        brief="Mask image. White pixels are repainted.",
         flags=("-M", "--mask"),
         aliases=("--mask-image",),
         is_path=True,
@@ -115,12 +123,14 @@ class MaskSettings:
     invert_mask: bool = option(
         False,
         "Repaint the black (or transparent) pixels of the mask instead of the white (or opaque) ones.",
+        brief="Repaint the black pixels of the mask instead.",
         affects=("pixels", "input"),
     )
     resize_mask: bool = option(
         False,
         "Resize a mask whose size differs from the size of the image.",
         aliases=("--fit-mask",),
+        unlisted_aliases=("--fit-mask",),
         affects=("pixels", "input"),
         fingerprint_name="fit_mask",
     )
@@ -132,8 +142,9 @@ class InpaintBlend:
 
     feather: int | None = option(
         None,
-        "Width in pixels of the soft edge. inpaint: inside the repainted area. outpaint: a band inside the input image "
-        "that is repainted and blended; 0 keeps all its pixels. [inpaint: 0; outpaint: 16 at 512 pixels]",
+        "Width of the soft edge in pixels. inpaint: inside the repainted area. outpaint: a band inside the input image "
+        "that is repainted and blended; 0 keeps all its pixels.",
+        defaults={"inpaint": "0", "outpaint": "16 at 512 pixels"},
         minimum=0,
         maximum=512,
         affects=("pixels", "input"),
@@ -142,6 +153,7 @@ class InpaintBlend:
         True,
         "Copy the pixels outside the repainted area from the input image. [on]",
         aliases=("--paste",),
+        unlisted_aliases=("--paste",),
         fingerprint_name="paste",
     )
 
@@ -160,8 +172,9 @@ class OutpaintSettings:
     )
     target_size: str | None = option(
         None,
-        "Size of the extended image: `768x512`. The input image is centered.",
+        "Size of the extended image, such as 768x512. The input image is centered.",
         aliases=("--to",),
+        unlisted_aliases=("--to",),
         metavar="WxH",
         per_call=True,
         affects=("pixels", "input"),

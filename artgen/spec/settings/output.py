@@ -15,6 +15,8 @@ class OutputSettings:
     output: str | None = option(
         None,
         "File, folder (with a trailing /), template such as `{seed}-{prompt}.png`, or - for stdout. [outputs/]",
+        brief="File, folder/, or template such as {seed}.png.",
+        metavar="FILE|FOLDER/",
         flags=("-o", "--output"),
     )
     format: str | None = option(None, "File format. [png]", choices=("png", "jpeg", "jpg", "webp"))
@@ -37,9 +39,7 @@ class ReportSettings:
     """Store the settings of the printed text."""
 
     json: bool = _report_option(False, "Print a JSON record per image instead of its path.", flags=("--json",))
-    dry_run: bool = _report_option(
-        False, "Validate everything and print what would be generated. Generate nothing.", flags=("--dry-run",)
-    )
+    dry_run: bool = _report_option(False, "Print what would be generated, and generate nothing.", flags=("--dry-run",))
     quiet: bool = _report_option(False, "Print only errors on stderr.", flags=("-q", "--quiet"))
     verbose: bool = _report_option(
         False, "Also print what is loaded and the time per image.", flags=("-v", "--verbose")

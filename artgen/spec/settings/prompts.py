@@ -15,7 +15,8 @@ class PromptSettings:
 
     prompt: str = option(
         "",
-        "Text prompt. `-` reads it from stdin. `artgen prompt` explains its syntax.",
+        "Text prompt: what the image shows. `-` reads it from stdin. `artgen prompt` explains its syntax.",
+        brief="Text prompt, in quotes: what the image shows.",
         flags=("-p", "--prompt"),
         positional=True,
         per_call=True,
@@ -24,7 +25,7 @@ class PromptSettings:
     )
     negative_prompt: str = option(
         "",
-        "Text that describes what the image should not show.",
+        "What the image should not show.",
         flags=("-n", "--negative-prompt"),
         aliases=("--negative",),
         per_image=True,
@@ -32,7 +33,7 @@ class PromptSettings:
     )
     style: tuple[str, ...] = option(
         (),
-        "Style from your style_folder, which is added to the prompts; `artgen styles` lists the names. Can be "
+        "Style from your style_folder, which is added to the prompts. `artgen styles` lists the names. Can be "
         "repeated.",
         metavar="NAME",
         recorded=False,
@@ -42,6 +43,7 @@ class PromptSettings:
         (),
         "Textual inversion: a .safetensors file, or a name in your embedding_folder or model_folders. TOKEN: word of "
         "the prompts that the embedding replaces; the name of the file if omitted. Can be repeated.",
+        brief="Textual inversion: a file, or a name in your embedding_folder.",
         metavar="FILE[:TOKEN]",
         is_path=True,
         affects=("pixels", "prompt"),
@@ -50,15 +52,17 @@ class PromptSettings:
         None,
         "Syntax of prompts for CLIP text encoders. a1111: (word:1.2), [word], BREAK, [a:b:0.5], [a|b], AND. comfy: "
         "(word:1.2) with the rules of ComfyUI. none: the prompt is plain text. [a1111]",
+        brief="Syntax of prompts. [a1111]",
         choices=PROMPT_WEIGHTS,
         affects=("pixels", "prompt"),
         neutral_values=("a1111",),
     )
     long_prompt: str | None = option(
         None,
-        "Handling of prompts over the token limit of the model (75 for CLIP). chunk: encode chunks of 75 tokens. "
-        "truncate: cut the prompt and print a note. error: refuse the prompt. [chunk for CLIP text encoders, else "
-        "truncate]",
+        "Handling of prompts over the token limit of the model, which is 75 for CLIP. chunk: encode chunks of 75 "
+        "tokens. truncate: cut the prompt and print a note. error: refuse the prompt. [chunk for CLIP text encoders, "
+        "else truncate]",
+        brief="Handling of prompts over the token limit of the model.",
         choices=LONG_PROMPT_MODES,
         affects=("pixels", "prompt"),
     )

@@ -17,7 +17,7 @@ class SeedSettings:
 
     seed: int | None = option(
         None,
-        "Random seed. [chosen at random]",
+        "Random seed. [random]",
         flags=("-s", "--seed"),
         minimum=0,
         maximum=MAX_SEED,
@@ -32,7 +32,8 @@ class StepsSettings:
 
     steps: int | None = option(
         None,
-        "Denoising steps. [the model's default; denoise: 1]",
+        "Number of denoising steps. [depends on the model]",
+        defaults={"denoise": "1"},
         aliases=("--num-inference-steps",),
         minimum=1,
         maximum=1000,
@@ -45,7 +46,9 @@ class GuidanceSettings:
 
     guidance_scale: float | None = option(
         None,
-        "Classifier-free guidance scale. Values <= 1 disable guidance. [the model's default]",
+        "Classifier-free guidance scale: how closely the image follows the prompt. Values <= 1 disable guidance. "
+        "[depends on the model]",
+        brief="How closely the image follows the prompt.",
         flags=("-g", "--guidance-scale"),
         aliases=("--cfg-scale", "--guidance"),
         minimum=0,
@@ -60,7 +63,8 @@ class SchedulerSettings:
 
     scheduler: str | None = option(
         None,
-        "Scheduler (sampler). `artgen schedulers` lists the names. [the model's default]",
+        "Scheduler (sampler). `artgen schedulers` lists the names. [depends on the model]",
+        brief="Scheduler; see `artgen schedulers`.",
         aliases=("--sampler", "--sampler-name"),
         metavar="NAME",
     )
@@ -125,6 +129,7 @@ class CanvasSettings:
     width: int | None = option(
         None,
         "Width in pixels. [width of the input image, else of the model]",
+        defaults={"txt2img": "the model's width", "img2img": "width of the image", "inpaint": "width of the image"},
         flags=("-W", "--width"),
         minimum=1,
         maximum=MAX_SIDE_PX,
@@ -134,6 +139,7 @@ class CanvasSettings:
     height: int | None = option(
         None,
         "Height in pixels. [height of the input image, else of the model]",
+        defaults={"txt2img": "the model's height", "img2img": "height of the image", "inpaint": "height of the image"},
         flags=("-H", "--height"),
         minimum=1,
         maximum=MAX_SIDE_PX,
@@ -148,7 +154,8 @@ class SizeSettings:
 
     size: str | None = option(
         None,
-        "Width and height in pixels: 768x512.",
+        "Width and height in pixels, such as 768x512. [the model's size]",
+        defaults={"img2img": "size of the image", "inpaint": "size of the image"},
         metavar="WxH",
         in_config=False,
         affects=("pixels", "input"),

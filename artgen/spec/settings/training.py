@@ -18,6 +18,7 @@ class DatasetSettings:
         "Folder of images. Subfolders are classes. Sources of captions, in this order: `fox.txt` next to fox.png | "
         "`metadata.jsonl` (file_name, text) | `provenance.jsonl` (file_name, source, author, license, consent, text) | "
         "--caption-template | the names of the folder and the file.",
+        brief="Folder of images. Captions are in text files, such as fox.txt for fox.png.",
         flags=("--folder",),
         positional=True,
         is_path=True,
@@ -27,6 +28,7 @@ class DatasetSettings:
         None,
         'Caption of images without a caption, such as "a painting by {folder}". Placeholders: {folder}, {stem}, '
         "{name}.",
+        brief='Caption of images without one: "a photo of {folder}".',
         metavar="TEXT",
     )
     require_license: bool = option(
@@ -34,11 +36,13 @@ class DatasetSettings:
         "Skip images without a license in provenance.jsonl.",
         flags=("--require-license",),
         aliases=("--require-licence",),
+        unlisted_aliases=("--require-licence",),
     )
     licenses: str | None = option(
         None,
         "Skip images whose license is not in this list of SPDX names, such as CC0-1.0,MIT.",
         aliases=("--licences",),
+        unlisted_aliases=("--licences",),
         metavar="NAMES",
     )
     resolution: int | None = option(
@@ -68,6 +72,7 @@ class DatasetSettings:
         "Images that are damaged, too small or without an accepted license. skip: skip the image and print a note. "
         "refuse: do not train.",
         aliases=("--unusable",),
+        unlisted_aliases=("--unusable",),
         choices=("skip", "refuse"),
     )
 
@@ -84,10 +89,11 @@ class LoraTrainingSettings:
 
     mode: str = option(
         "lora",
-        "lora: train a LoRA of the denoiser. full: train all weights of the denoiser. vae: train the autoencoder. "
-        "scratch: train a new pixel-space model from random weights (DDPM), for `artgen sample`, `denoise` and "
+        "What is trained. lora: a LoRA of the denoiser. full: all weights of the denoiser. vae: the autoencoder. "
+        "scratch: a new pixel-space model from random weights (DDPM), for `artgen sample`, `denoise` and "
         "`anomaly`. full, vae and scratch write a model folder.",
         aliases=("--task", "--train-task", "--full=full"),
+        unlisted_aliases=("--task", "--train-task", "--full=full"),
         choices=TRAINING_MODES,
         value_aliases={"diffusion": "lora", "autoencoder": "vae"},
     )
@@ -109,7 +115,9 @@ class LoraTrainingSettings:
     )
     train_text_encoder: bool = option(False, "Also train a LoRA of the text encoders.", flags=("--text-encoder",))
     trigger: str | None = option(
-        None, "Trigger word of the LoRA. Inserted before each caption that does not contain it."
+        None,
+        "Trigger word of the LoRA, which is inserted before each caption that does not contain it.",
+        brief="Word in the prompts that triggers the LoRA.",
     )
     caption_dropout: float = option(
         0.1, "Caption dropout probability (needed for classifier-free guidance).", minimum=0, maximum=1
@@ -129,14 +137,15 @@ class OptimizerSettings:
 
     train_steps: int | None = option(
         None,
-        "Optimizer steps. [500; scratch: 10,000]",
+        "Number of optimizer steps. [500; scratch: 10,000]",
         aliases=("--max-train-steps",),
         minimum=1,
         maximum=10_000_000,
     )
     learning_rate: float | None = option(
         None,
-        "AdamW learning rate. [lora: 0.0003; full: 0.00001; vae: 0.0001; scratch: 0.0002]",
+        "Learning rate of AdamW. [lora: 0.0003; full: 0.00001; vae: 0.0001; scratch: 0.0002]",
+        brief="Learning rate of AdamW. [depends on --mode; lora: 0.0003]",
         aliases=("--lr",),
         minimum=0,
         maximum=1,
@@ -153,6 +162,7 @@ class OptimizerSettings:
     train_batch_size: int | None = option(
         None,
         "Images per batch of each process. [4; scratch: 32 up to 64 pixels, fewer for larger images]",
+        brief="Images per batch. [4; scratch: up to 32]",
         flags=("--batch-size",),
         aliases=("--train-batch-size",),
         minimum=1,
@@ -205,7 +215,12 @@ class CheckpointSettings:
 
     checkpoint_every: int = option(100, "Steps between checkpoints.", minimum=1, maximum=1_000_000)
     keep_checkpoints: int = option(
-        2, "Number of newest checkpoints to keep.", aliases=("--keep",), minimum=1, maximum=10_000
+        2,
+        "Number of newest checkpoints to keep.",
+        aliases=("--keep",),
+        unlisted_aliases=("--keep",),
+        minimum=1,
+        maximum=10_000,
     )
     resume: bool = option(False, "Continue from the newest checkpoint.", flags=("--resume",), per_call=True)
     snapshot_every: int = option(100, "Steps between sample images; 0 disables them.", minimum=0, maximum=1_000_000)
