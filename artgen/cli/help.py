@@ -123,7 +123,7 @@ class PlainHelpMixin:
         print_text(format_page(self, ctx, full=full))
 
     def collect_usage_pieces(self: Any, ctx: Any) -> list[str]:
-        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]  # type: ignore[misc]
+        return [piece.strip("{}").upper() for piece in super().collect_usage_pieces(ctx)]  # type: ignore[misc]
 
 
 class Command(PlainHelpMixin, TyperCommand):

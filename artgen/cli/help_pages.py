@@ -11,7 +11,7 @@ from artgen.spec.fields import Setting, describe_limits
 MOST_USED_OPTIONS: dict[str, tuple[str, ...]] = {
     "txt2img": (
         "output", "seed", "count", "size", "steps", "guidance_scale", "negative_prompt", "model", "lora", "scheduler",
-        "device", "sweep", "overwrite", "dry_run",
+        "preset", "device", "overwrite", "dry_run",
     ),
     "img2img": (
         "output", "strength", "seed", "count", "size", "steps", "guidance_scale", "negative_prompt", "model", "lora",
@@ -50,6 +50,10 @@ MOST_USED_OPTIONS: dict[str, tuple[str, ...]] = {
         "rank", "mode", "model", "resume", "seed", "device", "overwrite", "dry_run",
     ),
     "replay": ("output", "set_", "format", "frames", "overwrite", "offline", "json", "dry_run", "quiet"),
+    "preset save": (
+        "steps", "guidance_scale", "negative_prompt", "model", "lora", "scheduler", "width", "height", "style",
+        "count", "device", "overwrite",
+    ),
     "prompt": (
         "negative_prompt", "style", "embedding", "prompt_weights", "long_prompt", "model", "lora", "steps", "seed",
         "as_json",
@@ -97,7 +101,7 @@ def format_page(command: Any, context: Any, *, full: bool, commands: Sequence[Ro
     page.add_examples(examples)
     parameters = {parameter.name: parameter for parameter in command.get_params(context) if not parameter.hidden}
     arguments = [name for name, each in parameters.items() if each.param_type_name == "argument"]
-    names = parameters if most_used is None else [*arguments, *most_used]
+    names = parameters if most_used is None else [name for name in (*arguments, *most_used) if name in parameters]
     sections: dict[str, list[Row]] = {}
     for name in names:
         title = section_title(parameters[name])
@@ -147,6 +151,8 @@ def parameter_row(command: Any, parameter: Any, context: Any, *, full: bool) -> 
     default = default or _declared_default(parameter)
     if setting and command_path and (configured := _configured_default(parameter, setting, context)):
         default = configured
+    if command_path == "preset save":  # a preset contains only the given options
+        default = ""
     return _names(parameter, context, full=full), f"{text} [default: {default}]" if default else text
 
 
@@ -205,7 +211,7 @@ def _names(parameter: Any, context: Any, *, full: bool) -> str:
     metavar = parameter.make_metavar(ctx=context)
     metavar = _METAVARS.get(metavar, metavar)
     if parameter.param_type_name == "argument":
-        return metavar
+        return metavar.upper()
     flags = sorted(parameter.opts, key=lambda flag: flag.startswith("--"))
     if not full and parameter.secondary_opts and parameter.default is not None:  # a switch: the flag that changes it
         flags = parameter.secondary_opts if parameter.default else flags

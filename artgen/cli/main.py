@@ -59,7 +59,7 @@ COMMAND_SECTIONS = {
     "Images and records": ("info", "sheet", "noise", "anomaly", "reconstruct"),
     "Models": ("models", "train", "schedulers"),
     "Prompts": ("prompt", "styles"),
-    "Set up": ("config", "doctor"),
+    "Set up": ("config", "preset", "doctor"),
 }
 """Names of the commands in each section of `artgen --help`."""
 

@@ -32,7 +32,14 @@ from artgen.spec.settings import (
     options_of,
 )
 
-app = App("Save, list, show and remove presets: named settings for --preset.")
+app = App(
+    """Save, list, show and remove presets: named settings for --preset.
+
+    artgen preset save portrait --steps 28 -g 6 -n "blurry"
+    artgen preset list
+    artgen txt2img "a woman" --preset portrait
+    """
+)
 
 PresetName = Annotated[str, typer.Argument(help="Name of the preset.", metavar="NAME")]
 
@@ -80,7 +87,9 @@ def save(
         typer.Option("--from", help="Also save the settings in the metadata of an image.", metavar="IMAGE"),
     ] = None,
 ) -> None:
-    """Save the given options as a preset. --overwrite replaces a preset. Unset options are not saved.
+    """Save the given options as a preset.
+
+    --overwrite replaces a preset. Options that are not given are not saved.
 
     artgen preset save portrait --steps 28 -g 6 -n "blurry"
     """
