@@ -208,8 +208,8 @@ def _format_value(value: Any) -> str:
 
 def _names(parameter: Any, context: Any, *, full: bool) -> str:
     """Return `-g, --guidance-scale NUMBER`. Names without a short form are indented."""
-    metavar = parameter.make_metavar(ctx=context)
-    metavar = _METAVARS.get(metavar, metavar)
+    typer_metavar: str = parameter.make_metavar(ctx=context)
+    metavar = _METAVARS.get(typer_metavar, typer_metavar)
     if parameter.param_type_name == "argument":
         return metavar.upper()
     flags = sorted(parameter.opts, key=lambda flag: flag.startswith("--"))

@@ -18,6 +18,7 @@ from typer.models import ArgumentInfo
 
 from artgen.cli import user_defaults
 from artgen.cli.help import Command
+from artgen.cli.help_sections import SECTION_TITLES
 from artgen.errors import ArtgenError, UsageError
 from artgen.spec import settings
 from artgen.spec.fields import SettingFields
@@ -148,7 +149,7 @@ def _option_parameter(
         *flags,
         help=spec.help,
         metavar=spec.metavar or ("|".join(spec.choices) if spec.choices else None),
-        rich_help_panel=_PANEL_TITLES[group],
+        rich_help_panel=SECTION_TITLES[group],
         show_default=False,
         envvar=_environment_variables(name, spec) if has_variable else None,
         show_envvar=False,
@@ -161,48 +162,6 @@ def _environment_variables(name: str, spec: Setting) -> list[str]:
     """Return the environment variables of a setting: of its name first, then of its aliases."""
     aliases = [alias for alias in spec.aliases if "=" not in alias]
     return [f"ARTGEN_{flag.lstrip('-').replace('-', '_').upper()}" for flag in (name, *aliases)]
-
-
-_PANEL_TITLES: dict[type, str] = {
-    settings.PresetSettings: "Preset",
-    settings.PromptSettings: "Prompt",
-    settings.SeedSettings: "Sampling",
-    settings.SeriesSettings: "Batch",
-    settings.CombinationSettings: "Batch",
-    settings.SweepSettings: "Batch",
-    settings.BatchRunSettings: "Batch",
-    settings.StepsSettings: "Sampling",
-    settings.GuidanceSettings: "Sampling",
-    settings.SchedulerSettings: "Sampling",
-    settings.ClassSettings: "Sampling",
-    settings.SamplingSettings: "Sampling",
-    settings.CanvasSettings: "Size",
-    settings.SizeSettings: "Size",
-    settings.InputImage: "Input",
-    settings.ScaledInput: "Input",
-    settings.Img2ImgInput: "Input",
-    settings.DenoiseSettings: "Denoising",
-    settings.MaskSettings: "Mask",
-    settings.InpaintBlend: "Blending",
-    settings.OutpaintSettings: "Outpainting",
-    settings.ModelRef: "Model",
-    settings.LoraSettings: "Model",
-    settings.ModelSettings: "Model",
-    settings.ModelFolders: "Model",
-    settings.DeviceSettings: "Compute",
-    settings.ComputeSettings: "Compute",
-    settings.OutputSettings: "Output",
-    settings.AnimationSettings: "Frames",
-    settings.FramesSettings: "Frames",
-    settings.ReportSettings: "Report",
-    settings.DatasetSettings: "Dataset",
-    settings.LoraTrainingSettings: "Training",
-    settings.OptimizerSettings: "Optimizer",
-    settings.LossSettings: "Loss",
-    settings.CheckpointSettings: "Checkpoints",
-    settings.AnomalySettings: "Anomaly",
-}
-"""Title of the `--help` section of each group. Groups with the same title share a section."""
 
 
 def _keyword_parameter(name: str, default: object, annotation: object) -> inspect.Parameter:
