@@ -134,9 +134,12 @@ def pull_model(name: str, *, force: bool = False, listener: Listener = no_op) ->
     """
     source = parse_pull_source(name)
     pulled = pull_source(source, force, listener)
-    if pulled is None:  # a bundled or local model
-        return PulledFile(model_path(name), f"-m {name}")
-    return pulled
+    return pulled or local_file(name)
+
+
+def local_file(name: str) -> PulledFile:
+    """Return a bundled or local model, for which `pull_source` returns None."""
+    return PulledFile(model_path(name), f"-m {name}")
 
 
 PullSource = registry.ModelReference | web.Source

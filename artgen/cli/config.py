@@ -121,10 +121,33 @@ def set_(
     print_note(f"Set {name} = {config.printable_value(name, value)}." if value else f"Removed {name}.")
 
 
+@dataclass(frozen=True)
+class ConfigPath:
+    """Store the path of a configuration file for `--json`.
+
+    Attributes:
+        path: path of the file.
+        exists: whether the file exists.
+    """
+
+    path: Path
+    exists: bool
+
+
+PATH_OUTPUT = JsonOutput(lambda: ConfigPath, is_list=False)
+
+
 @app.command()
-def path(project: Project = False) -> None:
+@PATH_OUTPUT
+def path(
+    project: Project = False, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False
+) -> None:
     """Print the path of the file, which need not exist.
 
     artgen config path
     """
-    print_path(_config_file(project).absolute())
+    file = _config_file(project).absolute()
+    if as_json:
+        PATH_OUTPUT.print(ConfigPath(file, os.path.exists(file)))  # noqa: PTH110 - Path.exists raises for long names
+    else:
+        print_path(file)

@@ -1,14 +1,33 @@
 """Define the command `artgen models convert`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from artgen.cli.console import print_note, print_path
+from artgen.cli.json_output import JsonOutput
 from artgen.events import note_listener
 
 
+@dataclass(frozen=True)
+class Converted:
+    """Describe a new file for `--json`.
+
+    Attributes:
+        file: pickled checkpoint or model folder, as typed.
+        path: new safetensors file.
+    """
+
+    file: Path
+    path: Path
+
+
+OUTPUT = JsonOutput(lambda: Converted)
+
+
+@OUTPUT
 def convert(
     file: Annotated[
         Path, typer.Argument(help="Pickled checkpoint: .ckpt, .pt, .pth or .bin. Or a model folder with such weights.")
@@ -20,6 +39,7 @@ def convert(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each new file.")] = False,
 ) -> None:
     """Convert a pickled checkpoint or embedding to a safetensors file, and print its path.
 
@@ -33,4 +53,7 @@ def convert(
 
     print_note(f"Converting '{file}'.")
     for path in models.iter_conversions(file, output, overwrite, note_listener(print_note)):
-        print_path(path)
+        if as_json:
+            OUTPUT.print(Converted(file, path))
+        else:
+            print_path(path)

@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict
 
 import typer
@@ -203,10 +205,33 @@ def _confirm(question: str, yes: bool) -> bool:
     return False
 
 
+@dataclass(frozen=True)
+class ModelPath:
+    """Store the path of a local model for `--json`.
+
+    Attributes:
+        name: name of the model, as typed.
+        path: folder or file of the model.
+    """
+
+    name: str
+    path: Path
+
+
+PATH_OUTPUT = JsonOutput(lambda: ModelPath, is_list=False)
+
+
 @app.command()
-def path(name: ModelName) -> None:
+@PATH_OUTPUT
+def path(
+    name: ModelName, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False
+) -> None:
     """Print the path of a local model.
 
     artgen models path tiny
     """
-    print_path(models.model_path(name))
+    found = models.model_path(name)
+    if as_json:
+        PATH_OUTPUT.print(ModelPath(name, found))
+    else:
+        print_path(found)

@@ -1,17 +1,39 @@
 """Define the command `artgen models pull`."""
 
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from artgen.api import models
 from artgen.cli.console import Reporter, print_note, print_path
+from artgen.cli.json_output import JsonOutput
 from artgen.events import Event, Notice
 
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Do not show progress.")]
 
 
+@dataclass(frozen=True)
+class Pulled:
+    """Describe a downloaded model or file for `--json`.
+
+    Attributes:
+        name: name or address, as typed.
+        path: folder of the model, or the file.
+        usage: option that uses the file, such as `--lora NAME`; empty if no option takes it.
+    """
+
+    name: str
+    path: Path
+    usage: str
+
+
+OUTPUT = JsonOutput(lambda: Pulled)
+
+
+@OUTPUT
 def pull(
     names: Annotated[
         list[str],
@@ -24,6 +46,7 @@ def pull(
         bool, typer.Option("--force", help="Verify the existing files, and replace damaged files.")
     ] = False,
     quiet: Quiet = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each name.")] = False,
 ) -> None:
     """Download models and other files, and print their paths. An interrupted download is resumed.
 
@@ -31,10 +54,13 @@ def pull(
     artgen models pull runwayml/stable-diffusion-v1-5 civitai:4384
     """
     sources = list(map(models.parse_pull_source, names))
-    for source in sources:
+    for name, source in zip(names, sources, strict=True):
         with Reporter(quiet) as report:
             pulled = models.pull_source(source, force, partial(_show_event, report))
-        if pulled is not None:
+        if as_json:
+            found = pulled or models.local_file(name)
+            OUTPUT.print(Pulled(name, found.path, found.usage))
+        elif pulled is not None:
             print_path(pulled.path)
 
 

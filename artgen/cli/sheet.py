@@ -1,11 +1,13 @@
 """Define the command `artgen sheet`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from artgen.cli.console import print_note
+from artgen.cli.json_output import JsonOutput
 from artgen.cli.positionals import RequiredImages
 from artgen.cli.stdout_image import check_stdout_image, is_stdout, print_saved_path
 from artgen.errors import InputFileError
@@ -20,6 +22,21 @@ LABEL_SETTINGS = (
 """Settings that a label can contain, in order."""
 
 
+@dataclass(frozen=True)
+class SheetPage:
+    """Describe a page for `--json`.
+
+    Attributes:
+        file: path of the page.
+    """
+
+    file: Path
+
+
+OUTPUT = JsonOutput(lambda: SheetPage)
+
+
+@OUTPUT
 def sheet(
     image_paths: RequiredImages,
     output: Annotated[
@@ -40,6 +57,7 @@ def sheet(
         ),
     ] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite existing files.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each page.")] = False,
 ) -> None:
     """Arrange images on a labeled contact sheet.
 
@@ -53,7 +71,7 @@ def sheet(
 
     sheet_path = path_of_file_option(output, "sheet.png", "-o")
     check_sheet_path(sheet_path, overwrite, "--output")
-    check_stdout_image(is_stdout(output), json=False)
+    check_stdout_image(is_stdout(output), json=as_json)
     files = [path for path, _ in iter_images(image_paths, on_note=print_note)]
     records = [_read_record(file) for file in files]
     shared, differing = contact_sheet.split_common_settings(records, LABEL_SETTINGS)
@@ -69,7 +87,7 @@ def sheet(
         sheet_path,
         cell_px=cell,
         overwrite=overwrite,
-        on_written=print_saved_path,
+        on_written=(lambda path: OUTPUT.print(SheetPage(path))) if as_json else print_saved_path,
     )
 
 

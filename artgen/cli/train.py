@@ -1,18 +1,20 @@
 """Define the command `artgen train`."""
 
 import os
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict
 
 import typer
 
 from artgen.api import engine_checks
 from artgen.cli import report_dataset
-from artgen.cli.console import Reporter, print_json, print_note, print_path
+from artgen.cli.console import Reporter, print_note, print_path
 from artgen.cli.interrupts import EXIT_INTERRUPTED, DeferredSigint
+from artgen.cli.json_output import JsonOutput
 from artgen.cli.options import flatten_settings
 from artgen.errors import ArtgenError, UsageError
 from artgen.spec.settings import (
     MAX_SEED,
+    TRAINING_GROUPS,
     CheckpointSettings,
     DatasetSettings,
     DeviceSettings,
@@ -52,6 +54,52 @@ SeedOption = Annotated[
 ]  # fmt: skip
 
 
+class TrainingFields(TypedDict):
+    """Define the fields of a training for `--json` besides its settings.
+
+    Attributes:
+        path: path of the result. With `--dry-run`, the path that the result would have.
+        steps: number of steps of the training; None with `--dry-run`.
+        loss: loss of the training; None with `--dry-run`, and if no step was necessary.
+        data: content of `datasheet.json`; None without `--dry-run`, because the training writes the file.
+        seed: random seed.
+        dtype: precision of the computation.
+        resolution: side of a square with the largest area of an image, in pixels.
+        model: base model; None for a training from random weights.
+        model_hash: SHA-256 of the base model. Missing for a training from random weights.
+        unet: arguments of the new `UNet2DModel`. Only for a training from random weights.
+        noise_schedule: configuration of the new scheduler. Only for a training from random weights.
+        pictures: SHA-256 of each image.
+        captions: caption of each image. Missing for a training from random weights.
+    """
+
+    path: str
+    steps: int | None
+    loss: float | None
+    data: dict[str, Any] | None
+    seed: int
+    dtype: str
+    resolution: int
+    model: str | None
+    model_hash: NotRequired[str]
+    unet: NotRequired[dict[str, Any]]
+    noise_schedule: NotRequired[dict[str, Any]]
+    pictures: list[str]
+    captions: NotRequired[list[str]]
+
+
+def _training_schema() -> dict[str, Any]:
+    from artgen.spec.json_schema import group_schema, object_schema
+
+    settings = group_schema(*TRAINING_GROUPS)["properties"]
+    own = object_schema(TrainingFields)
+    return own | {"properties": settings | own["properties"]}
+
+
+OUTPUT = JsonOutput(_training_schema, is_list=False)
+
+
+@OUTPUT
 @flatten_settings
 def train(
     dataset: DatasetSettings,
@@ -104,13 +152,15 @@ def train(
     if dry_run:
         engine_checks.check_model(plan.base_model)
         if as_json:
-            print_json({**plan.settings_record(), "data": datasheet.datasheet_record(plan.dataset, {})})
+            data = datasheet.datasheet_record(plan.dataset, {})
+            OUTPUT.print(
+                {"path": plan.paths.result, "steps": None, "loss": None, "data": data, **plan.settings_record()}
+            )
         return
     finished = _run_training(plan, quiet)
     if finished is not None and as_json:
-        print_json(
-            {"path": str(finished.path), "steps": finished.steps, "loss": finished.loss, **plan.settings_record()}
-        )
+        result = {"path": finished.path, "steps": finished.steps, "loss": finished.loss, "data": None}
+        OUTPUT.print({**result, **plan.settings_record()})
     elif finished is not None:  # only the main process has a result
         print_path(finished.path)
 
