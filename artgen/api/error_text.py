@@ -54,25 +54,32 @@ def _keyword(match: re.Match[str]) -> str:
 
 @functools.cache
 def _keywords() -> dict[str, tuple[str, str | None]]:
-    """Return the keyword of each option, and the value that the option gives a setting that is true or false."""
+    """Return the keyword of each option, and the value that the option gives a setting that is true or false.
+
+    An option with the name of a setting is this setting, although other settings may have the option as a flag.
+    """
     found: dict[str, tuple[str, str | None]] = {}
-    for group in settings.SETTING_GROUPS:
-        for name, setting in settings_of(group).items():
-            is_switch = type_of(group, name)[0] is bool
-            flags = [name.replace("_", "-"), *(flag[2:] for flag in setting.flags if flag.startswith("--"))]
-            for flag in flags:
-                flag = flag.partition("/")[0]
-                found[flag] = name, "True" if is_switch else None
-                if is_switch:
-                    found[f"no-{flag}"] = name, "False"
+    declared = [(name, group) for group in settings.SETTING_GROUPS for name in options_of(group)]
+    named = [(name.replace("_", "-"), name, group) for name, group in declared]
+    flagged = [
+        (flag[2:].partition("/")[0], name, group)
+        for name, group in declared
+        for flag in settings_of(group)[name].flags
+        if flag.startswith("--")
+    ]
+    for flag, name, group in named + flagged:
+        is_switch = type_of(group, name)[0] is bool
+        found.setdefault(flag, (name, "True" if is_switch else None))
+        if is_switch:
+            found.setdefault(f"no-{flag}", (name, "False"))
     return found
 
 
 @functools.cache
-def _choices() -> dict[str, tuple[str, ...]]:
-    return {
-        name: settings_of(group)[name].choices
-        for group in settings.SETTING_GROUPS
-        for name in options_of(group)
-        if settings_of(group)[name].choices
-    }
+def _choices() -> dict[str, set[str]]:
+    """Return the choices of each setting. Settings of several commands may have the same name."""
+    found: dict[str, set[str]] = {}
+    for group in settings.SETTING_GROUPS:
+        for name, setting in settings_of(group).items():
+            found.setdefault(name, set()).update(setting.choices)
+    return found

@@ -196,7 +196,7 @@ def _cache(errors: list[str]) -> dict[str, Any]:
         cache = Path(hub_cache.cache_folder())
         free = shutil.disk_usage(nearest_existing(cache)).free
     except (ArtgenError, OSError) as error:
-        errors.append(f"{error}")
+        errors.append(error.message if isinstance(error, ArtgenError) else f"{error}")
     return {"model_cache": cache, "model_cache_free_bytes": free}
 
 

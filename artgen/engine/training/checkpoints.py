@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from artgen.engine.loading.oom import first_line
 from artgen.engine.training.ema import EMA
 from artgen.errors import ArtgenError, InputFileError, OutputError
 from artgen.jobs.training_layout import STATE_FILE, TrainingPaths, read_checkpoint_state
@@ -121,7 +122,7 @@ def restore_checkpoint(folder: Path, train_state: TrainState) -> None:
             train_state.grad_scaler.load_state_dict(scaler)
     except (ArtgenError, OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputFileError(
-            f"Cannot read the checkpoint '{folder}': {str(error).rstrip('.')}.",
+            f"Cannot read the checkpoint '{folder}': {first_line(error).rstrip('.')}.",
             "Delete it; --resume then continues from the previous checkpoint.",
         ) from error
 
