@@ -169,7 +169,7 @@ def test_invalid_value_is_refused_before_a_model_loads(values: dict[str, Any], m
 
 @pytest.mark.parametrize("prompt", [None, 5, ["a fox", "a cat"], b"a fox"])
 def test_prompt_of_another_type_is_refused(prompt: Any) -> None:
-    with pytest.raises(UsageError, match="^prompt must be text, not "):
+    with pytest.raises(UsageError, match=r"^prompt must be text, not "):
         artgen.txt2img(prompt)
 
 
