@@ -13,8 +13,9 @@ from artgen._version import __version__
 from artgen.cli.console import print_result
 from artgen.cli.json_output import JsonOutput
 from artgen.errors import ArtgenError
-from artgen.jobs.next_step import DEMONSTRATION_MODEL, configured_model, next_step
+from artgen.jobs.next_step import configured_model, next_step
 from artgen.jobs.recommend import recommend, this_machine
+from artgen.registry.default_selection import BUNDLED_MODEL
 from artgen.spec import config
 from artgen.system import hardware
 from artgen.system.counts import counted
@@ -147,7 +148,7 @@ def _inspect() -> DoctorReport:
         bundled_model=_bundled_model(),
         image_seconds=_image_seconds(found["default_model"]),
         extras=tuple(extra.name for extra in missing_extras()),
-        next_step=next_step() if found["default_model"] == DEMONSTRATION_MODEL else "",
+        next_step=next_step() if found["default_model"] == BUNDLED_MODEL else "",
         configuration=config_file,
         configuration_exists=os.path.exists(config_file),  # noqa: PTH110 - Path.exists raises for long names
         errors=tuple(dict.fromkeys(errors)),

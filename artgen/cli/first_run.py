@@ -23,9 +23,10 @@ def print_first_step(models: set[str], report: ReportSettings) -> None:
     """
     if report.quiet or report.json or not models or not is_terminal(sys.stderr):
         return
-    from artgen.jobs.next_step import DEMONSTRATION_MODEL, next_step
+    from artgen.jobs.next_step import next_step
+    from artgen.registry.default_selection import BUNDLED_MODEL
 
-    if models != {DEMONSTRATION_MODEL}:
+    if models != {BUNDLED_MODEL}:
         return
     try:
         marker = user_state_folder() / MARKER

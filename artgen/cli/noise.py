@@ -207,10 +207,9 @@ def _resolve_model(name: str | None, space: str, reporter: Reporter, *, download
     if name is None and space == "pixel":
         return None
     from artgen import registry
-    from artgen.system import hardware
 
     return registry.resolve_usable_model(
-        name or hardware.default_model(),
+        name or registry.default_model(listener=reporter),
         lambda model: _check_architecture(model, space),
         download=download,
         listener=reporter,

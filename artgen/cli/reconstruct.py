@@ -119,9 +119,8 @@ def reconstruct(
 
 def _resolve_model(model_ref: ModelRef, reporter: Reporter) -> "ResolvedModel":
     from artgen import registry
-    from artgen.system import hardware
 
-    name = model_ref.model or hardware.default_model()
+    name = model_ref.model or registry.default_model(offline=model_ref.offline, listener=reporter)
     return registry.resolve_usable_model(name, _check_has_vae, offline=model_ref.offline, listener=reporter)
 
 

@@ -10,8 +10,7 @@ from artgen.cli.json_output import JsonOutput
 from artgen.errors import UsageError
 from artgen.registry import parse_reference
 from artgen.registry.catalog import BUNDLED_PREFIX
-
-WORDS_MODEL = "tiny"
+from artgen.registry.default_selection import BUNDLED_MODEL
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ OUTPUT = JsonOutput(lambda: TrainedWords)
 
 @OUTPUT
 def words(
-    name: Annotated[str, typer.Argument(help="Name of the model; only tiny has a list of words.")] = WORDS_MODEL,
+    name: Annotated[str, typer.Argument(help="Name of the model; only tiny has a list of words.")] = BUNDLED_MODEL,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """List the words that the bundled model tiny was trained on: subjects, colors, places, numbers, sizes and styles.
@@ -56,14 +55,14 @@ def words(
     from artgen.jobs.trained_words import bundled_words
 
     reference = parse_reference(name)
-    if reference.info is None or reference.info.source != f"{BUNDLED_PREFIX}{WORDS_MODEL}":
+    if reference.info is None or reference.info.source != f"{BUNDLED_PREFIX}{BUNDLED_MODEL}":
         raise UsageError(
-            f"Cannot list the words of '{name}': only the bundled model '{WORDS_MODEL}' has a list of its words.",
-            f"artgen models words {WORDS_MODEL}",
+            f"Cannot list the words of '{name}': only the bundled model '{BUNDLED_MODEL}' has a list of its words.",
+            f"artgen models words {BUNDLED_MODEL}",
         )
     found = bundled_words()
     if as_json:
-        OUTPUT.print(TrainedWords(WORDS_MODEL, found.subjects, **found.groups))
+        OUTPUT.print(TrainedWords(BUNDLED_MODEL, found.subjects, **found.groups))
         return
     for group, subjects in found.subjects.items():
         nouns = (f"{noun} ({', '.join(others)})" if others else noun for noun, others in subjects.items())

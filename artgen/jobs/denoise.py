@@ -3,10 +3,10 @@
 from typing import Any
 
 from artgen.errors import ModelUnavailableError, UsageError
-from artgen.registry import ResolvedModel
+from artgen.events import Listener, no_op
+from artgen.registry import ResolvedModel, default_model
 from artgen.spec.requests import Denoise
 from artgen.spec.seeds import generate_seed
-from artgen.system import hardware
 
 DEFAULT_DENOISER = "denoiser"
 """Name of the default model of the method pixel."""
@@ -17,11 +17,16 @@ NUM_AUGMENTATIONS = 8
 """Number of flips and quarter turns of an image."""
 
 
-def model_name(request: Denoise) -> str | None:
-    """Return the model of a request, or the default model; None for the classical methods."""
+def model_name(request: Denoise, listener: Listener = no_op) -> str | None:
+    """Return the model of a request, or the default model; None for the classical methods.
+
+    The listener receives a note about the download of the default model.
+    """
     if request.method in ("tv", "nlm"):
         return None
-    return request.model or (hardware.default_model() if request.method == "latent" else DEFAULT_DENOISER)
+    if request.model is None and request.method == "latent":
+        return default_model(offline=request.offline, listener=listener)
+    return request.model or DEFAULT_DENOISER
 
 
 def fill_defaults(request: Denoise, model: ResolvedModel | None) -> Denoise:

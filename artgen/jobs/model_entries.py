@@ -6,12 +6,11 @@ from typing import Any
 
 from artgen import registry
 from artgen.errors import ArtgenError
-from artgen.events import Listener
+from artgen.events import Listener, no_op
 from artgen.jobs import checks, components, denoise, pipeline_options, sample
 from artgen.jobs.default_settings import model_scheduler
 from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.requests import Denoise, Sample
-from artgen.system import hardware
 
 
 @dataclass(frozen=True)
@@ -44,13 +43,16 @@ ModelCache = dict[ModelKey, ModelEntry]
 """Resolved models, by name (None: no model), `offline` and the settings of components."""
 
 
-def _model_name(request: Request) -> str | None:
-    """Return the requested model or the default model; None if the request needs no model."""
+def _model_name(request: Request, listener: Listener = no_op) -> str | None:
+    """Return the requested model or the default model; None if the request needs no model.
+
+    The listener receives a note about the download of the default model.
+    """
     if isinstance(request, Denoise):
-        return denoise.model_name(request)
+        return denoise.model_name(request, listener)
     if isinstance(request, Sample):
         return sample.model_name(request)
-    return request.model or hardware.default_model()
+    return request.model or registry.default_model(offline=request.offline, listener=listener)
 
 
 def model_key(request: Request) -> ModelKey:
@@ -70,7 +72,7 @@ def resolve_model(request: Request, listener: Listener, *, download: bool) -> Mo
         ModelUnavailableError: the model is unavailable or its files are not complete.
         RefusedError: the model is a pickle or contains code.
     """
-    name = _model_name(request)
+    name = _model_name(request, no_op if download else listener)
     if name is None:
         return ModelEntry(None)
     reference = registry.parse_reference(name)

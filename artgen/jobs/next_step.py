@@ -5,15 +5,13 @@ import os
 from artgen import registry
 from artgen.errors import ArtgenError
 from artgen.jobs.recommend import Machine, Recommendation, recommend, this_machine
+from artgen.registry.default_selection import BUNDLED_MODEL
 from artgen.registry.hub import cache
 from artgen.spec import config
-from artgen.system import hardware
 from artgen.system.counts import format_bytes, format_duration
 
 FIRST_MODELS = frozenset({"sd15", "sd-turbo", "sdxl", "sdxl-lightning"})
 """Models of the catalog for all kinds of prompts, with a download of at most 7 GB and without an account."""
-
-DEMONSTRATION_MODEL = "tiny"
 
 MAX_SECONDS = 180.0
 """Time of an image on the CPU above which a quicker model is suggested."""
@@ -46,7 +44,7 @@ def next_step(task: str = "txt2img", machine: Machine | None = None) -> str:
 def default_next_step(task: str) -> str:
     """Return the next step if the demonstration model is the user's default model for a task; else an empty text."""
     try:
-        is_default = configured_model(task) == DEMONSTRATION_MODEL
+        is_default = configured_model(task) == BUNDLED_MODEL
     except ArtgenError:
         return ""
     return next_step(task) if is_default else ""
@@ -61,7 +59,7 @@ def configured_model(task: str = "txt2img") -> str:
     if model := os.environ.get("ARTGEN_MODEL"):
         return model
     configured = config.load_defaults(task)[task].get("model")
-    return str(configured) if configured else hardware.default_model()
+    return str(configured) if configured else registry.default_model()
 
 
 def _describe(recommendation: Recommendation) -> str:

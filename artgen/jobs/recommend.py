@@ -10,8 +10,8 @@ from pathlib import Path
 from artgen.errors import ArtgenError
 from artgen.jobs.time_estimate import cpu_seconds, num_cores
 from artgen.registry.catalog import ModelInfo, builtin_models
+from artgen.registry.default_selection import is_downloaded
 from artgen.registry.hub import cache
-from artgen.registry.hub_snapshots import complete_snapshot
 from artgen.registry.memory import DTYPE_BYTES, estimate_catalog_memory
 from artgen.registry.pipelines import PipelineEntry, pipeline_entries
 from artgen.registry.references import ModelReference
@@ -166,10 +166,7 @@ def _fit(info: ModelInfo, machine: Machine, task: str) -> Recommendation | None:
 def _is_on_disk(info: ModelInfo) -> bool:
     if info.bundled_folder is not None:
         return True
-    try:
-        return complete_snapshot(ModelReference("hub", info.name, info.source, info.revision, info)) is not None
-    except ArtgenError:  # a damaged snapshot
-        return False
+    return is_downloaded(ModelReference("hub", info.name, info.source, info.revision, info))
 
 
 def _recommendation(

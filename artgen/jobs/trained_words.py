@@ -17,6 +17,7 @@ from artgen.jobs.next_step import next_step
 from artgen.registry import ResolvedModel
 from artgen.registry import lora as lora_files
 from artgen.registry.catalog import builtin_models
+from artgen.registry.default_selection import BUNDLED_MODEL
 from artgen.spec import prompt_syntax
 from artgen.spec.base_requests import PromptRequest, Request
 
@@ -84,7 +85,7 @@ def bundled_words() -> WordList:
     Raises:
         ModelUnavailableError: the file is not part of the installation.
     """
-    folder = builtin_models()["tiny"].bundled_folder or Path()
+    folder = builtin_models()[BUNDLED_MODEL].bundled_folder or Path()
     try:
         return _read_words(folder / WORDS_FILE)
     except OSError as error:
@@ -141,7 +142,7 @@ def words_note(requests: Iterable[tuple[Request, ResolvedModel | None]]) -> str:
 
 
 def _is_bundled(model: ResolvedModel) -> bool:
-    folder = builtin_models()["tiny"].bundled_folder
+    folder = builtin_models()[BUNDLED_MODEL].bundled_folder
     return model.path == folder and (folder / WORDS_FILE).is_file()
 
 

@@ -28,7 +28,6 @@ from artgen.spec.settings import (
     options_of,
 )
 from artgen.spec.settings.training import DatasetSettings
-from artgen.system import hardware
 
 DEFAULT_NUM_SAMPLES = 4
 MAX_LISTED_CHANGES = 4
@@ -198,7 +197,7 @@ def create_training_plan(
 
 def _resolve_base_model(model_ref: ModelRef, mode: str, download: bool, listener: Listener) -> registry.ResolvedModel:
     model = registry.resolve_usable_model(
-        model_ref.model or hardware.default_model(),
+        model_ref.model or registry.default_model(offline=model_ref.offline, listener=listener),
         lambda found: check_trainable(found, mode),
         offline=model_ref.offline,
         download=download,

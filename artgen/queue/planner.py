@@ -19,6 +19,7 @@ from artgen.jobs.prompt_expansion import (
     apply_choices,
     choose_prompts,
     combine_prompts,
+    report_once,
 )
 from artgen.queue.entries import (
     MAX_JOBS,
@@ -97,7 +98,7 @@ class Planner:
         self._defaults = dict(defaults or {})
         frames = {name: self._defaults.pop(name) for name in options_of(FramesSettings) if name in self._defaults}
         animation_output = outputs.parse_frames_option(FramesSettings(**frames), multiple_images=True, overwrite=False)
-        self._listener = listener
+        self._listener = listener = report_once(listener)
         self._templates = JobTemplates(
             folder,
             animation_output,

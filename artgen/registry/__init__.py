@@ -7,6 +7,7 @@ configuration files that single checkpoints lack.
 
 from artgen.registry.aliases import remove_alias, set_alias
 from artgen.registry.catalog import ModelInfo, known_models, listed_models, user_aliases_path
+from artgen.registry.default_selection import default_model
 from artgen.registry.diffusers_folder import read_scheduler_config
 from artgen.registry.extras import HubFiles, fetch_hub_files
 from artgen.registry.hashes import file_hash
@@ -39,6 +40,7 @@ __all__ = [
     "VaeFile",
     "catalog_peak_bytes",
     "check_model_files",
+    "default_model",
     "download_model",
     "estimate_memory",
     "fetch_hub_files",

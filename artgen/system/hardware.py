@@ -116,8 +116,3 @@ def _cgroup_available(folder: Path, limit_file: str, usage_file: str, cache_key:
         limit, used = (int((folder / name).read_text("utf-8")) for name in (limit_file, usage_file))
         table = dict(line.split() for line in (folder / "memory.stat").read_text("utf-8").splitlines())
         yield max(0, limit - used + int(table[cache_key]))
-
-
-def default_model() -> str:
-    """Return `sd15` if a CUDA device is available, else the bundled model `tiny`."""
-    return "sd15" if cuda_device_count() else "tiny"

@@ -15,7 +15,6 @@ from artgen.jobs.anomaly.images import read_image_sizes
 from artgen.jobs.anomaly.request import Anomaly
 from artgen.jobs.denoise import DEFAULT_DENOISER
 from artgen.jobs.prompt_notes import plain_prompt_note
-from artgen.system import hardware
 
 DEFAULT_NOISE_SAMPLES = 2
 
@@ -110,7 +109,9 @@ def _resolve_config(
     if fit_config is not None and method != fit_config.method:
         raise _other_setting_error(request, "method", fit_config.method, method)
     name = request.model or (_fitted_model(request, fit_config) if fit_config else "")
-    name = name or (DEFAULT_DENOISER if method == "pixel" else hardware.default_model())
+    if not name and method == "pixel":
+        name = DEFAULT_DENOISER
+    name = name or registry.default_model(offline=request.offline, listener=listener)
     model = registry.resolve_usable_model(
         name,
         lambda found: _check_model_type(method, found),
