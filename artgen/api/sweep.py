@@ -120,8 +120,8 @@ def _combine_prompts(
 
 def write_sheet_and_csv(
     axes: Sequence[SweepAxis], plan: BatchPlan, ledger: Ledger, on_written: Callable[[Path], object]
-) -> None:
-    """Write `sheet.png` (further pages: `sheet-2.png` ...) and `sweep.csv` to the folder of the sweep.
+) -> Path:
+    """Write `sheet.png` (further pages: `sheet-2.png` ...) and `sweep.csv`. Return the path of the first sheet.
 
     Args:
         axes: swept settings.
@@ -151,7 +151,8 @@ def write_sheet_and_csv(
     has_title = plan.jobs and all(axis.name != "prompt" for axis in axes)
     title = getattr(plan.jobs[0].request, "prompt", "") if has_title else ""
     pages = _layout_pages(axes, [Cell(file) for file in files], title)
-    write_sheets(pages, ledger.folder / "sheet.png", cell_px=CELL_PX, overwrite=True, on_written=on_written)
+    sheets = write_sheets(pages, ledger.folder / "sheet.png", cell_px=CELL_PX, overwrite=True, on_written=on_written)
+    return sheets[0]
 
 
 def _layout_pages(axes: Sequence[SweepAxis], cells: list[Cell], title: str) -> list[ContactSheet]:

@@ -18,6 +18,7 @@ from artgen.cli.console import (
     print_path,
     print_result,
 )
+from artgen.cli.display import Display
 from artgen.cli.interrupts import EXIT_INTERRUPTED
 from artgen.cli.json_output import JsonOutput
 from artgen.cli.options import flatten_settings
@@ -159,7 +160,19 @@ def anomaly(
         else:
             print_result(_result_line(result))
     output_files.write_csv(results)
+    _display_heatmap(results, output_files, report)
     _exit(len(paths_and_roots), failures, interrupted, print_summary=not report.quiet)
+
+
+def _display_heatmap(results: "Sequence[AnomalyResult]", output_files: OutputFiles, report: ReportSettings) -> None:
+    """Show the heat map of the most anomalous image, and open the files of `--map`, if requested."""
+    display = Display(report)
+    if results and display.shows:
+        from artgen.engine.anomaly.heatmap import render_result
+
+        display.show(render_result(results[0]))
+    if results:
+        display.open(output_files.heatmap_location)
 
 
 def _filter_by_size(

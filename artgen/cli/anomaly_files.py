@@ -57,6 +57,11 @@ class OutputFiles:
         )
         self._is_heatmap_folder = heatmap is not None and is_folder_name(heatmap)
 
+    @property
+    def heatmap_location(self) -> Path | None:
+        """Return the file or the folder of `--map`, or None."""
+        return self._heatmap_path
+
     def check_writable(self, request: Any) -> None:
         """Check that all files can be written, and that the request provides their contents.
 

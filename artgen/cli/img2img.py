@@ -11,12 +11,12 @@ from artgen.spec.settings import (
     CombinationSettings,
     ComputeSettings,
     FramesSettings,
+    GenerationReportSettings,
     Img2ImgInput,
     ModelSettings,
     OutputSettings,
     PresetSettings,
     PromptSettings,
-    ReportSettings,
     SamplingSettings,
     SeriesSettings,
     SizeSettings,
@@ -40,7 +40,7 @@ def img2img(
     compute: ComputeSettings,
     output: OutputSettings,
     frames: FramesSettings,
-    report: ReportSettings,
+    report: GenerationReportSettings,
     positionals: ImagesAndPrompt = None,
 ) -> None:
     """Generate an image from an image and a prompt.

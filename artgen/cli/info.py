@@ -7,8 +7,11 @@ from typing import Annotated, Any, NotRequired, TypedDict
 import typer
 
 from artgen.cli.console import print_error, print_note, print_result
+from artgen.cli.display import Display
 from artgen.cli.json_output import JsonOutput
+from artgen.cli.options import flatten_settings
 from artgen.errors import ArtgenError
+from artgen.spec.settings import ShowSettings
 
 MAX_VALUE_CHARS = 300
 """Maximum number of characters that are printed of each value."""
@@ -99,7 +102,9 @@ OUTPUT = JsonOutput(_info_schema)
 
 
 @OUTPUT
+@flatten_settings
 def info(
+    display_settings: ShowSettings,
     files: Annotated[
         list[Path],
         typer.Argument(
@@ -118,14 +123,17 @@ def info(
     """
     from artgen.api.info import read_info
 
+    display = Display(display_settings)
     failures: list[ArtgenError] = []
     for file in files:
         try:
             found = read_info(file)
         except ArtgenError as error:
+            display.show_file(file, reports_errors=False)  # an image without metadata
             print_error(error)
             failures.append(error)
             continue
+        display.show_file(file)
         if as_json:
             _print_json(file, found.source, found.values, found.notes)
             continue

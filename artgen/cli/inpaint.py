@@ -11,6 +11,7 @@ from artgen.spec.settings import (
     CombinationSettings,
     ComputeSettings,
     FramesSettings,
+    GenerationReportSettings,
     Img2ImgInput,
     InpaintBlend,
     MaskSettings,
@@ -18,7 +19,6 @@ from artgen.spec.settings import (
     OutputSettings,
     PresetSettings,
     PromptSettings,
-    ReportSettings,
     SamplingSettings,
     SeriesSettings,
     SizeSettings,
@@ -44,7 +44,7 @@ def inpaint(
     compute: ComputeSettings,
     output: OutputSettings,
     frames: FramesSettings,
-    report: ReportSettings,
+    report: GenerationReportSettings,
     positionals: ImagesAndPrompt = None,
 ) -> None:
     """Repaint the masked part of an image.

@@ -9,6 +9,7 @@ import typer
 
 from artgen.api import engine_checks
 from artgen.cli.console import Reporter, print_note, print_result
+from artgen.cli.display import Display
 from artgen.cli.json_output import JsonOutput
 from artgen.cli.options import flatten_settings
 from artgen.cli.run_requests import summary_line
@@ -180,6 +181,9 @@ def noise(
         noisy_images = _noise_image(image, [*levels, *frame_levels], seed, latent_model, reporter)
         path = destination.save(_render_strip(noisy_images[:steps], levels, cell_px), record)
         frames_path = animation_output.save(noisy_images[steps:], record, path) if animation_output else None
+    display = Display(report)
+    display.show_file(path)
+    display.open(path)
     if report.json:
         OUTPUT.print(describe(file=path, frames=frames_path))
         return

@@ -9,6 +9,7 @@ from artgen.spec.settings import (
     CombinationSettings,
     ComputeSettings,
     FramesSettings,
+    GenerationReportSettings,
     Img2ImgInput,
     InpaintBlend,
     ModelSettings,
@@ -16,7 +17,6 @@ from artgen.spec.settings import (
     OutputSettings,
     PresetSettings,
     PromptSettings,
-    ReportSettings,
     SamplingSettings,
     SeriesSettings,
     SweepSettings,
@@ -39,7 +39,7 @@ def outpaint(
     compute: ComputeSettings,
     output: OutputSettings,
     frames: FramesSettings,
-    report: ReportSettings,
+    report: GenerationReportSettings,
     positionals: ImagesAndPrompt = None,
 ) -> None:
     """Extend an image beyond its edges.

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from artgen.cli.console import Reporter, discard_note, print_note
+from artgen.cli.display import Display
 from artgen.cli.json_output import JsonOutput
 from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import RequiredImages
 from artgen.cli.stdout_image import check_stdout_image, is_stdout, print_saved_path
 from artgen.errors import ModelUnavailableError
-from artgen.spec.settings import DeviceSettings, ModelRef
+from artgen.spec.settings import DeviceSettings, DisplaySettings, ModelRef
 from artgen.system import process
 from artgen.system.counts import counted
 
@@ -62,6 +63,7 @@ def reconstruct(
     image_paths: RequiredImages,
     model: ModelRef,
     compute: DeviceSettings,
+    display_settings: DisplaySettings,
     output: Annotated[
         str,
         typer.Option(
@@ -113,6 +115,9 @@ def reconstruct(
     if len(files) > 1 and not quiet and not as_json:
         print_note(f"Mean of {counted(len(files), 'image')}: {_format_metrics(totals)}.")
     _write_pages(rows, sheet_path, overwrite)
+    display = Display(display_settings, quiet=quiet)
+    display.show_file(sheet_path)
+    display.open(sheet_path)
     if not as_json:
         print_saved_path(sheet_path)
 

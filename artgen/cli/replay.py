@@ -10,7 +10,7 @@ from artgen.cli.options import flatten_settings
 from artgen.cli.record_output import image_output
 from artgen.cli.run_requests import OutputOptions, run_requests
 from artgen.errors import UsageError
-from artgen.spec.settings import FramesSettings, OutputSettings, ReportSettings
+from artgen.spec.settings import FramesSettings, GenerationReportSettings, OutputSettings
 
 
 @image_output()
@@ -18,7 +18,7 @@ from artgen.spec.settings import FramesSettings, OutputSettings, ReportSettings
 def replay(
     output: OutputSettings,
     frames: FramesSettings,
-    report: ReportSettings,
+    report: GenerationReportSettings,
     file: Annotated[
         Path, typer.Argument(help="An image, its sidecar file, or a file with A1111 text.", metavar="FILE")
     ],

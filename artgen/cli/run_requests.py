@@ -20,6 +20,7 @@ from artgen.cli.console import (
     print_result,
     shares_terminal,
 )
+from artgen.cli.display import Display
 from artgen.cli.first_run import print_first_step
 from artgen.cli.record_output import image_output
 from artgen.cli.stdout_image import is_stdout, print_saved_path
@@ -127,13 +128,13 @@ class JobSource(Protocol):
         """Validate all requests before a model is loaded."""
 
 
-def run_requests(source: JobSource, report: ReportSettings, *, on_finished: Callable[[], None] | None = None) -> None:
+def run_requests(source: JobSource, report: ReportSettings, *, on_finished: Callable[[], Path] | None = None) -> None:
     """Validate all requests, generate the images that do not exist yet, and report the results.
 
     Args:
         source: the jobs, with or without a ledger.
         report: what is printed. With `dry_run`, the jobs are listed and nothing is generated.
-        on_finished: is called after all jobs, before the summary of failures.
+        on_finished: is called after all jobs, before the summary of failures; returns the sheet of the images.
 
     Raises:
         ArtgenError: a request is invalid; or all jobs of a run without a ledger failed with the same exit code.
@@ -153,23 +154,29 @@ def run_requests(source: JobSource, report: ReportSettings, *, on_finished: Call
                 _exit_with_failures(plan.failed, plan, report)
             return
         failures, models = list(plan.failed), set[str]()
-        num_saved = 0
+        saved: list[Path] = []
+        display = Display(report)
 
         def on_outcome(outcome: JobOutcome) -> None:
-            nonlocal num_saved
             if outcome.error is not None:
                 failures.append(outcome)
             else:
                 models.add(str(outcome.record.get("model")))
-            num_saved += outcome.path is not None
+            if outcome.path is not None:
+                saved.append(outcome.path)
+                if not plan.has_ledger:
+                    display.show_file(outcome.path)
             _print_outcome(outcome, plan, report)
 
         plan.generate(reporter, on_outcome)
-    if on_finished is not None:
-        on_finished()
-    if num_saved and (plan.has_ledger or plan.total > 1) and not report.quiet:
+    sheet = on_finished() if on_finished is not None else None
+    if saved and plan.has_ledger:
+        display.show_file(sheet or saved[-1])
+    if saved:
+        display.open(saved[-1] if plan.total == 1 else saved[-1].parent)
+    if saved and (plan.has_ledger or plan.total > 1) and not report.quiet:
         seconds = process.elapsed_seconds() if process.owns_process() else time.monotonic() - start_time
-        print_note(f"{counted(num_saved, 'image')} in {_format_seconds(seconds)}{plan.folder and f': {plan.folder}'}.")
+        print_note(f"{counted(len(saved), 'image')} in {_format_seconds(seconds)}{plan.folder and f': {plan.folder}'}.")
     print_first_step(models, report)
     if failures:
         _exit_with_failures(failures, plan, report)

@@ -8,11 +8,11 @@ from artgen.spec.settings import (
     ClassSettings,
     DeviceSettings,
     FramesSettings,
+    GenerationReportSettings,
     GuidanceSettings,
     ModelRef,
     OutputSettings,
     PresetSettings,
-    ReportSettings,
     SchedulerSettings,
     SeriesSettings,
     StepsSettings,
@@ -34,7 +34,7 @@ def sample(
     compute: DeviceSettings,
     output: OutputSettings,
     frames: FramesSettings,
-    report: ReportSettings,
+    report: GenerationReportSettings,
 ) -> None:
     """Generate images from noise with a model that takes no prompt.
 

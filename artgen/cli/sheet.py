@@ -2,18 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from artgen.cli.console import print_note
+from artgen.cli.display import Display
 from artgen.cli.json_output import JsonOutput
+from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import RequiredImages
 from artgen.cli.stdout_image import check_stdout_image, is_stdout, print_saved_path
 from artgen.errors import InputFileError
-
-if TYPE_CHECKING:
-    pass
+from artgen.spec.settings import DisplaySettings
 
 LABEL_SETTINGS = (
     "prompt", "negative_prompt", "model", "seed", "steps", "guidance_scale", "scheduler", "sigmas", "strength",
@@ -37,7 +37,9 @@ OUTPUT = JsonOutput(lambda: SheetPage)
 
 
 @OUTPUT
+@flatten_settings
 def sheet(
+    display_settings: DisplaySettings,
     image_paths: RequiredImages,
     output: Annotated[
         str,
@@ -82,13 +84,17 @@ def sheet(
     ]
     num_columns = columns or max(1, round(len(cells) ** 0.5))
     title = "" if label == "none" else str(shared.get("prompt") or "")
-    write_sheets(
+    paths = write_sheets(
         contact_sheet.paginate(cells, columns=num_columns, rows=rows, title=title),
         sheet_path,
         cell_px=cell,
         overwrite=overwrite,
         on_written=(lambda path: OUTPUT.print(SheetPage(path))) if as_json else print_saved_path,
     )
+    display = Display(display_settings)
+    for path in paths:
+        display.show_file(path)
+    display.open(paths[0])
 
 
 def _read_record(path: Path) -> dict[str, Any]:

@@ -12,11 +12,11 @@ from artgen.spec.settings import (
     CombinationSettings,
     ComputeSettings,
     FramesSettings,
+    GenerationReportSettings,
     ModelSettings,
     OutputSettings,
     PresetSettings,
     PromptSettings,
-    ReportSettings,
     SamplingSettings,
     SeriesSettings,
     SizeSettings,
@@ -39,7 +39,7 @@ def txt2img(
     compute: ComputeSettings,
     output: OutputSettings,
     frames: FramesSettings,
-    report: ReportSettings,
+    report: GenerationReportSettings,
 ) -> None:
     """Generate an image from a prompt.
 

@@ -45,6 +45,9 @@ CONFIGURABLE_SETTINGS: dict[str, type] = {
 _SHARED_SETTINGS = options_of(settings.ModelFolders)
 """Settings that apply to all commands."""
 
+_DISPLAYING_COMMANDS = frozenset({"batch", "noise", "anomaly", "reconstruct", "sheet", "info", "replay"})
+"""Commands besides the tasks that show images. Other defaults do not apply to them."""
+
 _ABSOLUTE_FOLDERS = ("embedding_folder", "wildcard_folder", "style_folder")
 
 _CONFIGURABLE_FIELDS = {name: options_of(group)[name] for name, group in CONFIGURABLE_SETTINGS.items()}
@@ -73,10 +76,13 @@ def load_defaults(command: str) -> dict[str, dict[str, Any]]:
     """
     if command == "prompt":  # it explains a prompt of txt2img
         return {command: load_defaults("txt2img")["txt2img"]}
-    if command not in settings.TASK_NAMES:
-        return {}
-    project, user = (values for _, values in read_defaults(command))
-    return {command: {**user, **project}}
+    if command in settings.TASK_NAMES:
+        project, user = (values for _, values in read_defaults(command))
+        return {command: {**user, **project}}
+    if command in _DISPLAYING_COMMANDS:
+        shown = options_of(settings.DisplaySettings)
+        return {command: {name: value for name in shown if (value := _shared_setting(name)) is not None}}
+    return {}
 
 
 def read_defaults(command: str) -> list[tuple[Path, dict[str, Any]]]:

@@ -50,7 +50,13 @@ from artgen.spec.settings.inputs import (
     OutpaintSettings,
     ScaledInput,
 )
-from artgen.spec.settings.output import OutputSettings, ReportSettings
+from artgen.spec.settings.output import (
+    DisplaySettings,
+    GenerationReportSettings,
+    OutputSettings,
+    ReportSettings,
+    ShowSettings,
+)
 from artgen.spec.settings.preset import PresetSettings
 from artgen.spec.settings.prompts import PromptSettings
 from artgen.spec.settings.sampling import (
@@ -92,7 +98,9 @@ __all__ = [
     "DatasetSettings",
     "DenoiseSettings",
     "DeviceSettings",
+    "DisplaySettings",
     "FramesSettings",
+    "GenerationReportSettings",
     "GuidanceSettings",
     "Img2ImgInput",
     "InpaintBlend",
@@ -117,6 +125,7 @@ __all__ = [
     "SeedSettings",
     "SeriesSettings",
     "Setting",
+    "ShowSettings",
     "SizeSettings",
     "StepsSettings",
     "SweepSettings",
@@ -168,7 +177,10 @@ SETTING_GROUPS: tuple[type, ...] = (
     OutputSettings,
     AnimationSettings,
     FramesSettings,
+    ShowSettings,
+    DisplaySettings,
     ReportSettings,
+    GenerationReportSettings,
     DatasetSettings,
     LoraTrainingSettings,
     OptimizerSettings,

@@ -32,10 +32,31 @@ class OutputSettings:
 
 
 _report_option = partial(any_option, per_call=True, in_prompt_file=False, affects=())
+_display_option = partial(any_option, in_prompt_file=False, sweepable=False, recorded=False, affects=())
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportSettings:
+class ShowSettings:
+    """Store whether images are shown in the terminal."""
+
+    show: bool = _display_option(
+        False,
+        "Show the image in the terminal: as pixels in kitty, Ghostty, iTerm2, WezTerm and mintty, otherwise as colored "
+        "blocks. Of a batch, the last image; of a sweep, the sheet.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DisplaySettings(ShowSettings):
+    """Store whether written images are shown."""
+
+    open: bool = _display_option(
+        False, "Open the image with the default program of the system. Of several images, the folder."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSettings(DisplaySettings):
     """Store the settings of the printed text."""
 
     json: bool = _report_option(False, "Print a JSON record per image instead of its path.", flags=("--json",))
@@ -43,4 +64,13 @@ class ReportSettings:
     quiet: bool = _report_option(False, "Print only errors on stderr.", flags=("-q", "--quiet"))
     verbose: bool = _report_option(
         False, "Also print what is loaded and the time per image.", flags=("-v", "--verbose")
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationReportSettings(ReportSettings):
+    """Store the settings of the printed text of a command that generates images in steps."""
+
+    preview: bool = _display_option(
+        False, "Show a small preview in the terminal while the image is generated. No effect on a batch."
     )

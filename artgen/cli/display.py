@@ -1,0 +1,132 @@
+"""Show images in the terminal (`--show`), and open them with the default program of the system (`--open`)."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from artgen.cli.console import print_note
+from artgen.cli.status_line import status_line
+from artgen.cli.stdout_image import is_stdout
+from artgen.cli.user_defaults import is_typed
+from artgen.errors import ArtgenError
+from artgen.spec.settings import DisplaySettings, ReportSettings, ShowSettings
+from artgen.system.terminal import has_styles, is_terminal
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+class Display:
+    """Show and open the images of one command. A typed option that has no effect is reported once."""
+
+    def __init__(self, display: ShowSettings, *, quiet: bool = False) -> None:
+        """Store the options.
+
+        Args:
+            display: the options. `ReportSettings` also contain whether the command is quiet.
+            quiet: ignore values of the environment and of configuration files, and print no notes.
+        """
+        self._quiet = quiet or (isinstance(display, ReportSettings) and display.quiet)
+        self._shows = display.show and (not self._quiet or is_typed("show"))
+        self._opens = isinstance(display, DisplaySettings) and display.open and (not self._quiet or is_typed("open"))
+
+    @property
+    def shows(self) -> bool:
+        """Return whether images are shown in the terminal."""
+        return self._shows
+
+    def show_file(self, path: Path, *, reports_errors: bool = True) -> None:
+        """Show an image file in the terminal, if requested.
+
+        Args:
+            path: the file.
+            reports_errors: print a note if the file is not an image.
+        """
+        if not self._shows or not self._can_show():
+            return
+        if is_stdout(path):
+            self._note_hidden("it is not a file")
+            return
+        from artgen.images import load_image
+
+        try:
+            self.show(load_image(path).image)
+        except ArtgenError as error:
+            if reports_errors:
+                self._note_hidden(error.message.rstrip("."))
+
+    def show(self, image: "Image.Image") -> None:
+        """Show an image in the terminal, if requested: on stderr, so that stdout contains only paths."""
+        if not self._shows or not self._can_show():
+            return
+        from artgen.system.terminal_images import image_text, terminal_size
+
+        text = image_text(image, terminal_size(sys.stderr.fileno()), os.environ)
+        with status_line.hidden(), contextlib.suppress(OSError):
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+    def _can_show(self) -> bool:
+        if not is_terminal(sys.stderr):
+            self._disable("stderr is not a terminal")
+        elif not has_styles(sys.stderr):
+            self._disable("NO_COLOR is set" if os.environ.get("NO_COLOR") else "the terminal has no colors (TERM=dumb)")
+        elif not _encodes_blocks(sys.stderr.encoding):
+            self._disable(f"the encoding of the terminal is {sys.stderr.encoding}. Use UTF-8")
+        return self._shows
+
+    def _disable(self, reason: str) -> None:
+        self._shows = False
+        self._note_hidden(reason)
+
+    def _note_hidden(self, reason: str) -> None:
+        if is_typed("show") and not self._quiet:
+            print_note(f"Cannot show the image in the terminal: {reason}.")
+
+    def open(self, path: Path | None) -> None:
+        """Open a file or a folder with the default program of the system, if requested. None: nothing was written."""
+        if not self._opens:
+            return
+        reason = "it is not written to a file" if path is None or is_stdout(path) else open_path(path)
+        if reason and is_typed("open") and not self._quiet:
+            print_note(f"Cannot open the image: {reason}.")
+
+
+def _encodes_blocks(encoding: str | None) -> bool:
+    try:
+        "\N{UPPER HALF BLOCK}".encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def open_path(path: Path) -> str:
+    """Open a file or a folder with the default program of the system. Return why this is impossible, or an empty text.
+
+    The program gets the path as one argument, without a shell; an absolute path cannot be read as an option. The
+    program continues to run after artgen ends.
+    """
+    target = str(path.absolute())
+    if sys.platform == "win32":
+        os.startfile(target)
+        return ""
+    program = "open" if sys.platform == "darwin" else "xdg-open"
+    if sys.platform != "darwin" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return "there is no display (DISPLAY and WAYLAND_DISPLAY are not set)"
+    if (executable := shutil.which(program)) is None:
+        return f"the program {program} is not installed"
+    try:
+        subprocess.Popen(
+            [executable, target],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError as error:
+        return f"{program} cannot be started: {error.strerror}"
+    return ""
