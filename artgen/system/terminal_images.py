@@ -111,25 +111,24 @@ def image_text(image: "Image.Image", size: TerminalSize, environment: Mapping[st
     protocol = select_protocol(environment)
     if protocol == "blocks":
         return "".join(f"{line}\n" for line in half_blocks(image, size, true_color=has_true_color(environment)))
-    columns, rows = fit_cells(image.size, size)
-    data = _encode_png(image, columns * size.cell_px[0], rows * size.cell_px[1])
-    encode = _kitty_sequence if protocol == "kitty" else _iterm2_sequence
-    return f"{encode(data, columns, rows)}\n"
+    cell_width, cell_height = size.cell_px
+    # The terminal computes the rows from the columns and the aspect ratio.
+    width, height = _fit(image.size, (size.columns * cell_width, _usable_rows(size) * cell_height))
+    columns = max(1, round(width / cell_width))
+    data = _encode_png(image, width, height)
+    return f"{_kitty_sequence(data, columns) if protocol == 'kitty' else _iterm2_sequence(data, columns)}\n"
 
 
 def half_blocks(image: "Image.Image", size: TerminalSize, *, true_color: bool) -> list[str]:
     """Return the lines of half blocks that show an RGB image. A character has two pixels, one above the other."""
-    width, height = _fit(image.size, (size.columns, 2 * max(1, size.rows - RESERVED_ROWS)))
+    width, height = _fit(image.size, (size.columns, 2 * _usable_rows(size)))
     rows = _pixel_rows(image, width, height)
     color = _true_color if true_color else _color_256
     return [_block_line(rows[top], rows[top + 1] if top + 1 < height else None, color) for top in range(0, height, 2)]
 
 
-def fit_cells(image_size: tuple[int, int], size: TerminalSize) -> tuple[int, int]:
-    """Return the columns and rows of an image: its size in characters, reduced to the size of the terminal."""
-    cell_width, cell_height = size.cell_px
-    width, height = _fit(image_size, (size.columns * cell_width, max(1, size.rows - RESERVED_ROWS) * cell_height))
-    return max(1, width // cell_width), max(1, -(-height // cell_height))
+def _usable_rows(size: TerminalSize) -> int:
+    return max(1, size.rows - RESERVED_ROWS)
 
 
 def _fit(image_size: tuple[int, int], maximum: tuple[int, int]) -> tuple[int, int]:
@@ -183,27 +182,27 @@ def _color_256(pixel: RGB) -> str:
     return f"5;{min(candidates, key=lambda number: math.dist(candidates[number], pixel))}"
 
 
-def _encode_png(image: "Image.Image", max_width: int, max_height: int) -> bytes:
-    """Return the pixels as PNG without metadata, reduced to the size at which the terminal shows them."""
+def _encode_png(image: "Image.Image", width: int, height: int) -> bytes:
+    """Return the pixels as PNG without metadata, in this size."""
     buffer = io.BytesIO()
-    pixels = _resize(image.convert("RGB"), *_fit(image.size, (max_width, max_height)))
+    pixels = _resize(image.convert("RGB"), width, height).copy()
     pixels.info.clear()
     pixels.save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def _kitty_sequence(data: bytes, columns: int, rows: int) -> str:
+def _kitty_sequence(data: bytes, columns: int) -> str:
     """Return the sequences that transmit and show a PNG file. q=2: the terminal sends no answer."""
     text = base64.b64encode(data).decode("ascii")
     chunks = [text[start : start + KITTY_CHUNK_CHARS] for start in range(0, len(text), KITTY_CHUNK_CHARS)]
     parts = []
     for index, chunk in enumerate(chunks):
-        control = f"a=T,f=100,c={columns},r={rows},q=2," if index == 0 else ""
+        control = f"a=T,f=100,c={columns},q=2," if index == 0 else ""
         parts.append(f"\x1b_G{control}m={int(index < len(chunks) - 1)};{chunk}\x1b\\")
     return "".join(parts)
 
 
-def _iterm2_sequence(data: bytes, columns: int, rows: int) -> str:
+def _iterm2_sequence(data: bytes, columns: int) -> str:
     """Return the sequence that transmits and shows a PNG file."""
-    arguments = f"inline=1;size={len(data)};width={columns};height={rows};preserveAspectRatio=1"
+    arguments = f"inline=1;size={len(data)};width={columns};height=auto;preserveAspectRatio=1"
     return f"\x1b]1337;File={arguments}:{base64.b64encode(data).decode('ascii')}\x07"
