@@ -48,7 +48,8 @@ class BatchResult:
             of the input image.
         frames: the file or folder of the intermediate steps; None if there are none.
         seconds: duration of the job.
-        is_new: whether this call generated the image. An image of an earlier call is not generated again.
+        is_new: whether this call generated the image. False for a failure, and for an image of an earlier call or of
+            another process.
     """
 
     path: Path | None
@@ -57,7 +58,7 @@ class BatchResult:
     location: str
     frames: Path | None = None
     seconds: float = 0.0
-    is_new: bool = True
+    is_new: bool = False
     _record: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
@@ -121,10 +122,11 @@ class InvalidBatchError(UsageError):
 
 
 class BatchResults(Iterator[BatchResult]):
-    """Iterate over the results of a batch. The next image is generated when the next result is requested.
+    """Iterate over the results of a batch. The next pipeline call runs when its first result is requested.
 
-    First, the images of earlier calls and earlier failures are returned, then the new images. The same call continues a
-    batch whose loop was left early.
+    A pipeline call generates several images if the model and the device allow it; `batch_size=1` gives one. First, the
+    images of earlier calls and earlier failures are returned, then the new images. The same call continues a batch
+    whose loop was left early.
 
     Attributes:
         folder: folder of the images.
@@ -168,9 +170,9 @@ class BatchResults(Iterator[BatchResult]):
 def batch(prompts: "PromptInput | None" = None, **settings: Unpack[BatchKeywords]) -> BatchResults:
     """Generate the images of prompts, prompt files or folders of images, and save them in a folder with a ledger.
 
-    All jobs are validated before a model is loaded. The result is an iterator: each step of the loop generates and
-    saves the next image. Images that exist already are not generated again, so the same call continues a batch that was
-    interrupted. With several workers, the script needs the guard `if __name__ == "__main__":`.
+    All jobs are validated before a model is loaded. The result is an iterator: the loop generates and saves the images.
+    Images that exist already are not generated again, so the same call continues a batch that was interrupted. With
+    several workers, a script needs the guard `if __name__ == "__main__":`.
 
     Args:
         prompts: A path of a prompt file, an image or a folder of images; or a list. Each item of a list is a line of a
@@ -257,7 +259,7 @@ def _results(plan: _Plan, state: "RunState", call: Call, resources: contextlib.E
     """Yield the results of earlier calls, then generate the pending images. `resources` are closed at the end."""
     with resources, for_python():
         for outcome in (*plan.run.earlier_images(state), *plan.run.earlier_failures(state)):
-            yield _result(outcome, is_new=False)
+            yield _result(outcome)
         outcomes: deque[BatchOutcome] = deque()
         try:
             for _ in plan.run.run(state, outcomes.append, call.listener, waits_for_saves=True):
@@ -273,11 +275,12 @@ def _results(plan: _Plan, state: "RunState", call: Call, resources: contextlib.E
             write_sheet_and_csv(plan.sweep.axes, plan.run.plan, plan.run.ledger, lambda _: None)
 
 
-def _result(outcome: "BatchOutcome", is_new: bool = True) -> BatchResult:
+def _result(outcome: "BatchOutcome") -> BatchResult:
     seed = outcome.job.request.seed if outcome.job else None
     error = outcome.error
     if error is not None:
         error.message, error.hint = python_text(error.message), python_text(error.hint)
+    is_new = bool(outcome.record)  # empty for an image of an earlier call or of another process
     return BatchResult(
         outcome.path, seed, error, outcome.location, outcome.frames, outcome.seconds, is_new, outcome.record
     )

@@ -205,9 +205,9 @@ def in_process_runner(folder: Path, suffix: str = "", *, waits_for_saves: bool =
             deliver_results()
             listener(event)
 
-        ledger = Ledger(folder, suffix)
+        ledger, locks = Ledger(folder, suffix), JobLocks(folder)
         try:
-            with JobRunner(ledger, JobLocks(folder), results.put, on_event) as job_runner:
+            with JobRunner(ledger, locks, results.put, on_event) as job_runner:
                 while (batch := queue.next_batch()).jobs:
                     running |= {job.fingerprint: job for job in batch.jobs}
                     queue.record_timing(batch.jobs, job_runner.run(batch.jobs, batch.batch_size, queue.remaining))
@@ -218,6 +218,7 @@ def in_process_runner(folder: Path, suffix: str = "", *, waits_for_saves: bool =
         finally:
             deliver_results()
             ledger.close()
+            locks.close()
         return claimed_elsewhere
 
     return run
