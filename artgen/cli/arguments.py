@@ -2,11 +2,25 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any, Literal, NamedTuple
 
 from artgen.errors import UsageError
 
+_COMMAND_LINE: ContextVar[tuple[Any, tuple[str, ...]]] = ContextVar("command line")
+
+_LONG_DASHES = "\N{EN DASH}\N{EM DASH}"
 _WORD_AFTER_ONE_DASH = re.compile(r"-[A-Za-z][A-Za-z_-]{2,}")
+
+
+def set_command_line(context: Any, args: Sequence[str]) -> None:
+    """Store the context and the arguments of the command that runs, for the hints of errors."""
+    _COMMAND_LINE.set((context, tuple(args)))
+
+
+def command_line() -> tuple[Any, tuple[str, ...]]:
+    """Return the context of the command that runs, and its arguments without hidden aliases."""
+    return _COMMAND_LINE.get()
 
 
 class Argument(NamedTuple):
@@ -49,9 +63,9 @@ def flags_with_value(parameters: Sequence[Any]) -> frozenset[str]:
 
 
 def check_arguments(parameters: Sequence[Any], args: Sequence[str]) -> None:
-    """Refuse an option in place of a value (`-o --steps 5`), and one dash in place of two (`-prompt fox`).
+    """Refuse an option in place of a value (`-o --steps 5`), and one dash or a long dash in place of two.
 
-    The parser would use `--steps` as the value of `-o`, and `rompt` as the value of `-p`.
+    The parser would use `--steps` as the value of `-o`, and read `-prompt fox` as `-p rompt fox`.
 
     Raises:
         UsageError: see above.
@@ -65,6 +79,8 @@ def check_arguments(parameters: Sequence[Any], args: Sequence[str]) -> None:
                 f"Cannot use '{name}': the name of a long option begins with two dashes.",
                 f"Did you mean -{text.replace('_', '-')}?",
             )
+        if kind == "positional" and (typed := f"--{name.lstrip(_LONG_DASHES)}") in flags and name[0] in _LONG_DASHES:
+            raise UsageError(f"Cannot use '{name}': it begins with a long dash.", f"Did you mean {typed}?")
         if kind == "value" and name in flags:
             long = next(max(each.opts, key=len) for each in parameters if option in each.opts)
             raise UsageError(

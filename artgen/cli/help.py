@@ -4,6 +4,7 @@ Typer's help imports rich, which takes longer than the rest of the start of a co
 """
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
-from artgen.cli.arguments import check_arguments
+from artgen.cli.arguments import check_arguments, set_command_line
 from artgen.cli.console import print_text
 from artgen.cli.json_output import json_output, print_schema
 
@@ -133,7 +134,11 @@ class Command(PlainHelpMixin, TyperCommand):
         args = self._with_dashes(args)
         if ctx.resilient_parsing:  # completion
             return super().parse_args(ctx, args)
+        if args == ["help"] and not os.path.lexists("help"):
+            self.get_help(ctx)
+            ctx.exit()
         check_arguments(self.get_params(ctx), args)
+        set_command_line(ctx, args)
         ctx.allow_extra_args = True
         with _convert_usage_errors(ctx, args):
             extra = super().parse_args(ctx, list(args))

@@ -2,7 +2,7 @@
 
 from artgen.cli.dispatch import dispatch
 from artgen.cli.options import flatten_settings
-from artgen.cli.positionals import ImagesAndPrompt, split_positionals
+from artgen.cli.positionals import ImagesAndPrompt, missing_mask_error, split_positionals
 from artgen.cli.record_output import image_output
 from artgen.cli.run_requests import OutputOptions
 from artgen.jobs.size import resolve_size
@@ -58,6 +58,8 @@ def inpaint(
     from artgen.spec.requests import Inpaint
 
     image_paths, prompt = split_positionals(positionals, source, prompt)
+    if mask.mask is None and len(image_paths) == 2:
+        raise missing_mask_error(image_paths)
     groups = (preset, source, prompt, mask, blend, sampling, resolve_size(canvas, size), model, compute)
     dispatch(
         Inpaint, groups, series, sweep, OutputOptions(output, frames, report), combination, image_paths=image_paths

@@ -1,13 +1,18 @@
 """Interpret the positional arguments of a command, and merge options with the same meaning."""
 
+import contextlib
 import dataclasses
 import os
+import stat
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from artgen.cli.arguments import command_line
+from artgen.cli.console import print_note
 from artgen.errors import UsageError
 from artgen.spec.settings import Img2ImgInput, PromptSettings
 from artgen.system.external_data import decode_text
@@ -56,11 +61,24 @@ def split_positionals(
         else:
             prompts.append(argument)
     if len(prompts) > 1:
-        raise UsageError(
-            f"Unexpected argument '{prompts[1]}': the prompt is already set.", "Quote a prompt that contains spaces."
-        )
+        from artgen.cli.usage_errors import several_prompts_error
+
+        raise several_prompts_error(prompts[1])
+    if positionals and not source.image and _looks_like_prompt(positionals[0], others=len(images) > 1):
+        from artgen.cli.usage_errors import missing_image_error
+
+        raise missing_image_error(positionals[0], images[1:])
     check_stdin_uses(*images, *prompts)
     return images, read_prompt(dataclasses.replace(prompt, prompt=prompts[0] if prompts else ""))
+
+
+def _looks_like_prompt(argument: str, *, others: bool) -> bool:
+    """Return whether the argument in the place of an image is a prompt: no file, and a text or before an image."""
+    from artgen.images import IMAGE_SUFFIXES
+
+    if argument == STDIN or os.path.lexists(argument) or Path(argument).suffix.lower() in IMAGE_SUFFIXES:
+        return False
+    return len(argument.split()) > 1 or (others and not any(letter in argument for letter in "/\\."))
 
 
 def check_stdin_uses(*inputs: Path | str | None) -> None:
@@ -89,4 +107,28 @@ def read_prompt(prompt: PromptSettings) -> PromptSettings:
         text = decode_text(read_stdin(MAX_PROMPT_BYTES)).strip()
     except ValueError as error:
         raise UsageError(f"Cannot read the prompt from stdin: {error}.", "Write UTF-8 text.") from error
+    if "\n" in text:
+        from artgen.cli.usage_errors import several_lines_note
+
+        context, args = command_line()
+        if (note := several_lines_note(text, context, args)) and not context.params.get("quiet"):
+            print_note(note)
     return dataclasses.replace(prompt, prompt=text)
+
+
+def missing_mask_error(images: Sequence[Path]) -> UsageError:
+    """Return the error for `inpaint IMAGE MASK`, where the mask is not an option."""
+    image, mask = images
+    return UsageError(
+        "Cannot inpaint several images: the mask is missing.",
+        f"If '{mask}' is the mask: artgen inpaint {image} --mask {mask}",
+    )
+
+
+def missing_prompt_hint() -> str:
+    """Return the hint for a command without a prompt, which differs if stdin is a file or a pipe."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # stdin is closed
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+        if stat.S_ISREG(mode) or stat.S_ISFIFO(mode):
+            return "To read the prompt from stdin: artgen txt2img -. To generate an image for each line: artgen batch -"
+    return 'artgen txt2img "a red fox in the snow"'

@@ -99,6 +99,8 @@ class RequestJobs:
                 checks.check_frames(frames, job)
                 animation.check(preview_record(job))
         notes = [] if self._options.report.quiet else _collect_notes(jobs, destination)
+        if not self._options.report.quiet and not destination.is_stdout:
+            notes += filter(None, [outputs.file_name_note(output.output, destination.suffix)])
         if animation is not None and (text := animation.scaling_note(jobs[0].size)):
             notes.append(text)
         return RunPlan(

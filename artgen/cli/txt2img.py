@@ -2,7 +2,7 @@
 
 from artgen.cli.dispatch import dispatch
 from artgen.cli.options import flatten_settings
-from artgen.cli.positionals import read_prompt
+from artgen.cli.positionals import missing_prompt_hint, read_prompt
 from artgen.cli.record_output import image_output
 from artgen.cli.run_requests import OutputOptions
 from artgen.errors import UsageError
@@ -51,6 +51,6 @@ def txt2img(
 
     prompt = read_prompt(prompt)
     if not prompt.prompt.strip() and not any(text.startswith("prompt=") for text in sweep.sweep):
-        raise UsageError("Cannot run txt2img: the prompt is missing.", 'artgen txt2img "a red fox in the snow"')
+        raise UsageError("Cannot run txt2img: the prompt is missing.", missing_prompt_hint())
     groups = (preset, prompt, sampling, resolve_size(canvas, size), model, compute)
     dispatch(Txt2Img, groups, series, sweep, OutputOptions(output, frames, report), combination)

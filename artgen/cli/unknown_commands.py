@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from artgen.cli.console import print_note
-from artgen.cli.usage_errors import command_line, is_image_name, unknown_command_error
+from artgen.cli.usage_errors import is_image_name, shell_command, unknown_command_error
 from artgen.errors import UsageError
 from artgen.spec.synonyms import command_hint, similar_names
 
@@ -35,10 +35,10 @@ def txt2img_arguments(context: Any, args: Sequence[str], commands: Sequence[str]
 
     command = _first_command(words[0], commands)
     if command:
-        others = command_line(f"artgen {command}", text.split()[1:]) or f"artgen {command}"
+        others = shell_command(f"artgen {command}", text.split()[1:]) or f"artgen {command}"
         raise UsageError(
             f"Cannot run '{excerpt(text)}': it begins with the command '{command}'.",
-            f"To run the command: {others}. To generate an image: {command_line('artgen txt2img', args)}",
+            f"To run the command: {others}. To generate an image: {shell_command('artgen txt2img', args)}",
         )
     if not {"-q", "--quiet"} & set(args):
         print_note(f"Running artgen txt2img with the prompt '{excerpt(text)}'.")
@@ -75,10 +75,10 @@ def _is_prompt_file_name(text: str) -> bool:
 
 def _file_hint(text: str) -> str:
     if is_image_name(text):
-        change = command_line("artgen img2img", [text, "a blue fox"])
-        return f"To print the settings of the image: {command_line('artgen info', [text])}. To change it: {change}"
+        change = shell_command("artgen img2img", [text, "a blue fox"])
+        return f"To print the settings of the image: {shell_command('artgen info', [text])}. To change it: {change}"
     if _is_prompt_file_name(text):
-        return f"To generate the images of a prompt file: {command_line('artgen batch', [text])}"
+        return f"To generate the images of a prompt file: {shell_command('artgen batch', [text])}"
     return "`artgen --help` lists the commands."
 
 
@@ -88,9 +88,9 @@ def _unknown_error(context: Any, args: Sequence[str], commands: Sequence[str]) -
     hint = command_hint(args[0], commands)
     count = next((i for i, each in enumerate(args) if each.startswith("-")), len(args))
     if "run `artgen txt2img" in hint and count > 1:
-        typed = command_line("artgen txt2img", [" ".join(args[1:count]), *args[count:]])
+        typed = shell_command("artgen txt2img", [" ".join(args[1:count]), *args[count:]])
         return UsageError(error.message, f"To generate an image: {typed}") if typed else error
     if hint or not args[0].isprintable():
         return error
-    typed = command_line("artgen txt2img", [" ".join(args[:count]), *args[count:]])
+    typed = shell_command("artgen txt2img", [" ".join(args[:count]), *args[count:]])
     return UsageError(error.message, f"`artgen --help` lists the commands. To generate an image: {typed}")

@@ -3,6 +3,7 @@
 Import this module only to report an error.
 """
 
+import os
 import re
 import shlex
 import sys
@@ -12,8 +13,9 @@ from typing import Any
 
 import typer
 
-from artgen.cli.arguments import iter_arguments
+from artgen.cli.arguments import command_line, iter_arguments
 from artgen.errors import UsageError
+from artgen.spec.prompt_checks import excerpt
 from artgen.spec.synonyms import command_hint, option_hint, value_hint
 
 MAX_SHOWN_CHARS = 200
@@ -86,10 +88,10 @@ def _canonical_flags(context: Any) -> dict[str, str]:
 
 
 def _txt2img_command(args: Sequence[str]) -> str:
-    return command_line("artgen txt2img", args) if any(not each.startswith("-") for each in args) else ""
+    return shell_command("artgen txt2img", args) if any(not each.startswith("-") for each in args) else ""
 
 
-def command_line(command: str, args: Sequence[str]) -> str:
+def shell_command(command: str, args: Sequence[str]) -> str:
     """Return a command with its arguments for a hint, quoted for a shell; empty if it is too long."""
     text = " ".join([command, *map(_quoted, args)])
     return text if len(text) <= MAX_SHOWN_CHARS and text.isprintable() else ""
@@ -198,14 +200,11 @@ def extra_arguments_error(context: Any, extra: Sequence[str], args: Sequence[str
     """
     command = context.command
     message = f"Unexpected argument '{extra[0]}'."
-    if (dashed := next((each for each in extra if each[0] in "–—"), "")) and len(dashed) > 1:
-        name = f"--{dashed.lstrip('–—')}"
-        return UsageError(f"Unexpected argument '{dashed}': it begins with a long dash.", f"Did you mean {name}?")
     if command.name == "txt2img" and (image := next(filter(is_image_name, extra), "")):
         prompt = " ".join(word for word in _positionals(context, args) if word != image)
         return UsageError(
             f"Unexpected argument '{image}': txt2img takes no image.",
-            command_line("artgen img2img", [image, *([prompt] if prompt else [])]),
+            shell_command("artgen img2img", [image, *([prompt] if prompt else [])]),
         )
     if any("PROMPT" in each.make_metavar(context) for each in command.params if each.param_type_name == "argument"):
         hint = quoted_command(context, args)
@@ -226,13 +225,53 @@ def _positionals(context: Any, args: Sequence[str]) -> list[str]:
 
 
 def quoted_command(context: Any, args: Sequence[str]) -> str:
-    """Return the command line with all words of the prompt in quotes; images stay first. Empty if it is too long."""
+    """Return the command line with the images first and all words of the prompt in quotes; empty if it is too long."""
     arguments = list(iter_arguments(context.command.get_params(context), args))
     words = [each.text for each in arguments if each.kind == "positional"]
-    images = [word for word in words if is_image_name(word)] if context.command.name != "txt2img" else []
+    images = [word for word in words if is_image_name(word) or os.path.lexists(word)]
+    images = [] if context.command.name == "txt2img" else images
     prompt = " ".join(word for word in words if word not in images)
     others = [each.text for each in arguments if each.kind != "positional"]
-    return command_line(context.command_path, [*images, prompt, *others])
+    return shell_command(context.command_path, [*images, prompt, *others])
+
+
+def several_prompts_error(word: str) -> UsageError:
+    """Return the error for a command with images and several texts; `word` is the second text."""
+    hint = quoted_command(*command_line())
+    return UsageError(
+        f"Unexpected argument '{word}': the prompt is already set.",
+        f"Quote a prompt that contains spaces: {hint}".removesuffix(": "),
+    )
+
+
+def missing_image_error(prompt: str, images: Sequence[Path]) -> UsageError:
+    """Return the error for a command whose first argument is a prompt in place of an image.
+
+    Args:
+        prompt: first argument.
+        images: the other arguments that are images.
+    """
+    context, args = command_line()
+    name = context.command.name
+    message = f"Cannot use '{excerpt(prompt)}' as the image of {name}: there is no such file."
+    if images:
+        return UsageError(message, f"The image comes before the prompt: {quoted_command(context, args)}")
+    text_only = shell_command("artgen txt2img", [prompt])
+    return UsageError(
+        message,
+        f"The image comes before the prompt: {shell_command(f'artgen {name}', ['IMAGE', prompt])}. To generate an "
+        f"image from the prompt alone: {text_only}",
+    )
+
+
+def several_lines_note(text: str, context: Any, args: Sequence[str]) -> str:
+    """Return the note for a prompt of several lines from stdin; empty for one line."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) < 2 or context.command.name not in ("txt2img", "img2img", "inpaint", "outpaint"):
+        return ""
+    options = [each for each in args if each != "-"]
+    batch = shell_command("artgen batch -", options) if context.command.name == "txt2img" else "artgen batch -"
+    return f"The {len(lines)} lines from stdin are one prompt. To generate an image for each line: {batch}"
 
 
 def unknown_command_error(name: str, context: Any, commands: Sequence[str]) -> UsageError:

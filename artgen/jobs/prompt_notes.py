@@ -96,6 +96,8 @@ def input_notes(prompts: Mapping[str, str]) -> Iterator[str]:
         if text := prompts.get(name):
             yield from _option_notes(text, label)
             yield from _file_notes(text, label)
+    if prompts.get("negative_prompt", "").strip().isdecimal():
+        yield "The negative prompt is a number. The option for the number of images is --count."
 
 
 def _option_notes(text: str, label: str) -> Iterator[str]:
@@ -141,7 +143,11 @@ def _options() -> frozenset[str]:
 def _file_notes(text: str, label: str) -> Iterator[str]:
     name = text.strip()
     suffix = Path(name).suffix.lower() if len(name) < 4096 else ""
-    if suffix not in PROMPT_FILE_SUFFIXES | IMAGE_SUFFIXES or "\n" in name or not _is_file(name):
+    if suffix not in PROMPT_FILE_SUFFIXES | IMAGE_SUFFIXES or "\n" in name:
+        return
+    if not _is_file(name):
+        if len(name.split()) == 1:
+            yield f"The {label} looks like the name of a file, which does not exist. It is used as text."
         return
     command = f"artgen img2img {name!r} PROMPT" if suffix in IMAGE_SUFFIXES else f"artgen batch {name!r}"
     yield f"The {label} is the name of a file, and it is used as text. To read the file: {command}."

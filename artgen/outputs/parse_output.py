@@ -99,6 +99,18 @@ def path_of_file_option(output: str, default_name: str, option_name: str) -> Pat
     return Path(output) / default_name if is_folder_name(output) else Path(output)
 
 
+def file_name_note(output: str | None, suffix: str) -> str:
+    """Return a note if an output without a suffix, which may be meant as a folder, is a file; else an empty text.
+
+    Args:
+        output: value of `--output`.
+        suffix: suffix that is added to the name.
+    """
+    if output is None or output == STDOUT or is_folder_name(output) or PurePath(output).suffix or "{" in output:
+        return ""
+    return f"--output '{output}' is a file, to whose name {suffix} is added. For a folder, add a slash: {output}/"
+
+
 def is_folder_name(output: str) -> bool:
     """Return whether the value of an output option is a folder: it ends with `/`, or the folder exists."""
     return output.endswith(("/", os.sep)) or (output != STDOUT and os.path.isdir(output))  # noqa: PTH112 - as above

@@ -59,7 +59,9 @@ def file_identity(path: Path) -> FileIdentity:
 
 def missing_file_error(path: Path) -> InputFileError:
     """Return the error to raise for a file that does not exist."""
-    return InputFileError(f"'{path}' does not exist.", "Check the spelling and the folder.")
+    is_address = str(path).startswith(("http:/", "https:/"))
+    hint = "Download the file first." if is_address else "Check the spelling and the folder."
+    return InputFileError(f"'{path}' does not exist.", hint)
 
 
 def nearest_existing(folder: Path) -> Path:

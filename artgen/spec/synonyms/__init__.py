@@ -110,7 +110,9 @@ def similar_names(name: str, known_names: Iterable[str], canonical_names: Mappin
         if score is not None and score < found.get(shown, (9, 0)):
             found[shown] = score
     ranked = sorted(found, key=lambda each: found[each])  # stable: the order of the known names
-    return [each for each in ranked if found[each][0] <= found[ranked[0]][0] + 1][:MAX_SUGGESTIONS]
+    if ranked and found[ranked[0]][0] == 3 and len(ranked) > 1:  # `size`: --batch-size and --target-size
+        return []
+    return [each for each in ranked if found[each][0] <= min(found[ranked[0]][0] + 1, 2)][:MAX_SUGGESTIONS] or ranked
 
 
 def _score(word: str, parts: list[str], known: str, known_parts: list[str]) -> tuple[int, int] | None:
@@ -125,8 +127,10 @@ def _score(word: str, parts: list[str], known: str, known_parts: list[str]) -> t
         distance = _distance("".join(sorted(parts)), "".join(sorted(known_parts)), limit)
         if distance is not None:
             return (1, distance)
-    if len(word) > 3 and (known.startswith(word) or set(parts) < set(known_parts)):
+    if len(word) > 3 and known.startswith(word):
         return (2, len(known) - len(word))
+    if len(word) > 3 and set(parts) < set(known_parts) and len(known_parts) == len(parts) + 1:
+        return (3, len(known) - len(word))
     return None
 
 
