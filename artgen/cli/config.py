@@ -18,7 +18,7 @@ app = App(
 
     artgen config show
     artgen config set steps 30
-    artgen config set model sdxl
+    artgen config get steps
     """
 )
 
@@ -63,6 +63,7 @@ class ConfigReport:
 SHOW_OUTPUT = JsonOutput(lambda: ConfigReport, is_list=False)
 
 
+@app.command("list")
 @app.command()
 @SHOW_OUTPUT
 def show(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
@@ -119,6 +120,40 @@ def set_(
     """
     config.set_value(name, value, _config_file(project))
     print_note(f"Set {name} = {config.printable_value(name, value)}." if value else f"Removed {name}.")
+
+
+@app.command()
+def get(
+    name: Annotated[str, typer.Argument(help="A setting such as steps, or img2img.strength for one command.")],
+) -> None:
+    """Print the value of one default: of the environment, else of artgen.toml, else of the file of the user.
+
+    artgen config get model
+    """
+    value = config.printable_value(name.rpartition(".")[2], config.find_value(name))
+    if value is None:
+        print_note(f"{name} is not set. `artgen config set {name} VALUE` sets it.")
+    else:
+        print_result(",".join(map(str, value)) if isinstance(value, list) else str(value))
+
+
+@app.command()
+def unset(
+    name: Annotated[str, typer.Argument(help="A setting such as steps, or img2img.strength for one command.")],
+    project: Project = False,
+) -> None:
+    """Remove one default. The rest of the file does not change.
+
+    artgen config unset steps
+    """
+    path = _config_file(project)
+    command, key = config.parse_name(name)
+    values = config.read_config_file(path)
+    if key not in (values.get(command, {}) if command else values):
+        print_note(f"{name} is not set in '{path}'.")
+        return
+    config.set_value(name, "", path)
+    print_note(f"Removed {name}.")
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ def _value_count_error(error: Any, context: Any) -> UsageError:
 def _missing_error(parameter: Any, context: Any) -> UsageError:
     name = parameter.make_metavar(context) if parameter.param_type_name == "argument" else parameter.opts[-1]
     kind = "argument" if parameter.param_type_name == "argument" else "option"
-    name = name.removesuffix("...").strip("[]")
+    name = name.removesuffix("...").strip("[]") if kind == "option" else name.removesuffix("...").strip("[]").upper()
     return UsageError(
         f"Cannot run `{context.command_path}`: the {kind} {name} is missing.",
         example_of(context) or help_hint(context),

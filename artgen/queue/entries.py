@@ -9,6 +9,7 @@ from typing import Any
 
 from artgen.errors import ArtgenError, UsageError
 from artgen.spec import settings
+from artgen.spec.records import unknown_task_hint
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import aliases_of, describe_value, options_of, type_of, unknown_setting_error
 
@@ -106,9 +107,7 @@ def parse_data_value(name: str, value: Any) -> Any:
     """
     if name == "task":
         if not isinstance(value, str) or value not in TASKS:
-            raise UsageError(
-                f"Cannot use {describe_value(value)} as a task: it is unknown.", f"Use one of: {', '.join(TASKS)}."
-            )
+            raise UsageError(f"Cannot use {describe_value(value)} as a task: it is unknown.", unknown_task_hint(value))
         return value
     if name == "seed" and not isinstance(value, str | bool):
         parts = value if isinstance(value, list) else [value]

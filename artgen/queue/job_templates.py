@@ -22,7 +22,7 @@ from artgen.queue.job_settings import build_request
 from artgen.queue.plan import JobTemplate
 from artgen.queue.recovery import OwnFiles
 from artgen.spec.base_requests import Request
-from artgen.spec.records import to_record
+from artgen.spec.records import to_record, unknown_task_hint
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import OutputSettings
 
@@ -80,7 +80,7 @@ class JobTemplates:
     def _build_template(self, setting_values: dict[str, Any]) -> JobTemplate:
         task = setting_values.pop("task", "txt2img")
         if task not in TASKS:
-            raise UsageError(f"Cannot use {task!r} as a task: it is unknown.", f"Use one of: {', '.join(TASKS)}.")
+            raise UsageError(f"Cannot use {task!r} as a task: it is unknown.", unknown_task_hint(task))
         file_values = {name: setting_values.pop(name) for name in OUTPUT_SETTINGS if name in setting_values}
         output = OutputSettings(**file_values)
         recorded = dict(setting_values.pop("recorded_weights", ()))

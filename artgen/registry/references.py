@@ -15,6 +15,8 @@ from artgen.registry.safetensors_header import PICKLE_SUFFIXES, reject_pickle
 
 SINGLE_FILE_SUFFIXES = (".safetensors", ".gguf")
 """Suffixes of the checkpoints that artgen downloads from a repository without diffusers' layout."""
+MAX_SIMILAR_NAMES = 4
+
 _NAMES_HINT = "`artgen models list` shows the names; OWNER/NAME is a model of the hub, ./FOLDER a model on the disk."
 
 
@@ -193,6 +195,10 @@ def similar_names_hint(text: str) -> str:
     known |= {file.stem.lower(): file.stem for file in model_folders.iter_files("model")}
     short_names = {name.rpartition("/")[2]: known[name] for name in known}
     matches = difflib.get_close_matches(text.lower()[:200], [*known, *short_names], n=4, cutoff=0.6)
+    if len(text) > 2:  # `flux`: flux-dev and flux-schnell
+        matches = [*matches, *(name for name in known if name.startswith(text.lower()))][:MAX_SIMILAR_NAMES]
+    if (short_name := text.lower().rpartition("/")[2]) in short_names:  # the same name of another owner
+        matches = [short_name]
     similar = dict.fromkeys(known.get(match) or short_names[match] for match in matches)
     similar.pop(text, None)
     if hint := model_folders.other_kind_hint("model", text):

@@ -239,6 +239,44 @@ def _canonical(values: dict[str, Any]) -> dict[str, Any]:
     return settings.canonical_keys(values, _CONFIGURABLE_FIELDS)
 
 
+def parse_name(name: str) -> tuple[str, str]:
+    """Return the command and the setting of `img2img.strength`; an empty command for all commands.
+
+    Raises:
+        UsageError: the command or the setting is unknown.
+    """
+    command, _, key = name.rpartition(".")
+    if command and command not in settings.TASK_NAMES:
+        from artgen.spec.synonyms import command_hint
+
+        hint = command_hint(command, settings.TASK_NAMES) or f"Commands: {', '.join(settings.TASK_NAMES)}."
+        raise UsageError(f"Unknown command: {command!r}.", hint)
+    key = key.replace("-", "_")
+    aliases = settings.aliases_of(_CONFIGURABLE_FIELDS)
+    if key not in CONFIGURABLE_SETTINGS and key in aliases:
+        key = aliases[key].setting
+    if key not in CONFIGURABLE_SETTINGS:
+        raise UsageError(*unknown_setting_error(key, CONFIGURABLE_SETTINGS))
+    if command and key in _SHARED_SETTINGS:
+        raise UsageError(f"'{key}' applies to all commands.", f"Use {key} without '{command}.'.")
+    return command, key
+
+
+def find_value(name: str) -> Any:
+    """Return the value of a setting, or of `command.setting`, in the files and the environment; None if it is unset.
+
+    Raises:
+        UsageError: the setting is unknown.
+        InputFileError: a file is not a valid configuration.
+    """
+    command, key = parse_name(name)
+    if text := os.environ.get(f"ARTGEN_{key.upper()}"):
+        return text
+    values = {path: read_config_file(path) for path in (Path(PROJECT_FILE), user_config_file())}
+    found = (table.get(key) for each in values.values() for table in (each.get(command, {}), each))
+    return next((value for value in found if value is not None), None)
+
+
 def set_value(name: str, text: str, path: Path) -> None:
     """Set one setting in a configuration file. Keep the rest of the file, including comments.
 
@@ -255,17 +293,8 @@ def set_value(name: str, text: str, path: Path) -> None:
     """
     import tomlkit
 
-    command, _, key = name.rpartition(".")
-    if command and command not in settings.TASK_NAMES:
-        raise UsageError(f"Unknown command: {command!r}.", f"Commands: {', '.join(settings.TASK_NAMES)}.")
-    key = key.replace("-", "_")
+    command, key = parse_name(name)
     aliases = settings.aliases_of(_CONFIGURABLE_FIELDS)
-    if key not in CONFIGURABLE_SETTINGS and key in aliases:
-        key = aliases[key].setting
-    if key not in CONFIGURABLE_SETTINGS:
-        raise UsageError(*unknown_setting_error(key, CONFIGURABLE_SETTINGS))
-    if command and key in _SHARED_SETTINGS:
-        raise UsageError(f"'{key}' applies to all commands.", f"artgen config set {key} VALUE")
     value = settings.parse_value(CONFIGURABLE_SETTINGS[key], key, text)
     if key == "model_folders":
         value = tuple(str(_expanded(folder).absolute()) for folder in value if folder.strip())

@@ -138,7 +138,7 @@ def from_record(record: Mapping[str, Any]) -> Request:
     """
     task = record.get("task", "txt2img")
     if not isinstance(task, str) or task not in TASKS:
-        raise UsageError(f"Unknown task: {describe_value(task)}.", f"Tasks: {', '.join(TASKS)}.")
+        raise UsageError(f"Unknown task: {describe_value(task)}.", unknown_task_hint(task))
     cls = TASKS[task].request_class
     known = options_of(cls)
     values: dict[str, Any] = {}
@@ -156,6 +156,13 @@ def from_record(record: Mapping[str, Any]) -> Request:
         values.setdefault("long_prompt", "truncate")
         values["expansion"] = read_expansion(record)
     return cls(**values, unknown_fields=kept_fields(unknown_fields(record)))
+
+
+def unknown_task_hint(task: object) -> str:
+    """Return the hint for a task that does not exist: a similar name, else all tasks."""
+    from artgen.spec.synonyms import value_hint
+
+    return value_hint("task", task, TASKS) or f"Tasks: {', '.join(TASKS)}."
 
 
 def _expansion_facts(request: Request) -> dict[str, Any]:
