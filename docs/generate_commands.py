@@ -55,7 +55,7 @@ UNITS = {
 
 def render() -> str:
     """Return the page: the commands with their arguments, then each group of options once."""
-    commands = dict(_all_commands())
+    commands = dict(all_commands())
     parts = [HEADER]
     groups: dict[str, dict[tuple[str, str], list[str]]] = {}
     for name, command in commands.items():
@@ -114,7 +114,8 @@ def _setting_row(name: str, tasks: list[str]) -> str:
     return f"| `{name}` | {TYPE_NAMES[kind]} | {unit} | {values} | {users} | {meaning} |"
 
 
-def _all_commands() -> list[tuple[str, Any]]:
+def all_commands() -> list[tuple[str, Any]]:
+    """Return the name and the click command of each command, without groups of commands."""
     found = []
     for name in COMMAND_SUMMARIES:
         command = load_command(name)

@@ -68,11 +68,11 @@ class AnomalyScore:
         is_anomaly: whether p_value <= alpha; None without a fit.
         threshold: lowest score of an anomalous image; None without a fit.
         alpha: significance level; None without a fit.
-        peak: x and y of the most anomalous pixel; None with `--dry-run`.
+        peak: coordinates x and y of the most anomalous pixel; None with `--dry-run`.
         width: width of the image in pixels.
         height: height of the image in pixels.
         map: path of the heat map; None without `--map`.
-        method: pixel or latent.
+        method: space of the noise: pixel or latent.
         model: name of the model.
         model_hash: SHA-256 of the main weights of the model.
         prompt: description of normal images; empty if there is none.

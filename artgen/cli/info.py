@@ -98,7 +98,7 @@ def _info_schema() -> dict[str, Any]:
     return own | {"properties": others[0] | others[1] | others[2] | recorded | own["properties"]}
 
 
-OUTPUT = JsonOutput(_info_schema)
+OUTPUT = JsonOutput(_info_schema, has_record=True)
 
 
 @OUTPUT

@@ -25,11 +25,13 @@ class JsonOutput:
             imported in this function.
         number: schema number of the objects.
         is_list: whether the command prints one object per line, instead of one object.
+        has_record: whether the objects contain the fields of a record, which docs/record-fields.md lists.
     """
 
     declare: Callable[[], type | Mapping[str, Any]]
     number: int = 1
     is_list: bool = True
+    has_record: bool = False
 
     def __call__(self, command: Function) -> Function:
         command.json_output = self  # type: ignore[attr-defined]
@@ -60,7 +62,7 @@ class JsonOutput:
             "title": command_path,
             "description": f"{kind} that `{command_path} --json` prints.",
             **found,
-            "properties": {"schema": number, **found["properties"]},
+            "properties": {"schema": number} | found["properties"] | {"schema": number},
             "required": ["schema", *found["required"]],
         }
 

@@ -70,7 +70,8 @@ def _details_schema() -> dict[str, Any]:
 
     listed, shown = object_schema(ModelDetails), object_schema(ShownFields)
     of_files = object_schema(registry.ResolvedModel, models.MODEL_FILE_FIELDS)["properties"]
-    properties = {name: nullable(each) for name, each in of_files.items()} | listed["properties"] | shown["properties"]
+    added = {name: nullable(each) for name, each in of_files.items() if name not in listed["properties"]}
+    properties = listed["properties"] | added | shown["properties"]
     required = dict.fromkeys([*listed["required"], *shown["required"], *of_files])
     return {"type": "object", "properties": properties, "required": list(required)}
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -90,18 +90,18 @@ class NoiseStrip:
     Attributes:
         file: path of the strip. With `--dry-run`, the path that the strip would have.
         frames: path of the animation; None without `--frames`, and with `--dry-run`.
-        task: noise.
+        task: name of the command.
         image: name of the input image.
         seed: seed of the noise.
         steps: number of images on the strip.
         schedule: noise schedule, or the model whose schedule is used.
-        space: pixel or latent.
+        space: space to which noise is added.
         times: images of the strip.
     """
 
     file: Path
     frames: Path | None
-    task: str = "noise"
+    task: Literal["noise"] = "noise"
     image: str
     seed: int
     steps: int

@@ -45,7 +45,7 @@ def image_output(*tasks: str) -> JsonOutput:
     Args:
         tasks: tasks of the command; empty for a command with all tasks.
     """
-    return JsonOutput(partial(_image_schema, tasks), RECORD_SCHEMA)
+    return JsonOutput(partial(_image_schema, tasks), RECORD_SCHEMA, has_record=True)
 
 
 def _image_schema(tasks: tuple[str, ...]) -> dict[str, Any]:

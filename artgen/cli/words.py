@@ -38,7 +38,7 @@ class TrainedWords:
     styles: list[str]
 
 
-OUTPUT = JsonOutput(lambda: TrainedWords)
+OUTPUT = JsonOutput(lambda: TrainedWords, is_list=False)
 
 
 @OUTPUT

@@ -240,7 +240,7 @@ class ModelRecommendation:
         name: name for `model`.
         source: hub id.
         family: family of pipelines.
-        device: cuda, mps or cpu.
+        device: device of the machine: cuda, mps or cpu.
         dtype: precision: fp32 or bf16 on the CPU; auto on a GPU, which selects 16 bits.
         offload: CPU offloading that the model needs: none, text, model, group or sequential.
         vae_tiling: whether the model needs tiled VAE decoding.

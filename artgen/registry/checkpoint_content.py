@@ -33,15 +33,15 @@ class CheckpointInfo:
 
     Attributes:
         architecture: sd1, sd2, sdxl, sdxl-refiner, sd3, flux, flux2, ... or other.
-        kind: checkpoint (a complete pipeline), unet (only a UNet or transformer), unknown, or a kind of `file_kinds`,
-            such as lora, vae or embedding.
+        kind: kind of the content: checkpoint (a complete pipeline), unet (only a UNet or transformer), unknown, or a
+            kind of `file_kinds`, such as lora, vae or embedding.
         unet_channels: input channels of the denoiser (4; inpainting: 9; SD 3: 16); None if unknown.
         dtype: dtype of most values.
         tensors: number of tensors.
         size: size of the file in bytes.
-        layout: original (all components in one file), diffusers, kohya or peft.
+        layout: names of the tensors: original (all components in one file), diffusers, kohya or peft.
         parts: components of a checkpoint other than the denoiser, by diffusers' names.
-        format: safetensors or gguf.
+        format: format of the file: safetensors or gguf.
         is_ema: whether the only denoiser of the file is the average of its weights (EMA).
     """
 

@@ -50,7 +50,7 @@ def object_schema(cls: type, fields: Collection[str] = ()) -> Schema:
         required = [name for name in names if name in cast(Any, cls).__required_keys__]
     hints = typing.get_type_hints(cls)
     properties = {
-        _key(name): type_schema(hints[name]) | ({"description": text} if (text := descriptions.get(name)) else {})
+        _key(name): _described(type_schema(hints[name]), descriptions.get(name, ""))
         for name in names
         if not fields or name in fields
     }
@@ -166,13 +166,14 @@ def field_descriptions(cls: type) -> dict[str, str]:
             found |= dict.fromkeys(names, match[2])
         elif line.strip():
             found |= {name: f"{found[name]} {line.strip()}" for name in names}
-    return {name: _sentence(text) for name, text in found.items()}
+    return found
 
 
-def _sentence(text: str) -> str:
-    """Return a text about JSON, which has null instead of None, with a capital letter unless it starts with a value."""
-    text = re.sub(r"\bNone\b", "null", text)
-    return text if re.match(r"[\w-]+:", text) else text[0].upper() + text[1:]
+def _described(schema: Schema, text: str) -> Schema:
+    """Add the text of a docstring as the description. JSON has null instead of None."""
+    text = re.sub(r"\bNone\b", "null", re.sub(r"(?<=\. )None\b", "Null", text))
+    starts_with_value = any(text.startswith(f"{value}:") for value in schema.get("enum", ()))
+    return schema | {"description": text if starts_with_value else text[:1].upper() + text[1:]}
 
 
 def to_json(value: Any) -> Any:

@@ -149,6 +149,7 @@ def test_links_of_the_page_exist(page: Path) -> None:
     [
         ("commands.md", "generate_commands", "render"),
         ("record-fields.md", "generate_commands", "render_record_fields"),
+        ("json.md", "generate_json", "render"),
         ("supported-models.md", "generate_supported_models", "render"),
     ],
 )
@@ -163,11 +164,13 @@ def test_generated_page_equals_the_code(page: str, module: str, function: str) -
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_options_of_the_page_exist(page: Path) -> None:
+    from artgen.cli.help import EAGER_OPTIONS
     from artgen.cli.main import load_command
 
     known = {"--install-completion", "--help", "--version", "--index-url", "--pip-args"}
     known |= {"--ar", "--no", "--n-iter", "--sampler-name"}  # Lines of prompt files of other tools.
     known |= {"--before"}  # A script of the tests.
+    known |= {option.flag for option in EAGER_OPTIONS}
 
     def collect(command: object) -> None:
         for parameter in getattr(command, "params", ()):

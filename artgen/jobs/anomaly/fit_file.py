@@ -28,7 +28,7 @@ class AnomalyConfig:
     """Store the resolved settings that a fit and the scored images share.
 
     Attributes:
-        method: pixel or latent.
+        method: space of the noise: pixel or latent.
         model: recorded name of the model.
         model_hash: SHA-256 of the model's main weights.
         prompt: description of normal images; empty for none.
