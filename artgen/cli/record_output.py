@@ -30,6 +30,9 @@ class ImageFields(TypedDict):
         frames: path of the file or the folder of the intermediate steps. Only with `--frames`.
         before: difference between the noisy image and the reference. Only with `--reference`.
         after: difference between the denoised image and the reference. Only with `--reference`.
+        same_pixels: whether all pixels are equal to the original image. Only in replay, without changes of the pixels.
+        differing_pixels: number of pixels that differ; null if the size or the channels differ. Only in replay.
+        max_difference: largest difference of a channel in gray levels, 0 to 255; null as above. Only in replay.
     """
 
     file: str
@@ -37,6 +40,9 @@ class ImageFields(TypedDict):
     frames: NotRequired[str]
     before: NotRequired[Metrics]
     after: NotRequired[Metrics]
+    same_pixels: NotRequired[bool]
+    differing_pixels: NotRequired[int | None]
+    max_difference: NotRequired[float | None]
 
 
 def image_output(*tasks: str) -> JsonOutput:

@@ -1,7 +1,8 @@
 """Define the command `artgen replay`."""
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +12,10 @@ from artgen.cli.record_output import image_output
 from artgen.cli.run_requests import OutputOptions, run_requests
 from artgen.errors import UsageError
 from artgen.spec.settings import FramesSettings, GenerationReportSettings, OutputSettings
+
+if TYPE_CHECKING:
+    from artgen.engine.results import GeneratedImage
+    from artgen.jobs.replay_comparison import Original
 
 
 @image_output()
@@ -30,7 +35,8 @@ def replay(
 ) -> None:
     """Generate an image again from its metadata.
 
-    The pixels are identical unless a setting, the model or the hardware changes.
+    The pixels are identical unless a setting, the model or the hardware changes. The result is compared with the
+    original image.
 
     artgen replay fox.png
     artgen replay fox.png --set steps=50 -o better.png
@@ -56,5 +62,16 @@ def replay(
         batch_size=ExactBatchSize(spec.batch_size),
         check_job=spec.check_job,
         prepare_request=spec.prepare,
+        on_saved=None if spec.original is None else partial(_compare, spec.original, report.quiet),
     )
     run_requests(jobs, report)
+
+
+def _compare(original: "Original", quiet: bool, result: "GeneratedImage", path: Path) -> dict[str, Any]:  # noqa: ARG001
+    """Print whether the pixels are those of the original image, and return the fields of `--json`."""
+    from artgen.jobs.replay_comparison import compare
+
+    found = compare(original, result.image, result.low_bytes, result.record)
+    if not quiet:
+        print_note(found.text)
+    return found.as_dict()

@@ -17,6 +17,7 @@ from artgen.events import Listener, Notice
 from artgen.jobs import replay_checks, replay_files, replay_other_tools, replay_prompts
 from artgen.jobs.job import Job
 from artgen.jobs.prepare import PrepareJobs
+from artgen.jobs.replay_comparison import Original, read_original
 from artgen.spec import fast, settings
 from artgen.spec.base_requests import Request
 from artgen.spec.fields import describe_value
@@ -39,6 +40,7 @@ class ReplaySpec:
         batch_size: batch size of the original pipeline call. Another batch size rounds differently.
         recorded: values of the record that no `--set` changed.
         optional_settings: recorded settings that are ignored, with a note, if the model does not support them.
+        original: the original image; None if the changes affect the pixels, or if it is not available.
     """
 
     request: Request
@@ -47,6 +49,7 @@ class ReplaySpec:
     batch_size: int = 1
     recorded: Mapping[str, Any] = field(default_factory=dict)
     optional_settings: tuple[str, ...] = IGNORED_SETTINGS
+    original: Original | None = None
 
     def prepare(self, request: Request, prepare_jobs: PrepareJobs, listener: Listener) -> Job:
         """Return the job of a request of the image, without recorded settings that had no effect.
@@ -142,6 +145,7 @@ def read_replay_spec(
         _reject_removed_presets(path, record)
     if "feather" not in changes:
         _reject_former_feather(path, record)
+    recorded_values = dict(record)
     changes_pixels = _apply_changes(record, changes)
     replay_prompts.prepare_record(record, changes)
     _build_request(path, record)
@@ -168,7 +172,9 @@ def read_replay_spec(
     recorded = {name: value for name, value in record.items() if name not in changes}
     request = replay_prompts.expand_typed(_build_request(path, record), changes, notes)
     optional = IGNORED_SETTINGS if found.record else replay_other_tools.OPTIONAL_FIELDS
-    return ReplaySpec(request, expected_hashes, tuple(map(shorten, notes)), batch_size, recorded, optional)
+    texts = tuple(map(shorten, notes))
+    original = read_original(path, recorded_values) if found.record and not changes_pixels else None
+    return ReplaySpec(request, expected_hashes, texts, batch_size, recorded, optional, original)
 
 
 def _check_task(path: Path, record: Mapping[str, Any]) -> None:
