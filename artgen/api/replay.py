@@ -12,6 +12,7 @@ from artgen.api.run import generate_images, take_frames
 from artgen.errors import UsageError
 from artgen.jobs.batch_size import ExactBatchSize
 from artgen.jobs.replay import read_replay_spec
+from artgen.jobs.replay_comparison import compare
 from artgen.system.memory_file import MemoryFile
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def replay(
     """Generate an image again from its record. The pixels are identical unless a setting, the model or the hardware
     changes.
 
-    A keyword changes a recorded setting, as `artgen replay --set` does. None unsets a setting.
+    A keyword changes a recorded setting, as `artgen replay --set` does. None unsets a setting. Without such changes, a
+    note of the result states the number of pixels that differ from the original image, and the probable reason.
 
     Args:
         source: Image file, sidecar file or text file of another tool; bytes of such a file; a record; or a result.
@@ -50,13 +52,20 @@ def replay(
         for note in spec.notes:
             call.listener.add_note(note)
         request = spec.request.replace(offline=True) if is_offline else spec.request
-        return generate_images(
+        result = generate_images(
             call,
             lambda prepare, listener: [spec.prepare(request, prepare, listener)],
             frames,
             ExactBatchSize(spec.batch_size),
             spec.check_job,
         )[0]
+        if spec.original is None:
+            return result
+        comparison = compare(spec.original, result.image, result.low_bytes, result.record)
+        if comparison.same_pixels:
+            return result
+        call.listener.add_note(comparison.text)
+        return result.with_notes((*result.notes, comparison.text))
 
 
 def _source_file(source: Any) -> tuple[Any, Mapping[str, Any]]:
