@@ -53,13 +53,13 @@ class _DefaultRunGroup(Group):
         return super().parse_args(ctx, args)
 
     def print_page(self, ctx: Any, *, full: bool) -> None:
-        """Print the page of `artgen batch run`, with the other commands of the group."""
+        """Print the page of `artgen batch run`, whose `run` is optional, with the other commands of the group."""
         from artgen.cli.help_pages import format_page
 
         command = self.commands["run"]
         context = command.context_class(command, info_name="run", parent=ctx)
         others = [row for row in self.command_sections(ctx)["Commands"] if row[0] != "run"]
-        print_text(format_page(command, context, full=full, commands=others))
+        print_text(format_page(command, context, full=full, program=ctx.command_path, commands=others))
 
 
 app = App("Generate images from prompt files and folders of images.", _DefaultRunGroup)

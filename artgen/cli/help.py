@@ -4,8 +4,9 @@ Typer's help imports rich, which takes longer than the rest of the start of a co
 """
 
 import contextlib
+import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
@@ -61,6 +62,12 @@ EAGER_OPTIONS = (
     ),
 )
 """Options of every command and every command group. All of them take no value."""
+
+
+def has_eager_option(args: Sequence[str]) -> bool:
+    """Return whether the arguments of a command contain one of these options."""
+    flags = {flag for option in EAGER_OPTIONS for flag in option.flags}
+    return any(argument in flags for argument in itertools.takewhile(lambda argument: argument != "--", args))
 
 
 @cache

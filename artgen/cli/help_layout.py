@@ -13,7 +13,7 @@ MIN_COLUMNS = 40
 MAX_COLUMNS = 100
 MAX_NAME_COLUMNS = 28
 """Maximum width of the first of two columns."""
-MIN_TWO_COLUMNS = 60
+MIN_TWO_COLUMNS = 70
 """Minimum width of a page whose rows have two columns. On a narrower page, the text is below the name."""
 INDENT = "  "
 
@@ -98,15 +98,25 @@ class Page:
 
     def _row_lines(self, name: str, text: str, text_column: int) -> list[str]:
         plain = name.lstrip()
-        shown = styled(sys.stdout, plain, fg="cyan")
         if self.columns < MIN_TWO_COLUMNS:
-            return [f"{INDENT}{shown}", *wrap(text, self.columns, INDENT * 3)]
+            names = [f"{INDENT}{styled(sys.stdout, part, fg='cyan')}" for part in self._split_name(plain)]
+            return [*names, *wrap(text, self.columns, INDENT * 3)]
+        shown = styled(sys.stdout, plain, fg="cyan")
         shown = f"{INDENT}{' ' * (len(name) - len(plain))}{shown}"
         lines = wrap(text, self.columns, " " * text_column)
         if len(INDENT) + len(name) + 2 > text_column or not lines:
             return [shown, *lines]
         padding = " " * (text_column - len(INDENT) - len(name))
         return [f"{shown}{padding}{lines[0].lstrip()}", *lines[1:]]
+
+    def _split_name(self, name: str) -> list[str]:
+        """Split a name that is longer than a line, at spaces or after `|`."""
+        parts = [""]
+        for piece in re.split(r"(?<=[ |])", name):
+            if len(INDENT) + len((parts[-1] + piece).rstrip()) > self.columns:
+                parts.append("")
+            parts[-1] += piece
+        return [part.rstrip() for part in parts]
 
     def _add_heading(self, title: str) -> None:
         self._lines += ["", f"{_heading(title)}:"]

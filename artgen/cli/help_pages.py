@@ -1,11 +1,13 @@
 """Write the help pages: `--help` shows the most used options of a command, `--help-all` shows all in groups."""
 
+import contextlib
 import inspect
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from artgen.cli.help_layout import Page, Row, page_columns
+from artgen.errors import ArtgenError
 from artgen.spec.fields import Setting, describe_limits
 
 MOST_USED_OPTIONS: dict[str, tuple[str, ...]] = {
@@ -42,8 +44,8 @@ MOST_USED_OPTIONS: dict[str, tuple[str, ...]] = {
         "json", "dry_run",
     ),
     "batch run": (
-        "output", "task", "seed", "count", "size", "steps", "guidance_scale", "model", "limit", "keep_going",
-        "retry_failed", "device", "dry_run",
+        "output", "task", "seed", "count", "size", "steps", "guidance_scale", "model", "keep_going", "retry_failed",
+        "device", "dry_run",
     ),
     "train": (
         "output", "trigger", "caption_template", "resolution", "train_steps", "learning_rate", "train_batch_size",
@@ -90,10 +92,19 @@ def description_and_examples(command: Any) -> tuple[list[str], list[str]]:
     return [" ".join(each.split()) for each in paragraphs if each and not each.startswith("artgen ")], examples
 
 
-def format_page(command: Any, context: Any, *, full: bool, commands: Sequence[Row] = ()) -> str:
-    """Return the page of `--help`, or of `--help-all` if `full`. `commands` are shown after the options."""
+def format_page(command: Any, context: Any, *, full: bool, program: str = "", commands: Sequence[Row] = ()) -> str:
+    """Return the page of `--help`, or of `--help-all` if `full`.
+
+    Args:
+        command: the command.
+        context: its context.
+        full: whether to show all options.
+        program: name of the command with the program; empty for the name in the context.
+        commands: names and summaries of other commands.
+    """
+    program = program or context.command_path
     page = Page(page_columns())
-    page.add_usage(context.command_path, " ".join(command.collect_usage_pieces(context)))
+    page.add_usage(program, " ".join(command.collect_usage_pieces(context)))
     paragraphs, examples = description_and_examples(command)
     most_used = None if full else MOST_USED_OPTIONS.get(command_name(context))
     for paragraph in paragraphs if most_used is None else paragraphs[:1]:
@@ -113,7 +124,7 @@ def format_page(command: Any, context: Any, *, full: bool, commands: Sequence[Ro
     page.add_sections(sections)
     if most_used is not None:
         number = len(parameters) - len(arguments)
-        page.add_paragraph(f"`{context.command_path} --help-all` shows all {number} options.")
+        page.add_paragraph(f"`{program} --help-all` shows all {number} options.")
     return str(page)
 
 
@@ -195,7 +206,9 @@ def _configured_default(parameter: Any, setting: Setting, context: Any) -> str:
     """Return the user's default of an option and its source; empty if the user has not set it."""
     from artgen.cli import user_defaults
 
-    found = user_defaults.find_default(parameter.name, setting, command_name(context))
+    found = None
+    with contextlib.suppress(ArtgenError):  # The program prints a note about an invalid configuration.
+        found = user_defaults.find_default(parameter.name, setting, command_name(context))
     return f"{_format_value(found.value)}, from {found.source}" if found else ""
 
 

@@ -19,7 +19,7 @@ from artgen.cli.console import (
     print_note,
     print_result,
 )
-from artgen.cli.help import App, Group
+from artgen.cli.help import App, Group, has_eager_option
 from artgen.cli.interrupts import EXIT_INTERRUPTED, OutputClosed
 from artgen.errors import ArtgenError, InputFileError, OutputError
 from artgen.system import process
@@ -64,6 +64,10 @@ COMMAND_SECTIONS = {
 """Names of the commands in each section of `artgen --help`."""
 
 
+SHOWS_TEXT = "artgen.shows_text"
+"""Key of the context's data: whether the command only shows a text, such as its help."""
+
+
 class ArtgenGroup(Group):
     """Import a command when it is called, and convert errors to a message and an exit code."""
 
@@ -77,6 +81,11 @@ class ArtgenGroup(Group):
             command = load_command(cmd_name)
         interrupts.restore_sigint()  # from now on, Ctrl-C may interrupt work in progress
         return command
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        found = super().resolve_command(ctx, args)
+        ctx.meta[SHOWS_TEXT] = has_eager_option(found[2])
+        return found
 
     def resolve_unknown(self, ctx: Any, args: list[str], commands: list[str]) -> Any:
         """Run `version`; run `txt2img` for a prompt without a command; refuse other unknown commands."""
@@ -206,7 +215,12 @@ def main(
         print_note(f"{name} is not a whole number of seconds. The variable is ignored.")
     if context.invoked_subcommand != "config":  # It reports an unreadable file itself.
         note_unreadable_files()
-    context.default_map = config.load_defaults(context.invoked_subcommand or "")
+    try:
+        context.default_map = config.load_defaults(context.invoked_subcommand or "")
+    except ArtgenError as error:
+        if not context.meta[SHOWS_TEXT]:
+            raise
+        print_note(f"{error.message} Its settings are not shown.")
 
 
 def run() -> None:

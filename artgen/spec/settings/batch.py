@@ -121,6 +121,7 @@ class BatchRunSettings(RunSettings):
     task: str | None = option(
         None,
         f"Task of lines that do not set a task: {', '.join(TASK_NAMES)}. [txt2img]",
+        brief=f"Task: {', '.join(TASK_NAMES)}.",
         metavar="TASK",
         choices=TASK_NAMES,
         per_call=True,

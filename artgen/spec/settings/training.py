@@ -15,9 +15,9 @@ class DatasetSettings:
 
     folder: Path | None = option(
         None,
-        "Folder of images. Subfolders are classes. Sources of captions, in this order: `fox.txt` next to fox.png | "
-        "`metadata.jsonl` (file_name, text) | `provenance.jsonl` (file_name, source, author, license, consent, text) | "
-        "--caption-template | the names of the folder and the file.",
+        "Folder of images. Subfolders are classes. Sources of captions, in this order: `fox.txt` next to fox.png; "
+        "`metadata.jsonl` (file_name, text); `provenance.jsonl` (file_name, source, author, license, consent, text); "
+        "--caption-template; the names of the folder and the file.",
         brief="Folder of images. Captions are in text files, such as fox.txt for fox.png.",
         flags=("--folder",),
         positional=True,
@@ -109,8 +109,8 @@ class LoraTrainingSettings:
     )
     target: str | None = option(
         None,
-        "Layers to train. LoRA: attention | linear: all linear layers | all: also convolutions. vae: decoder (the "
-        "latents do not change) | all. [attention; vae: decoder]",
+        "Layers to train. LoRA: attention; linear: all linear layers; all: also convolutions. vae: decoder (the "
+        "latents do not change) or all. [attention; vae: decoder]",
         choices=TRAINING_TARGETS,
     )
     train_text_encoder: bool = option(False, "Also train a LoRA of the text encoders.", flags=("--text-encoder",))
