@@ -13,19 +13,19 @@ from artgen.spec.fields import Setting, describe_limits
 MOST_USED_OPTIONS: dict[str, tuple[str, ...]] = {
     "txt2img": (
         "output", "seed", "count", "size", "steps", "guidance_scale", "negative_prompt", "model", "lora", "scheduler",
-        "preset", "device", "overwrite", "dry_run",
+        "preset", "device", "show", "open", "overwrite", "dry_run",
     ),
     "img2img": (
         "output", "strength", "seed", "count", "size", "steps", "guidance_scale", "negative_prompt", "model", "lora",
-        "scheduler", "device", "overwrite", "dry_run",
+        "device", "show", "open", "overwrite", "dry_run",
     ),
     "inpaint": (
         "output", "mask", "invert_mask", "strength", "feather", "seed", "count", "steps", "guidance_scale",
-        "negative_prompt", "model", "lora", "scheduler", "device", "dry_run",
+        "negative_prompt", "model", "lora", "device", "show", "open", "dry_run",
     ),
     "outpaint": (
         "output", "expand", "target_size", "feather", "seed", "count", "steps", "guidance_scale", "negative_prompt",
-        "model", "lora", "scheduler", "device", "overwrite", "dry_run",
+        "model", "lora", "device", "show", "open", "overwrite", "dry_run",
     ),
     "denoise": (
         "output", "sigma", "method", "steps", "self_ensemble", "fidelity", "max_side", "model", "device", "reference",
@@ -52,6 +52,7 @@ MOST_USED_OPTIONS: dict[str, tuple[str, ...]] = {
         "rank", "mode", "model", "resume", "seed", "device", "overwrite", "dry_run",
     ),
     "replay": ("output", "set_", "format", "frames", "overwrite", "offline", "json", "dry_run", "quiet"),
+    "reconstruct": ("output", "model", "device", "overwrite", "as_json", "quiet"),
     "preset save": (
         "steps", "guidance_scale", "negative_prompt", "model", "lora", "scheduler", "width", "height", "style",
         "count", "device", "overwrite",

@@ -43,6 +43,7 @@ class ShowSettings:
         False,
         "Show the image in the terminal: as pixels in kitty, Ghostty, iTerm2, WezTerm and mintty, otherwise as colored "
         "blocks. Of a batch, the last image; of a sweep, the sheet.",
+        brief="Show the image in the terminal.",
     )
 
 
@@ -51,7 +52,9 @@ class DisplaySettings(ShowSettings):
     """Store whether written images are shown."""
 
     open: bool = _display_option(
-        False, "Open the image with the default program of the system. Of several images, the folder."
+        False,
+        "Open the image with the default program of the system. Of several images, the folder.",
+        brief="Open the image with the system's viewer.",
     )
 
 
@@ -60,7 +63,12 @@ class ReportSettings(DisplaySettings):
     """Store the settings of the printed text."""
 
     json: bool = _report_option(False, "Print a JSON record per image instead of its path.", flags=("--json",))
-    dry_run: bool = _report_option(False, "Print what would be generated, and generate nothing.", flags=("--dry-run",))
+    dry_run: bool = _report_option(
+        False,
+        "Print what would be generated, and generate nothing.",
+        brief="Print what would be generated, and stop.",
+        flags=("--dry-run",),
+    )
     quiet: bool = _report_option(False, "Print only errors on stderr.", flags=("-q", "--quiet"))
     verbose: bool = _report_option(
         False, "Also print what is loaded and the time per image.", flags=("-v", "--verbose")

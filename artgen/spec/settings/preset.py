@@ -13,6 +13,7 @@ class PresetSettings:
         (),
         "Settings that `artgen preset save` stored under this name. Other options have precedence. Can be repeated; a "
         "later preset has precedence.",
+        brief="Use the settings of a preset.",
         metavar="NAME",
         per_call=True,
         sweepable=False,

@@ -32,7 +32,7 @@ class StepsSettings:
 
     steps: int | None = option(
         None,
-        "Number of denoising steps. [depends on the model]",
+        "Number of denoising steps. [the model's]",
         defaults={"denoise": "1"},
         aliases=("--num-inference-steps",),
         minimum=1,
@@ -47,7 +47,7 @@ class GuidanceSettings:
     guidance_scale: float | None = option(
         None,
         "Classifier-free guidance scale: how closely the image follows the prompt. Values <= 1 disable guidance. "
-        "[depends on the model]",
+        "[the model's]",
         brief="How closely the image follows the prompt.",
         flags=("-g", "--guidance-scale"),
         aliases=("--cfg-scale", "--guidance"),
@@ -63,7 +63,7 @@ class SchedulerSettings:
 
     scheduler: str | None = option(
         None,
-        "Scheduler (sampler). `artgen schedulers` lists the names. [depends on the model]",
+        "Scheduler (sampler). `artgen schedulers` lists the names. [the model's]",
         brief="Scheduler; see `artgen schedulers`.",
         aliases=("--sampler", "--sampler-name"),
         metavar="NAME",
