@@ -17,7 +17,7 @@ MOST_USED_OPTIONS: dict[str, tuple[str, ...]] = {
     ),
     "img2img": (
         "output", "strength", "seed", "count", "size", "steps", "guidance_scale", "negative_prompt", "model", "lora",
-        "device", "show", "open", "overwrite", "dry_run",
+        "scheduler", "device", "show", "open", "overwrite", "dry_run",
     ),
     "inpaint": (
         "output", "mask", "invert_mask", "strength", "feather", "seed", "count", "steps", "guidance_scale",
