@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,13 @@ class StepEvent:
 
 
 @dataclass(frozen=True)
+class Preview:
+    """Report a small image of the current estimate of the first image of a pipeline call, of the class PIL.Image."""
+
+    image: Any
+
+
+@dataclass(frozen=True)
 class PlanNote:
     """Report an automatic choice, such as an optimization, and its reason."""
 
@@ -89,7 +97,16 @@ class CheckingImages:
 
 
 Event = (
-    PlanNote | ModelSelected | Downloading | Loading | StepEvent | Decoding | Notice | WaitingForOthers | CheckingImages
+    PlanNote
+    | Preview
+    | ModelSelected
+    | Downloading
+    | Loading
+    | StepEvent
+    | Decoding
+    | Notice
+    | WaitingForOthers
+    | CheckingImages
 )
 Listener = Callable[[Event], None]
 

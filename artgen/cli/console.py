@@ -31,6 +31,7 @@ from artgen.events import (
     ModelSelected,
     Notice,
     PlanNote,
+    Preview,
     StepEvent,
     WaitingForOthers,
 )
@@ -257,6 +258,10 @@ class Reporter:
                 numbers = f"{first}" if num_images == 1 else f"{first}-{first + num_images - 1}"
                 activity = f"image {numbers} of {total}" if total > 1 else "generating"
                 self._show_progress(activity, done, steps, "steps")
+            case Preview(image) if self._progress is not None:
+                from artgen.cli.progress_bars import show_preview
+
+                show_preview(self._progress, image)
             case Decoding():
                 self._show_progress("decoding", 0, None, "")
             case CheckingImages(done, total):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from artgen.cli.console import discard_note, print_note
+from artgen.cli.display import note_unused_preview
 from artgen.cli.positionals import check_stdin_uses
 from artgen.cli.run_requests import OutputOptions, run_requests
 from artgen.cli.status_line import status_line
@@ -118,6 +119,7 @@ def dispatch_batch(
             "Cannot read an image from stdin for several results: the run could not be continued.",
             "Save the image to a file first.",
         )
+    note_unused_preview(options.report, "several images run as a batch")
     # Imported here: a single image does not need the queue.
     from artgen.queue.batch_entries import batch_folder, batch_name, image_entries
     from artgen.spec.fields import non_default_settings

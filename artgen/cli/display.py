@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,14 @@ from artgen.cli.console import print_note
 from artgen.cli.status_line import status_line
 from artgen.cli.stdout_image import is_stdout
 from artgen.cli.user_defaults import is_typed
-from artgen.errors import ArtgenError
-from artgen.spec.settings import DisplaySettings, ReportSettings, ShowSettings
+from artgen.errors import ArtgenError, UsageError
+from artgen.spec.settings import DisplaySettings, FramesSettings, ReportSettings, ShowSettings
 from artgen.system.terminal import has_styles, is_terminal
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from artgen.jobs.job import Job
 
 
 class Display:
@@ -71,17 +74,10 @@ class Display:
             sys.stderr.flush()
 
     def _can_show(self) -> bool:
-        if not is_terminal(sys.stderr):
-            self._disable("stderr is not a terminal")
-        elif not has_styles(sys.stderr):
-            self._disable("NO_COLOR is set" if os.environ.get("NO_COLOR") else "the terminal has no colors (TERM=dumb)")
-        elif not _encodes_blocks(sys.stderr.encoding):
-            self._disable(f"the encoding of the terminal is {sys.stderr.encoding}. Use UTF-8")
+        if reason := _hidden_reason():
+            self._shows = False
+            self._note_hidden(reason)
         return self._shows
-
-    def _disable(self, reason: str) -> None:
-        self._shows = False
-        self._note_hidden(reason)
 
     def _note_hidden(self, reason: str) -> None:
         if is_typed("show") and not self._quiet:
@@ -96,12 +92,48 @@ class Display:
             print_note(f"Cannot open the image: {reason}.")
 
 
+def _hidden_reason() -> str:
+    """Return why stderr cannot show images; empty if it can."""
+    if not is_terminal(sys.stderr):
+        return "stderr is not a terminal"
+    if not has_styles(sys.stderr):
+        return "NO_COLOR is set" if os.environ.get("NO_COLOR") else "the terminal has no colors (TERM=dumb)"
+    if not _encodes_blocks(sys.stderr.encoding):
+        return f"the encoding of the terminal is {sys.stderr.encoding}, not UTF-8"
+    return ""
+
+
 def _encodes_blocks(encoding: str | None) -> bool:
     try:
         "\N{UPPER HALF BLOCK}".encode(encoding or "ascii")
     except (UnicodeEncodeError, LookupError):
         return False
     return True
+
+
+def has_previews(report: ReportSettings, jobs: "Sequence[Job]") -> bool:
+    """Return whether `--preview` shows unfinished images. Print a note if it was typed and has no effect."""
+    if not getattr(report, "preview", False) or (report.quiet and not is_typed("preview")):
+        return False
+    from artgen.jobs import checks
+    from artgen.jobs.job import DenoiseJob
+
+    reason = _hidden_reason()
+    if not reason and isinstance(jobs[0], DenoiseJob):
+        reason = "denoise has no previews"
+    try:
+        checks.check_frames(FramesSettings(), jobs[0])
+    except UsageError as error:
+        reason = reason or error.message.rstrip(".")
+    if reason:
+        note_unused_preview(report, reason)
+    return not reason
+
+
+def note_unused_preview(report: ReportSettings, reason: str) -> None:
+    """Print a note if `--preview` was typed, but no preview is shown."""
+    if getattr(report, "preview", False) and is_typed("preview") and not report.quiet:
+        print_note(f"No preview is shown: {reason}.")
 
 
 def open_path(path: Path) -> str:

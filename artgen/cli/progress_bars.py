@@ -1,5 +1,7 @@
 """Create the progress bars of single images and of downloads. Importing rich takes longer than many commands."""
 
+import os
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from artgen.cli.status_line import status_line
@@ -8,6 +10,9 @@ from artgen.system.counts import format_duration
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
+
+MAX_PREVIEW_COLUMNS = 60
+MAX_PREVIEW_ROWS = 20
 
 
 def create_progress_bars(console: "Console") -> "Progress":
@@ -37,7 +42,17 @@ def create_progress_bars(console: "Console") -> "Progress":
             seconds = status_line.remaining_seconds
             return Text(f"about {format_duration(seconds)} left" if seconds else "")
 
-    return Progress(
+    class Bars(Progress):
+        """Show a preview of the image above the progress bars."""
+
+        preview: Any = None
+
+        def get_renderables(self) -> Iterator[Any]:
+            if self.preview is not None:
+                yield self.preview
+            yield from super().get_renderables()
+
+    return Bars(
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
@@ -46,3 +61,26 @@ def create_progress_bars(console: "Console") -> "Progress":
         console=console,
         transient=True,
     )
+
+
+class _Lines:
+    """Represent lines with escape sequences for rich. Parsed styles would take a large part of the time of a core."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self._lines = lines
+
+    def __rich_console__(self, *_: Any) -> Iterator[Any]:
+        from rich.segment import ControlType, Segment
+
+        for line in self._lines:
+            yield Segment(line, None, [(ControlType.HOME,)])  # a control segment is written unchanged
+            yield Segment.line()
+
+
+def show_preview(bars: Any, image: Any) -> None:
+    """Show an image above the progress bars of `create_progress_bars`, as half blocks."""
+    from artgen.system.terminal_images import RESERVED_ROWS, TerminalSize, half_blocks, has_true_color
+
+    columns, rows = bars.console.size
+    size = TerminalSize(min(columns, MAX_PREVIEW_COLUMNS), min(rows, MAX_PREVIEW_ROWS + RESERVED_ROWS))
+    bars.preview = _Lines(half_blocks(image.convert("RGB"), size, true_color=has_true_color(os.environ)))

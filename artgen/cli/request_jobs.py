@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from artgen.api import engine_checks
 from artgen.cli.console import Reporter
+from artgen.cli.display import has_previews
 from artgen.cli.load_times import LoadTimes
 from artgen.cli.run_requests import JobOutcome, OnOutcome, OutputOptions, PendingJob, RunPlan
 from artgen.cli.status_line import status_line
@@ -137,12 +138,16 @@ class RequestJobs:
 
         fast_import.import_engine()
         from artgen.engine import generate
+        from artgen.engine.batch_runner import GenerationContext
 
         start_time = time.monotonic()
         if process.owns_process() and len(jobs) == 1:
             start_time -= process.elapsed_seconds()  # a single image: the time that the user waited
         frames = animation.settings if animation else None
-        for result in generate.generate_jobs(jobs, batch_size=self._batch_size, frames=frames, listener=reporter):
+        context = GenerationContext(previews=has_previews(self._options.report, jobs))
+        for result in generate.generate_jobs(
+            jobs, batch_size=self._batch_size, frames=frames, context=context, listener=reporter
+        ):
             seed = result.request.seed
             label = "" if seed is None else f"Seed {seed}"
             if isinstance(result, generate.FailedImage):

@@ -25,11 +25,13 @@ class GenerationContext:
         upcoming: Jobs of later calls, in order. Iterated only to encode their prompts in advance.
         remaining_seconds: Estimated duration of the later calls in seconds. 0: unknown.
         oom_history: Results of out-of-memory errors. The calls share and update this dictionary.
+        previews: Whether the listener receives previews.
     """
 
     upcoming: Iterable[Job] = ()
     remaining_seconds: float = 0.0
     oom_history: OomHistory = field(default_factory=dict)
+    previews: bool = False
 
 
 class BatchRunner:
@@ -99,7 +101,14 @@ class BatchRunner:
         The caller retries after this method has returned: until then the traceback holds the tensors of the call.
         """
         remaining_seconds = self._context.remaining_seconds + self._seconds_per_image * (len(self._jobs) - start)
-        progress = ProgressReporter(self._listener, start + 1, len(batch), len(self._jobs), remaining_seconds)
+        progress = ProgressReporter(
+            self._listener,
+            start + 1,
+            len(batch),
+            len(self._jobs),
+            remaining_seconds,
+            previews=self._context.previews,
+        )
         try:
             with memory_limit(device_config, batch[0].request.memory_budget):
                 samples = [job for job in batch if isinstance(job, SampleJob)]

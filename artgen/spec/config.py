@@ -295,12 +295,13 @@ def set_value(name: str, text: str, path: Path) -> None:
 
     command, key = parse_name(name)
     aliases = settings.aliases_of(_CONFIGURABLE_FIELDS)
-    value = settings.parse_value(CONFIGURABLE_SETTINGS[key], key, text)
-    if key == "model_folders":
+    value = settings.parse_value(CONFIGURABLE_SETTINGS[key], key, text) if text else None
+    if key == "model_folders" and value:
         value = tuple(str(_expanded(folder).absolute()) for folder in value if folder.strip())
     elif key in _ABSOLUTE_FOLDERS and value:
         value = str(_expanded(value).absolute())
-    settings.validate(CONFIGURABLE_SETTINGS[key](**{key: value}))
+    if value is not None:
+        settings.validate(CONFIGURABLE_SETTINGS[key](**{key: value}))
     if is_unreadable(path):
         raise OutputError(f"Cannot change '{path}': the file cannot be read.", "Move or delete it.")
     read_config_file(path)

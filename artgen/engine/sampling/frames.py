@@ -53,6 +53,7 @@ class StepRecorder:
 
     Attributes:
         snapshots: recorded network calls.
+        on_step: is called before each step of the scheduler, after the network call is recorded.
     """
 
     def __init__(self, pipe: Any, settings: FramesSettings) -> None:
@@ -61,6 +62,7 @@ class StepRecorder:
         self._settings = settings
         self._num_calls = 0
         self.snapshots: list[Snapshot] = []
+        self.on_step: Callable[[], None] | None = None
         self._initial_state: torch.Tensor | None = None
         self._original_step: Callable[..., Any] = pipe.scheduler.step
         pipe.scheduler.step = self._wrap_step()
@@ -69,6 +71,8 @@ class StepRecorder:
         @functools.wraps(self._original_step)  # pipelines inspect its parameters
         def step(model_output: torch.Tensor, timestep: Any, sample: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
             self._record_step(model_output, timestep, sample)
+            if self.on_step is not None:
+                self.on_step()
             return self._original_step(model_output, timestep, sample, *args, **kwargs)
 
         return step
@@ -114,7 +118,7 @@ class StepRecorder:
         snapshots = self.snapshots
         if self._settings.frames_show == "x0" and (self._num_calls - 1) % self._frame_interval() == 0:
             snapshots = snapshots[:-1]  # the x0 of the last step is the final image
-        return self._decode([each.latents[index] for each in snapshots])
+        return self.decode([each.latents[index] for each in snapshots])
 
     def _noising_frames(self, index: int, job: GenerationJob, postprocess: PostprocessFrame) -> Iterator[Image.Image]:
         """Yield the input image and its noisy versions, from the lowest noise level to the first denoising level.
@@ -131,10 +135,11 @@ class StepRecorder:
         noise = (self._initial_state[index] - first.alpha * clean) / max(first.sigma, MIN_COEFFICIENT)
         show_x0 = self._settings.frames_show == "x0"
         levels = [*reversed(rest), *([first] if show_x0 else [])]  # the first xt frame already shows the first level
-        for image in self._decode([add_noise(clean, noise, level) for level in levels]):
+        for image in self.decode([add_noise(clean, noise, level) for level in levels]):
             yield postprocess(image, show_x0)
 
-    def _decode(self, latents: list[torch.Tensor]) -> Iterator[Image.Image]:
+    def decode(self, latents: list[torch.Tensor]) -> Iterator[Image.Image]:
+        """Yield the image of each of the latents, shape (C, h, w); images with NaN or infinity are omitted."""
         if latents:
             yield from (image for image in decode_latents(self._pipe, torch.stack(latents)) if image is not None)
 

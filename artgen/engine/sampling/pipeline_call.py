@@ -24,7 +24,7 @@ from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.loading.embeddings import attached_embeddings
 from artgen.engine.memory_policy import MemorySettings
 from artgen.engine.results import FailedImage, GeneratedImage
-from artgen.engine.sampling import masked_latents, refiner, text_encoder_offload
+from artgen.engine.sampling import masked_latents, preview, refiner, text_encoder_offload
 from artgen.engine.sampling.call_arguments import call_arguments
 from artgen.engine.sampling.conditioning import Conditioning, conditioned
 from artgen.engine.sampling.frames import StepRecorder
@@ -51,14 +51,23 @@ class ProgressReporter:
     Attributes:
         listener: Receives the events.
         remaining_seconds: Estimated duration of all remaining images in seconds. 0: unknown.
+        previews: Whether the listener receives previews.
     """
 
     def __init__(
-        self, listener: Listener, first: int, num_images: int, total: int, remaining_seconds: float = 0.0
+        self,
+        listener: Listener,
+        first: int,
+        num_images: int,
+        total: int,
+        remaining_seconds: float = 0.0,
+        *,
+        previews: bool = False,
     ) -> None:
         """Create a reporter for images `first` to `first + num_images - 1` of `total`, counted from 1."""
         self.listener = listener
         self.remaining_seconds = remaining_seconds
+        self.previews = previews
         self._position = (first, num_images, total)
 
     def on_step(self, completed_steps: int, num_steps: int) -> None:
@@ -123,6 +132,8 @@ def _run_pipeline_once(
     pipe = _prepare_pipeline(padded_jobs, task.name, device_config, memory_settings, progress.listener)
     plan = plan_optimizations(pipe, padded_jobs, device_config, memory_settings, progress)
     recorder = StepRecorder(pipe, frames) if frames else None
+    if progress.previews and preview.can_decode(memory_settings, device_config, progress.listener):
+        preview.PreviewSender(StepRecorder(pipe, preview.PREVIEW_FRAMES), progress.listener, has_vae=True)
     truncated = [truncated_prompts(job, progress.listener) for job in jobs]
     latent_callback = masked_latents.MaskedLatentCallback(pipe, padded_jobs) if masks_latents else None
     nan_guard = NanGuard(progress.on_step, batch_size, latent_callback)

@@ -21,6 +21,7 @@ from artgen.engine.loading import pipeline_cache, schedulers
 from artgen.engine.loading.device import DeviceConfig, resolve_device
 from artgen.engine.memory_policy import MemorySettings
 from artgen.engine.results import FailedImage, GeneratedImage
+from artgen.engine.sampling import preview
 from artgen.engine.sampling.frames import Snapshot, StepRecorder
 from artgen.engine.sampling.nan_guard import NanGuard
 from artgen.engine.sampling.pipeline_call import ProgressReporter, library_versions
@@ -78,6 +79,9 @@ def run_pipeline(
     )
     pipe = _create_pipeline(base, jobs[0])
     recorder = _recorder(pipe, frames) if frames else None
+    if progress.previews and preview.can_decode(memory_settings, device_config, progress.listener):
+        has_vae = not model.pipeline_entry.pixel_space
+        preview.PreviewSender(_recorder(pipe, preview.PREVIEW_FRAMES), progress.listener, has_vae=has_vae)
     nan_guard = NanGuard(progress.on_step, batch_size)
     _watch_steps(pipe.scheduler, nan_guard, batch_size)
     arguments = _call_arguments(pipe, [*jobs, *[jobs[-1]] * (batch_size - len(jobs))])
@@ -176,7 +180,7 @@ def _recorder(pipe: Any, settings: FramesSettings) -> StepRecorder:
 class _UnconditionalRecorder(StepRecorder):
     """Record the steps of a pipeline without a prompt. In pixel space, the states are decoded without a VAE."""
 
-    def _decode(self, latents: list[torch.Tensor]) -> Iterator[Image.Image]:
+    def decode(self, latents: list[torch.Tensor]) -> Iterator[Image.Image]:
         decoder = getattr(self._pipe, "vae", None) or getattr(self._pipe, "vqvae", None)
         for each in latents:
             state = each[None].float()
