@@ -98,6 +98,14 @@ class ArtgenGroup(Group):
     def command_sections(self, ctx: Any) -> dict[str, list[tuple[str, str]]]:  # noqa: ARG002
         return {title: [(name, COMMAND_SUMMARIES[name]) for name in names] for title, names in COMMAND_SECTIONS.items()}
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] in ("--show-completion", "--install-completion"):
+            from artgen.cli.completion.shells import show_or_install
+
+            show_or_install(args)
+            raise typer.Exit
+        return super().parse_args(ctx, args)
+
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         with _handle_errors(), _wrap_completion_errors():
             return super().make_context(*args, **kwargs)
@@ -223,8 +231,18 @@ def main(
         print_note(f"{error.message} Its settings are not shown.")
 
 
+def app_command() -> Any:
+    """Return the click command of `artgen`."""
+    return typer.main.get_command(app)
+
+
 def run() -> None:
     """Run the command line; the entry point of the console script."""
+    if instruction := os.environ.get("_ARTGEN_COMPLETE"):
+        from artgen.cli.completion import shells
+
+        if shells.answer(instruction):
+            return
     # Hide the log messages of the libraries. artgen reports relevant events itself.
     for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
         os.environ.setdefault(name, "error")

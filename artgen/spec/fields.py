@@ -38,6 +38,8 @@ class Setting:
         value_aliases: current value for each former value of the setting.
         minimum, maximum: inclusive limits of a number.
         choices: allowed texts; empty allows every text.
+        values: kind of the values that shells complete: a key of `artgen.cli.completion.values.KINDS`, `files`,
+            `folders` or `assignments`; empty for `choices` and input files.
         positional: whether the value may be given without its flag.
         metavar: placeholder of the value in `--help`.
         is_path: whether the value may be a file name. File names are bytes and may be invalid UTF-8.
@@ -67,6 +69,7 @@ class Setting:
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()
+    values: str = ""
     positional: bool = False
     metavar: str | None = None
     is_path: bool = False

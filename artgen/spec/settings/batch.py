@@ -111,6 +111,7 @@ class SweepSettings(RunSettings):
         brief="Generate an image for each value: steps=10,20,30.",
         metavar="NAME=VALUES",
         per_call=True,
+        values="assignments",
     )
 
 

@@ -28,6 +28,7 @@ class ModelRef:
         aliases=("--sd-model",),
         is_path=True,
         affects=("pixels", "memory"),
+        values="models",
     )
     offline: bool = option(False, "Do not use the network.", recorded=False, sweepable=False, affects=())
 
@@ -44,6 +45,7 @@ class LoraSettings(ModelRef):
         brief="LoRA: a file or its name in your lora_folder.",
         metavar="FILE[:SCALE[:TEXT]]",
         is_path=True,
+        values="loras",
     )
 
 
@@ -54,7 +56,13 @@ class ModelFolders:
     Only configuration files and the environment set them.
     """
 
-    lora_folder: str | None = option(None, "Folder in which LoRAs are found by name.", in_prompt_file=False, affects=())
+    lora_folder: str | None = option(
+        None,
+        "Folder in which LoRAs are found by name.",
+        in_prompt_file=False,
+        affects=(),
+        values="folders",
+    )
     model_folders: tuple[str, ...] = option(
         (),
         "Folders in which models, LoRAs, VAEs and embeddings are found by name: folders of A1111 or ComfyUI, or other "
@@ -63,6 +71,7 @@ class ModelFolders:
         is_path=True,
         in_prompt_file=False,
         affects=(),
+        values="folders",
     )
     embedding_folder: str | None = option(
         None,
@@ -70,12 +79,21 @@ class ModelFolders:
         "selects the embedding.",
         in_prompt_file=False,
         affects=(),
+        values="folders",
     )
     wildcard_folder: str | None = option(
-        None, "Folder of the text and YAML files of wildcards: __colors__.", in_prompt_file=False, affects=()
+        None,
+        "Folder of the text and YAML files of wildcards: __colors__.",
+        in_prompt_file=False,
+        affects=(),
+        values="folders",
     )
     style_folder: str | None = option(
-        None, "Folder of styles: styles.csv of A1111 and JSON files of Fooocus.", in_prompt_file=False, affects=()
+        None,
+        "Folder of styles: styles.csv of A1111 and JSON files of Fooocus.",
+        in_prompt_file=False,
+        affects=(),
+        values="files",
     )
     civitai_token: str | None = option(
         None,
@@ -98,6 +116,7 @@ class ModelSettings(LoraSettings):
         metavar="MODEL|FILE",
         is_path=True,
         affects=("pixels", "memory"),
+        values="vaes",
     )
     refiner: str | None = option(
         None,
@@ -106,6 +125,7 @@ class ModelSettings(LoraSettings):
         metavar="MODEL[:FRACTION]",
         is_path=True,
         affects=("pixels", "memory"),
+        values="models",
     )
     text_encoder_3: str | None = option(
         None,
@@ -132,6 +152,7 @@ class DeviceSettings:
         metavar="DEVICE",
         sweepable=False,
         affects=("memory",),
+        values="devices",
     )
     dtype: str = option(
         "auto",

@@ -20,6 +20,7 @@ class AnimationSettings:
         "`frames/{stem}.gif` ({stem}: the image's file name).",
         brief="Also save intermediate steps: a .gif, .webp or .mp4 file.",
         metavar="FILE|FOLDER/",
+        values="files",
     )
     fps: float | None = option(
         None,

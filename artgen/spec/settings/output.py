@@ -18,6 +18,7 @@ class OutputSettings:
         brief="File, folder/, or template such as {seed}.png.",
         metavar="FILE|FOLDER/",
         flags=("-o", "--output"),
+        values="files",
     )
     format: str | None = option(None, "File format. [png]", choices=("png", "jpeg", "jpg", "webp"))
     quality: int | None = option(None, "JPEG and WebP quality. [95]", minimum=1, maximum=100)

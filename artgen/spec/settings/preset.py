@@ -18,4 +18,5 @@ class PresetSettings:
         per_call=True,
         sweepable=False,
         affects=(),
+        values="presets",
     )

@@ -38,6 +38,7 @@ class PromptSettings:
         metavar="NAME",
         recorded=False,
         affects=("pixels", "prompt"),
+        values="styles",
     )
     embedding: tuple[str, ...] = option(
         (),
@@ -47,6 +48,7 @@ class PromptSettings:
         metavar="FILE[:TOKEN]",
         is_path=True,
         affects=("pixels", "prompt"),
+        values="embeddings",
     )
     prompt_weights: str | None = option(
         None,

@@ -67,6 +67,7 @@ class SchedulerSettings:
         brief="Scheduler; see `artgen schedulers`.",
         aliases=("--sampler", "--sampler-name"),
         metavar="NAME",
+        values="schedulers",
     )
 
 
@@ -119,6 +120,7 @@ class SamplingSettings(SchedulerSettings, GuidanceSettings, StepsSettings):
         + ". [none]",
         metavar="NAMES",
         affects=("pixels", "prompt"),
+        values="fast",
     )
 
 

@@ -1,0 +1,152 @@
+"""List the values of settings and arguments: names of models, files, schedulers and others."""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from artgen.errors import ArtgenError
+
+MAX_CANDIDATES = 2000
+"""Largest number of candidates. A longer list is not useful, and slow in the shell."""
+
+
+class Candidate(NamedTuple):
+    """Represent a candidate: its text, and a short description that zsh and fish show."""
+
+    text: str
+    help: str = ""
+
+
+def candidates(kind: str, typed: str) -> Iterator[Candidate]:
+    """Yield the values of a kind that begin with `typed`; the case is ignored. Damaged files have no values.
+
+    Args:
+        kind: key of `KINDS`.
+        typed: begin of the value.
+    """
+    seen: set[str] = set()
+    with contextlib.suppress(ArtgenError, OSError, ValueError):
+        for found in KINDS[kind](typed):
+            if found.text not in seen and begins_with(found.text, typed) and found.text.isprintable():
+                seen.add(found.text)
+                yield found
+                if len(seen) >= MAX_CANDIDATES:
+                    return
+
+
+def begins_with(text: str, typed: str) -> bool:
+    """Return whether a text begins with the typed text; the case is ignored."""
+    return text[: len(typed)].casefold() == typed.casefold()
+
+
+def _schedulers(typed: str) -> Iterator[Candidate]:
+    """Yield the names; if a text is typed, also the names of AUTOMATIC1111 and, if neither matches, all aliases."""
+    from artgen.spec.schedulers import SCHEDULERS, SIGMA_SPACINGS
+
+    names = [Candidate(entry.name, entry.note) for entry in SCHEDULERS]
+    labels = [
+        Candidate(f"{entry.a1111_name} {spacing}".strip(), entry.name)
+        for entry in SCHEDULERS
+        for spacing in ("", *(SIGMA_SPACINGS[1:] if entry.supports_sigmas else ()))
+    ]
+    labels = [Candidate(" ".join(_capitalized(label.text)), label.help) for label in labels]
+    yield from names
+    if typed:
+        yield from labels
+        if not any(begins_with(each.text, typed) for each in (*names, *labels)):
+            yield from (Candidate(alias, entry.name) for entry in SCHEDULERS for alias in entry.aliases)
+
+
+def _capitalized(label: str) -> Iterator[str]:
+    """Yield the words of a label, with the name of the spacing as in AUTOMATIC1111: Karras."""
+    from artgen.spec.schedulers import SIGMA_SPACINGS
+
+    for word in label.split():
+        yield word.capitalize() if word in SIGMA_SPACINGS else word
+
+
+def _models(typed: str) -> Iterator[Candidate]:
+    """Yield the names of the catalog, the aliases of the user, the cached models and the files in model folders."""
+    from artgen.registry import catalog
+    from artgen.registry.hub import cache
+
+    yield from (Candidate(name, info.description) for name, info in catalog.builtin_models().items())
+    if typed:
+        yield from (Candidate(name, info.name) for name, info in catalog.builtin_aliases().items())
+    with contextlib.suppress(ArtgenError, OSError):
+        yield from _aliases(typed)
+    with contextlib.suppress(ArtgenError, OSError):
+        cached = (repo for repo in cache.cached_repositories() if begins_with(repo, typed))
+        yield from (Candidate(repo, "in the cache") for repo in cached if cache.is_diffusers_model(repo))
+    yield from _files("model")(typed)
+
+
+def _aliases(typed: str) -> Iterator[Candidate]:  # noqa: ARG001
+    from artgen.registry import catalog
+
+    yield from (Candidate(name, target) for name, target in catalog.user_aliases().items())
+
+
+def _files(kind: str) -> Callable[[str], Iterator[Candidate]]:
+    """Return a function that yields the names of the files of a kind in the folders of the user."""
+
+    def list_files(typed: str) -> Iterator[Candidate]:  # noqa: ARG001
+        from artgen.registry import model_folders
+
+        for file in model_folders.iter_files(kind):  # type: ignore[arg-type]
+            if not file.is_pickle:
+                yield Candidate(file.stem, str(file.path.parent))
+
+    return list_files
+
+
+def _families(typed: str) -> Iterator[Candidate]:  # noqa: ARG001
+    from artgen.registry import catalog
+
+    yield from (Candidate(info.family) for info in catalog.builtin_models().values() if info.family)
+
+
+def _styles(typed: str) -> Iterator[Candidate]:  # noqa: ARG001
+    from artgen.spec import config
+    from artgen.spec.style_files import StyleFolder
+
+    for style in StyleFolder(config.style_folder()).styles:
+        yield Candidate(style.name, style.prompt or style.negative_prompt)
+
+
+def _presets(typed: str) -> Iterator[Candidate]:  # noqa: ARG001
+    from artgen.spec.presets import list_presets
+
+    for preset in list_presets():
+        yield Candidate(preset.name, ", ".join(preset.values))
+
+
+def _devices(typed: str) -> Iterator[Candidate]:  # noqa: ARG001
+    yield from (Candidate(name) for name in ("auto", "cpu", "cuda", "cuda:0", "mps"))
+
+
+def _fast(typed: str) -> Iterator[Candidate]:
+    """Yield comma-separated lists: the typed list with one more name."""
+    from artgen.spec.fast import APPROXIMATIONS
+
+    *first, _ = typed.split(",")
+    for name, entry in APPROXIMATIONS.items():
+        if name not in first:
+            yield Candidate(",".join([*first, name]), entry.summary)
+
+
+KINDS: Mapping[str, Callable[[str], Iterable[Candidate]]] = {
+    "schedulers": _schedulers,
+    "models": _models,
+    "model names": _models,
+    "aliases": _aliases,
+    "families": _families,
+    "loras": _files("lora"),
+    "vaes": _files("vae"),
+    "embeddings": _files("embedding"),
+    "styles": _styles,
+    "presets": _presets,
+    "devices": _devices,
+    "fast": _fast,
+}
+"""Functions that list the values of each kind. `Setting.values` contains a key, or `files` or `folders`."""
