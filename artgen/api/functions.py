@@ -8,11 +8,14 @@ from dataclasses import MISSING, dataclass, field
 from typing import Any, NamedTuple
 
 from artgen.spec.settings import (
+    AnomalySettings,
     BatchRunSettings,
     CanvasSettings,
+    CheckpointSettings,
     ClassSettings,
     CombinationSettings,
     ComputeSettings,
+    DatasetSettings,
     DenoiseSettings,
     DeviceSettings,
     FramesSettings,
@@ -20,9 +23,12 @@ from artgen.spec.settings import (
     Img2ImgInput,
     InpaintBlend,
     LoraSettings,
+    LoraTrainingSettings,
+    LossSettings,
     MaskSettings,
     ModelRef,
     ModelSettings,
+    OptimizerSettings,
     OutpaintSettings,
     OutputSettings,
     PresetSettings,
@@ -171,6 +177,91 @@ FUNCTIONS: dict[str, FunctionSpec] = {
                 "writes labeled contact sheets to the folder.",
             ),
             **_SERIES,
+            **COMMON_KEYWORDS,
+        },
+    ),
+    "train": FunctionSpec(
+        (
+            *(DatasetSettings, LoraTrainingSettings, OptimizerSettings, LossSettings, CheckpointSettings),
+            *(ModelRef, DeviceSettings),
+        ),
+        ("folder",),
+        {
+            "output": Keyword(
+                "str | PathLike[str] | None",
+                "The result: a .safetensors file for a LoRA, otherwise a model folder. [NAME of the folder of images]",
+            ),
+            "steps": Keyword("int | None", "Another name of train_steps."),
+            "overwrite": Keyword("bool", "Overwrite an existing result, and train from the start. [off]", False),
+            "seed": Keyword("int", "Random seed of the training. [0]", 0),
+            **COMMON_KEYWORDS,
+        },
+    ),
+    "anomaly": FunctionSpec(
+        (AnomalySettings, ModelRef, DeviceSettings),
+        (),
+        {
+            "save_fit": Keyword(
+                "str | PathLike[str] | None", "Save the statistics of the normal images to a .safetensors file."
+            ),
+            "overwrite": Keyword("bool", "Overwrite an existing file of `save_fit`. [off]", False),
+            **COMMON_KEYWORDS,
+        },
+    ),
+    "noise": FunctionSpec(
+        (),
+        (),
+        {
+            "steps": Keyword("int", "Number of images, 2 to 50. The first image has no noise. [8]", 8),
+            "schedule": Keyword(
+                'Literal["linear", "scaled-linear", "cosine", "flow"] | None',
+                "Noise schedule. linear: DDPM. scaled-linear: Stable Diffusion. cosine: Improved DDPM. flow: flow "
+                "matching. [linear, or the schedule of the model]",
+            ),
+            "seed": Keyword("int", "Random seed. [0]", 0),
+            "space": Keyword(
+                'Literal["pixel", "latent"]', "Add noise to pixels, or to the latents of a model. [pixel]", "pixel"
+            ),
+            "model": Keyword(
+                "str | PathLike[str] | None",
+                "Use the noise schedule of this model, and its autoencoder for latents.",
+            ),
+            "cell": Keyword("int", "Maximum width and height of each image in pixels, 32 to 2048. [256]", 256),
+            "frames": Keyword("bool", "Also return an animation with 33 noise levels. [off]", False),
+            **COMMON_KEYWORDS,
+        },
+    ),
+    "sheet": FunctionSpec(
+        (),
+        (),
+        {
+            "columns": Keyword("int", "Images per row, 0 to 100. 0 makes the sheet square. [0]", 0),
+            "rows": Keyword("int", "Rows per page, 1 to 100. [12]", 12),
+            "cell": Keyword("int", "Width and height of each cell in pixels, 32 to 2048. [256]", 256),
+            "label": Keyword(
+                "str",
+                "Label of each image: auto (the settings that differ), none, or settings such as `seed,steps`. [auto]",
+                "auto",
+            ),
+        },
+    ),
+    "reconstruct": FunctionSpec((ModelRef, DeviceSettings), (), COMMON_KEYWORDS),
+    "explain_prompt": FunctionSpec((PromptSettings, StepsSettings, SeedSettings, LoraSettings), ("prompt",)),
+    "pull_model": FunctionSpec(
+        (),
+        (),
+        {
+            "force": Keyword("bool", "Verify the existing files, and replace damaged files. [off]", False),
+            **COMMON_KEYWORDS,
+        },
+    ),
+    "verify_model": FunctionSpec((), (), COMMON_KEYWORDS),
+    "convert_model": FunctionSpec(
+        (),
+        (),
+        {
+            "output": Keyword("str | PathLike[str] | None", "File or folder. [FILE with .safetensors]"),
+            "overwrite": Keyword("bool", "Replace existing files. [off]", False),
             **COMMON_KEYWORDS,
         },
     ),

@@ -387,3 +387,148 @@ class BatchKeywords(TypedDict, total=False):
     sweep: Mapping[str, object] | Sequence[str] | None
     progress: bool | None
     listener: Listener | None
+
+
+class TrainKeywords(TypedDict, total=False):
+    """Store the keywords of `train`."""
+
+    caption_template: str | None
+    require_license: bool
+    licenses: str | None
+    resolution: int | None
+    min_side: int | None
+    crop: Literal["center", "random"]
+    flip: bool
+    duplicates: Literal["keep", "drop", "refuse"]
+    on_bad_image: Literal["skip", "refuse"]
+    mode: Literal["lora", "full", "vae", "scratch"]
+    rank: int
+    alpha: float | None
+    target: Literal["attention", "linear", "all", "decoder"] | None
+    train_text_encoder: bool
+    trigger: str | None
+    caption_dropout: float
+    channels: int | None
+    train_steps: int | None
+    learning_rate: float | None
+    lr_scheduler: Literal["constant", "cosine", "step"]
+    lr_warmup_steps: int | None
+    train_batch_size: int | None
+    gradient_accumulation_steps: int
+    max_grad_norm: float
+    weight_decay: float
+    ema_decay: float | None
+    gradient_checkpointing: bool
+    perceptual_weight: float | None
+    vgg: str | PathLike[str] | None
+    snr_gamma: float | None
+    checkpoint_every: int
+    keep_checkpoints: int
+    resume: bool
+    snapshot_every: int
+    snapshot_prompts: str | Sequence[str]
+    lora_format: Literal["diffusers", "kohya"]
+    model: str | PathLike[str] | None
+    offline: bool
+    device: str
+    dtype: Literal["auto", "fp32", "fp16", "bf16"]
+    output: str | PathLike[str] | None
+    steps: int | None
+    overwrite: bool
+    seed: int
+    progress: bool | None
+    listener: Listener | None
+
+
+class AnomalyKeywords(TypedDict, total=False):
+    """Store the keywords of `anomaly`."""
+
+    method: Literal["pixel", "latent"] | None
+    prompt: str | None
+    noise_levels: str | None
+    noise_samples: int | None
+    seed: int
+    fit: str | PathLike[str] | None
+    alpha: float
+    model: str | PathLike[str] | None
+    offline: bool
+    device: str
+    dtype: Literal["auto", "fp32", "fp16", "bf16"]
+    save_fit: str | PathLike[str] | None
+    overwrite: bool
+    progress: bool | None
+    listener: Listener | None
+
+
+class NoiseKeywords(TypedDict, total=False):
+    """Store the keywords of `noise`."""
+
+    steps: int
+    schedule: Literal["linear", "scaled-linear", "cosine", "flow"] | None
+    seed: int
+    space: Literal["pixel", "latent"]
+    model: str | PathLike[str] | None
+    cell: int
+    frames: bool
+    progress: bool | None
+    listener: Listener | None
+
+
+class SheetKeywords(TypedDict, total=False):
+    """Store the keywords of `sheet`."""
+
+    columns: int
+    rows: int
+    cell: int
+    label: str
+
+
+class ReconstructKeywords(TypedDict, total=False):
+    """Store the keywords of `reconstruct`."""
+
+    model: str | PathLike[str] | None
+    offline: bool
+    device: str
+    dtype: Literal["auto", "fp32", "fp16", "bf16"]
+    progress: bool | None
+    listener: Listener | None
+
+
+class ExplainPromptKeywords(TypedDict, total=False):
+    """Store the keywords of `explain_prompt`."""
+
+    negative_prompt: str
+    style: str | Sequence[str]
+    embedding: str | PathLike[str] | Sequence[str | PathLike[str]]
+    prompt_weights: Literal["a1111", "comfy", "none"] | None
+    long_prompt: Literal["chunk", "truncate", "error"] | None
+    clip_skip: int | None
+    steps: int | None
+    seed: int | None
+    model: str | PathLike[str] | None
+    offline: bool
+    lora: str | PathLike[str] | Sequence[str | PathLike[str]]
+
+
+class PullModelKeywords(TypedDict, total=False):
+    """Store the keywords of `pull_model`."""
+
+    force: bool
+    progress: bool | None
+    listener: Listener | None
+
+
+class VerifyModelKeywords(TypedDict, total=False):
+    """Store the keywords of `verify_model`."""
+
+    progress: bool | None
+    listener: Listener | None
+
+
+class ConvertModelKeywords(TypedDict, total=False):
+    """Store the keywords of `convert_model`."""
+
+    output: str | PathLike[str] | None
+    overwrite: bool
+    progress: bool | None
+    listener: Listener | None

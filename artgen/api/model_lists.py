@@ -9,7 +9,7 @@ from artgen.errors import ArtgenError, UsageError
 from artgen.registry import web
 from artgen.registry.hub import cache
 from artgen.registry.pipelines import pipeline_entries
-from artgen.spec.fields import describe_value
+from artgen.spec.fields import check_choice, check_range
 from artgen.spec.memory_budget import parse_bytes
 
 if TYPE_CHECKING:
@@ -86,16 +86,6 @@ def list_models(*, family: str | None = None, task: str | None = None) -> list[M
     return [
         each for each in iter_models() if (entries is None or each.family in entries) and _supports_task(each, task)
     ]
-
-
-def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Check that a value is one of some choices.
-
-    Raises:
-        UsageError: the value is not a choice.
-    """
-    if value not in choices:
-        raise UsageError(f"{name} must be one of {', '.join(choices)}, not {describe_value(value)}.")
 
 
 def _entries_of_family(family: str) -> set[str]:
@@ -218,16 +208,6 @@ def recommend_models(
     check_range("limit", limit, 1, 1000)
     machine = find_machine(memory, device)
     return [recommend.describe(each, machine) for each in recommend.recommend(machine, task)[:limit]]
-
-
-def check_range(name: str, value: int, minimum: int, maximum: int) -> None:
-    """Check that a value is an integer within inclusive limits.
-
-    Raises:
-        UsageError: the value is not an integer, or is outside the limits.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
-        raise UsageError(f"{name} must be {minimum:,} to {maximum:,}, not {describe_value(value)}.")
 
 
 def find_machine(memory: str | int | None, device: str) -> "Machine":

@@ -10,6 +10,7 @@ from artgen.api import model_lists
 from artgen.api.model_lists import TASKS, ModelDetails
 from artgen.cli.console import print_note, print_result
 from artgen.cli.json_output import JsonOutput
+from artgen.spec.fields import check_choice
 from artgen.spec.memory_budget import format_gib
 from artgen.system.counts import counted, format_bytes
 
@@ -113,7 +114,7 @@ def recommend(
     """
     from artgen.jobs import recommend as recommending
 
-    model_lists.check_choice("task", task, TASKS)
+    check_choice("task", task, TASKS)
     machine = model_lists.find_machine(memory, device)
     results = recommending.recommend(machine, task)
     kind = "the CPU" if machine.device == "cpu" else f"the {machine.device.upper()} device"

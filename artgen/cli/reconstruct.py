@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,9 +12,7 @@ from artgen.cli.json_output import JsonOutput
 from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import RequiredImages
 from artgen.cli.stdout_image import check_stdout_image, is_stdout, print_saved_path
-from artgen.errors import ModelUnavailableError
 from artgen.spec.settings import DeviceSettings, DisplaySettings, ModelRef
-from artgen.system import process
 from artgen.system.counts import counted
 
 if TYPE_CHECKING:
@@ -22,15 +20,12 @@ if TYPE_CHECKING:
 
     from artgen.engine.reconstruct import Reconstruction
     from artgen.images.contact_sheet import Cell
-    from artgen.registry import ResolvedModel
 
 ROWS_PER_PAGE = 8
 """Number of images on a page of the sheet."""
 
 MAX_CELL_PX = 512
 """Maximum width and height of an image on the sheet, in pixels."""
-
-SUPPORTED_AUTOENCODERS = ("AutoencoderKL", "AutoencoderKLFlux2")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +81,7 @@ def reconstruct(
     artgen reconstruct photos/ -m sd15 -o sheet.png
     """
     from artgen import images
+    from artgen.api.reconstruct import reconstruct_files, resolve_autoencoder
     from artgen.jobs import checks
     from artgen.outputs import check_sheet_path, path_of_file_option
 
@@ -94,7 +90,7 @@ def reconstruct(
     check_sheet_path(sheet_path, overwrite, "--output")
     check_stdout_image(is_stdout(output), json=as_json)
     with Reporter(quiet) as reporter:
-        resolved = _resolve_model(model, reporter)
+        resolved = resolve_autoencoder(model, reporter)
     files = [path for path, _ in images.iter_images(image_paths, on_note=discard_note if quiet else print_note)]
     for file in files:
         loaded = images.load_image(file)  # reports unreadable files before the model is loaded
@@ -103,7 +99,7 @@ def reconstruct(
     rows: list[list[Cell]] = []
     totals: dict[str, float] = {}
     with Reporter(quiet) as reporter:
-        for file, result in zip(files, _reconstruct_files(files, resolved, compute, reporter), strict=True):
+        for file, result in zip(files, reconstruct_files(files, resolved, compute, reporter), strict=True):
             reporter.close()
             rows.append(_sheet_row(file, result))
             for name, value in result.metrics.items():
@@ -120,47 +116,6 @@ def reconstruct(
     display.open(sheet_path)
     if not as_json:
         print_saved_path(sheet_path)
-
-
-def _resolve_model(model_ref: ModelRef, reporter: Reporter) -> "ResolvedModel":
-    from artgen import registry
-
-    name = model_ref.model or registry.default_model(offline=model_ref.offline, listener=reporter)
-    return registry.resolve_usable_model(name, _check_has_vae, offline=model_ref.offline, listener=reporter)
-
-
-def _check_has_vae(model: "ResolvedModel") -> None:
-    found = _autoencoder_class(model)
-    if found not in SUPPORTED_AUTOENCODERS:
-        supported = " and ".join(SUPPORTED_AUTOENCODERS)
-        reason = f"has the autoencoder {found}, and reconstruct supports {supported}" if found else "has no autoencoder"
-        raise ModelUnavailableError(f"Cannot use '{model.name}': it {reason}.", "Choose another --model.")
-
-
-def _autoencoder_class(model: "ResolvedModel") -> str:
-    """Return the class of a model's autoencoder; empty if the model works on pixels."""
-    from artgen.registry import diffusers_folder
-
-    component = model.pipeline_entry.vae
-    if component is None:
-        return ""
-    if model.is_file:
-        return SUPPORTED_AUTOENCODERS[0]
-    return str((diffusers_folder.read_model_index(model.path).get(component) or [None, ""])[1])
-
-
-def _reconstruct_files(files: list[Path], model: "ResolvedModel", compute: DeviceSettings, reporter: Reporter) -> Any:
-    from artgen import images
-
-    with process.paused_gc():
-        from artgen.engine import reconstruct as vae_reconstruct
-    from artgen.engine.loading.device import resolve_device
-    from artgen.events import ModelSelected
-
-    device_config = resolve_device(compute.device, "fp32" if compute.dtype == "auto" else compute.dtype)
-    reporter(ModelSelected(f"the autoencoder of {model.short_name}", device_config.device, device_config.dtype))
-    originals = (images.load_image(file).image for file in files)
-    return vae_reconstruct.reconstruct_all(model, originals, device_config, reporter)
 
 
 def _sheet_row(file: Path, reconstruction: "Reconstruction") -> "list[Cell]":

@@ -11,6 +11,8 @@ from artgen.outputs.streams import find_stream
 from artgen.outputs.writing import write_user_file
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from artgen.images.contact_sheet import ContactSheet
 
 
@@ -65,3 +67,22 @@ def write_sheets(
         write_user_file(path, data, overwrite=overwrite, hint=hint)
         on_written(path)
     return paths
+
+
+def write_image(image: "Image.Image", path: Path, what: str, *, overwrite: bool) -> Path:
+    """Write an image without metadata, and return its path.
+
+    Args:
+        image: the image.
+        path: PNG, JPEG or WebP file.
+        what: name of the image in messages, such as `A heat map`.
+        overwrite: replace an existing file.
+
+    Raises:
+        UsageError: the suffix is not an image suffix.
+        OutputError: the file exists already, or cannot be written.
+    """
+    image_format = format_from_suffix(path, what, "--output noise.png")
+    data = encode_without_metadata(image, image_format)
+    write_user_file(path, data, overwrite=overwrite, hint="Choose another path, or add --overwrite.")
+    return path
