@@ -102,9 +102,8 @@ def _encode_pil(image: "Image.Image", name: str) -> bytes:
         if image.mode in _CONVERTED_MODES:
             image = image.convert(_CONVERTED_MODES[image.mode])
         is_png = image.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
-        kept = {
-            key: image.info[key] for key in ("icc_profile", "transparency", "dpi") if image.info.get(key) is not None
-        }
+        names = [name for name in ("icc_profile", "transparency", "dpi") if image.info.get(name) is not None]
+        kept = {name: image.info[name] for name in names}
         exif = image.getexif()
         bare = image.copy()
         bare.info = {}
