@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from artgen.api.images import denoise, img2img, inpaint, outpaint, sample, txt2img
     from artgen.api.info import FileInfo, info
     from artgen.api.replay import replay
-    from artgen.engine.anomaly.detector import find_anomalies
+    from artgen.api.requests import find_anomalies, generate, generate_all
     from artgen.engine.anomaly.result import AnomalyResult
-    from artgen.engine.generate import generate, generate_all
     from artgen.engine.results import FailedImage, GeneratedImage
     from artgen.errors import (
         ArtgenError,
@@ -50,10 +49,9 @@ _LAZY_IMPORTS = {
     **dict.fromkeys(("FailedImage", "GeneratedImage"), "artgen.engine.results"),
     **dict.fromkeys(("FileInfo", "info"), "artgen.api.info"),
     "replay": "artgen.api.replay",
-    **dict.fromkeys(("generate", "generate_all"), "artgen.engine.generate"),
+    **dict.fromkeys(("find_anomalies", "generate", "generate_all"), "artgen.api.requests"),
     "Anomaly": "artgen.jobs.anomaly",
     "AnomalyResult": "artgen.engine.anomaly.result",
-    "find_anomalies": "artgen.engine.anomaly.detector",
     **dict.fromkeys(
         (
             *("ArtgenError", "DeviceLostError", "FilteredError", "InputFileError", "MemoryExhaustedError"),

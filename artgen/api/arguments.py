@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from artgen.api import keywords as keyword_types
-from artgen.api.error_text import for_python, python_text
 from artgen.api.functions import FUNCTIONS, FunctionSpec, keyword_class, keyword_defaults
 from artgen.errors import UsageError
 from artgen.spec import settings
+from artgen.spec.python_text import for_python, python_text
 from artgen.spec.settings import aliases_of, describe_limits, options_of, settings_of, type_of
 
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from artgen.api.error_text import for_python
 from artgen.api.inputs import input_file
 from artgen.errors import InputFileError
 from artgen.registry.safetensors_header import PICKLE_SUFFIXES
+from artgen.spec.python_text import for_python
 
 if TYPE_CHECKING:
     import os

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from artgen.api.error_text import python_text
 from artgen.errors import UsageError
 from artgen.events import Decoding, Downloading, Event, Listener, Loading, ModelSelected, Notice, StepEvent
+from artgen.spec.python_text import python_text
 
 logger = logging.getLogger("artgen")
 

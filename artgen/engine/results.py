@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from artgen.errors import ArtgenError, WrongSizeError
 from artgen.spec.base_requests import Request
+from artgen.spec.python_text import for_python, python_text
 from artgen.spec.settings import OutputSettings, validate
 from artgen.system.memory_file import MEMORY_NAME, MemoryFile
 
@@ -86,10 +87,11 @@ class GeneratedImage:
             metadata=metadata,
             overwrite=overwrite,
         )
-        validate(output)
-        saved = save_image(self.image, self.record, self.request, output, self.low_bytes)
+        with for_python():
+            validate(output)
+            saved = save_image(self.image, self.record, self.request, output, self.low_bytes)
         for note in saved.notes:
-            logger.warning("%s", note)
+            logger.warning("%s", python_text(note))
         if saved.is_complete_png:
             self._saved_names.append(saved.path.name)
         return saved.path

@@ -118,7 +118,7 @@ def to_record(request: Request, provenance: Mapping[str, Any] | None = None) -> 
         value = getattr(request, name)
         if value in (None, ()) or not setting.recorded:
             continue
-        record[name] = value.name if isinstance(value, Path) else value
+        record[name] = value.name if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
     if "lora" in record:
         record["lora"] = [str(lora._replace(name=lora.file_name)) for lora in request.loras]
     if "embedding" in record:

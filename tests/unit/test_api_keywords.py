@@ -14,11 +14,11 @@ import pytest
 import artgen
 from artgen.api import keywords
 from artgen.api.arguments import python_value, read_keywords
-from artgen.api.error_text import for_python, python_text
 from artgen.api.functions import FUNCTIONS, keyword_class, keyword_defaults
 from artgen.cli.main import COMMAND_SUMMARIES
 from artgen.errors import OutputError, UsageError
 from artgen.spec import settings
+from artgen.spec.python_text import for_python, python_text
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import options_of, settings_of
 
