@@ -68,7 +68,7 @@ class Display:
             return
         from artgen.system.terminal_images import image_text, terminal_size
 
-        text = image_text(image, terminal_size(sys.stderr.fileno()), os.environ)
+        text = image_text(image, terminal_size(sys.stderr), os.environ)
         with status_line.hidden(), contextlib.suppress(OSError):
             sys.stderr.write(text)
             sys.stderr.flush()
@@ -97,7 +97,7 @@ def _hidden_reason() -> str:
     if not is_terminal(sys.stderr):
         return "stderr is not a terminal"
     if not has_styles(sys.stderr):
-        return "NO_COLOR is set" if os.environ.get("NO_COLOR") else "the terminal has no colors (TERM=dumb)"
+        return "NO_COLOR is set" if os.environ.get("NO_COLOR") else "TERM is dumb"
     if not _encodes_blocks(sys.stderr.encoding):
         return f"the encoding of the terminal is {sys.stderr.encoding}, not UTF-8"
     return ""

@@ -18,7 +18,7 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TextIO
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -61,17 +61,18 @@ class TerminalSize:
     cell_px: tuple[int, int] = DEFAULT_CELL_PX
 
 
-def terminal_size(descriptor: int) -> TerminalSize:
+def terminal_size(stream: TextIO) -> TerminalSize:
     """Return the size of a terminal, with defaults for values that it does not report."""
     rows = columns = width = height = 0
-    try:
+    with contextlib.suppress(ImportError, OSError, ValueError):  # Windows, or a stream without a terminal
         import fcntl
         import termios
 
-        rows, columns, width, height = struct.unpack("HHHH", fcntl.ioctl(descriptor, termios.TIOCGWINSZ, bytes(8)))
-    except (ImportError, OSError):
-        with contextlib.suppress(OSError):
-            columns, rows = os.get_terminal_size(descriptor)
+        reported = fcntl.ioctl(stream.fileno(), termios.TIOCGWINSZ, bytes(8))
+        rows, columns, width, height = struct.unpack("HHHH", reported)
+    if not columns:
+        with contextlib.suppress(OSError, ValueError):
+            columns, rows = os.get_terminal_size(stream.fileno())
     columns, rows = columns or 80, rows or 24
     cell_px = (width // columns, height // rows)
     return TerminalSize(columns, rows, cell_px if min(cell_px) > 0 else DEFAULT_CELL_PX)

@@ -23,8 +23,16 @@ class Terminal:
         process: the process of artgen.
     """
 
-    def __init__(self, *arguments: str | bytes, **environment: str) -> None:
+    def __init__(self, *arguments: str | bytes, size: tuple[int, int] = (24, 80), **environment: str) -> None:
+        """Start artgen.
+
+        Args:
+            arguments: arguments of artgen.
+            size: rows and columns of the terminal.
+            environment: further environment variables.
+        """
         self._leader, follower = pty.openpty()
+        termios.tcsetwinsize(follower, size)
         self.output = b""
         self.process = artgen(
             *arguments,
