@@ -13,11 +13,36 @@ The import of artgen is fast: torch and diffusers are imported when a function f
 TYPE_CHECKING = False  # type checkers treat this name as True; the import of `typing` takes longer than the rest
 if TYPE_CHECKING:
     from artgen._version import __version__
+    from artgen.api.anomaly import anomaly
     from artgen.api.batch import BatchResult, BatchResults, InvalidBatchError, batch, batch_status, verify_batch
+    from artgen.api.doctor import DoctorReport, doctor
     from artgen.api.images import denoise, img2img, inpaint, outpaint, sample, txt2img
     from artgen.api.info import FileInfo, info
+    from artgen.api.model_functions import (
+        convert_model,
+        list_models,
+        model_path,
+        pull_model,
+        recommend_models,
+        remove_alias,
+        remove_model,
+        set_alias,
+        show_model,
+        verify_model,
+    )
+    from artgen.api.model_lists import ModelDetails
+    from artgen.api.models import ModelCard, PulledFile
+    from artgen.api.noise import noise
+    from artgen.api.noise_strip import NoiseStrip
+    from artgen.api.prompt import explain_prompt
+    from artgen.api.reconstruct import reconstruct
     from artgen.api.replay import replay
     from artgen.api.requests import find_anomalies, generate, generate_all
+    from artgen.api.schedulers import SchedulerInfo, list_schedulers
+    from artgen.api.sheets import Sheet, sheet
+    from artgen.api.styles import list_styles
+    from artgen.api.train import TrainingResult, train
+    from artgen.api.words import TrainedWords, model_words
     from artgen.engine.anomaly.result import AnomalyResult
     from artgen.engine.results import FailedImage, GeneratedImage
     from artgen.errors import (
@@ -35,6 +60,7 @@ if TYPE_CHECKING:
     )
     from artgen.jobs.anomaly import Anomaly
     from artgen.spec.base_requests import Request
+    from artgen.spec.presets import list_presets, remove_preset, save_preset
     from artgen.spec.requests import Denoise, Img2Img, Inpaint, Outpaint, Sample, Txt2Img
 
 
@@ -42,6 +68,27 @@ _LAZY_IMPORTS = {
     **dict.fromkeys(("txt2img", "img2img", "inpaint", "outpaint", "denoise", "sample"), "artgen.api.images"),
     **dict.fromkeys(("Denoise", "Img2Img", "Inpaint", "Outpaint", "Sample", "Txt2Img"), "artgen.spec.requests"),
     "Request": "artgen.spec.base_requests",
+    "anomaly": "artgen.api.anomaly",
+    **dict.fromkeys(("doctor", "DoctorReport"), "artgen.api.doctor"),
+    **dict.fromkeys(
+        (
+            *("convert_model", "list_models", "model_path", "pull_model", "recommend_models", "remove_alias"),
+            *("remove_model", "set_alias", "show_model", "verify_model"),
+        ),
+        "artgen.api.model_functions",
+    ),
+    "ModelDetails": "artgen.api.model_lists",
+    **dict.fromkeys(("ModelCard", "PulledFile"), "artgen.api.models"),
+    "noise": "artgen.api.noise",
+    "NoiseStrip": "artgen.api.noise_strip",
+    "explain_prompt": "artgen.api.prompt",
+    "reconstruct": "artgen.api.reconstruct",
+    **dict.fromkeys(("SchedulerInfo", "list_schedulers"), "artgen.api.schedulers"),
+    **dict.fromkeys(("Sheet", "sheet"), "artgen.api.sheets"),
+    "list_styles": "artgen.api.styles",
+    **dict.fromkeys(("TrainingResult", "train"), "artgen.api.train"),
+    **dict.fromkeys(("TrainedWords", "model_words"), "artgen.api.words"),
+    **dict.fromkeys(("list_presets", "save_preset", "remove_preset"), "artgen.spec.presets"),
     **dict.fromkeys(
         ("batch", "batch_status", "verify_batch", "BatchResult", "BatchResults", "InvalidBatchError"),
         "artgen.api.batch",
@@ -72,6 +119,7 @@ __all__ = [
     "BatchResults",
     "Denoise",
     "DeviceLostError",
+    "DoctorReport",
     "FailedImage",
     "FileInfo",
     "FilteredError",
@@ -81,31 +129,62 @@ __all__ = [
     "InputFileError",
     "InvalidBatchError",
     "MemoryExhaustedError",
+    "ModelCard",
+    "ModelDetails",
     "ModelUnavailableError",
+    "NoiseStrip",
     "NonFiniteError",
     "Outpaint",
     "OutputError",
+    "PulledFile",
     "RefusedError",
     "Request",
     "Sample",
+    "SchedulerInfo",
+    "Sheet",
     "SomeFailedError",
+    "TrainedWords",
+    "TrainingResult",
     "Txt2Img",
     "UsageError",
     "__version__",
+    "anomaly",
     "batch",
     "batch_status",
+    "convert_model",
     "denoise",
+    "doctor",
+    "explain_prompt",
     "find_anomalies",
     "generate",
     "generate_all",
     "img2img",
     "info",
     "inpaint",
+    "list_models",
+    "list_presets",
+    "list_schedulers",
+    "list_styles",
+    "model_path",
+    "model_words",
+    "noise",
     "outpaint",
+    "pull_model",
+    "recommend_models",
+    "reconstruct",
+    "remove_alias",
+    "remove_model",
+    "remove_preset",
     "replay",
     "sample",
+    "save_preset",
+    "set_alias",
+    "sheet",
+    "show_model",
+    "train",
     "txt2img",
     "verify_batch",
+    "verify_model",
 ]
 
 

@@ -1,4 +1,4 @@
-"""List the models that artgen knows, and recommend models that fit a machine. Nothing is downloaded."""
+"""Describe the models that artgen knows, and the machine that recommended models fit. Nothing is downloaded."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -9,11 +9,11 @@ from artgen.errors import ArtgenError, UsageError
 from artgen.registry import web
 from artgen.registry.hub import cache
 from artgen.registry.pipelines import pipeline_entries
-from artgen.spec.fields import check_choice, check_range
+from artgen.spec.fields import check_choice
 from artgen.spec.memory_budget import parse_bytes
 
 if TYPE_CHECKING:
-    from artgen.jobs.recommend import Machine, ModelRecommendation
+    from artgen.jobs.recommend import Machine
 
 TASKS = ("txt2img", "img2img", "inpaint", "outpaint", "sample")
 """Tasks by which models can be selected."""
@@ -69,7 +69,7 @@ class ModelDetails:
     description: str
 
 
-def list_models(*, family: str | None = None, task: str | None = None) -> list[ModelDetails]:
+def select_models(*, family: str | None = None, task: str | None = None) -> list[ModelDetails]:
     """Return the models that have an alias, and the downloaded models.
 
     Args:
@@ -185,33 +185,12 @@ def _size_on_disk(model_info: registry.ModelInfo, model: registry.ResolvedModel 
     return cache.size_on_disk(model_info.source) if "/" in model_info.source else 0
 
 
-def recommend_models(
-    *, memory: str | int | None = None, device: str = "auto", task: str = "txt2img", limit: int = 10
-) -> "list[ModelRecommendation]":
-    """Return the models of the catalog that fit a machine, best first.
-
-    Newer and larger models come first. Offloading, or a long computation on the CPU, lowers the rank. The memory is an
-    estimate from the number of parameters.
+def find_machine(memory: str | int | None, device: str) -> "Machine":
+    """Return the machine for which models are recommended.
 
     Args:
         memory: memory of another machine, such as `24GiB`, or a number of bytes. None: this machine.
         device: auto, cuda, mps or cpu. With `memory`, auto is cuda.
-        task: txt2img, img2img, inpaint, outpaint or sample.
-        limit: maximum number of models, 1 to 1,000.
-
-    Raises:
-        UsageError: a value is not valid, or the memory of this machine is unknown.
-    """
-    from artgen.jobs import recommend
-
-    check_choice("task", task, TASKS)
-    check_range("limit", limit, 1, 1000)
-    machine = find_machine(memory, device)
-    return [recommend.describe(each, machine) for each in recommend.recommend(machine, task)[:limit]]
-
-
-def find_machine(memory: str | int | None, device: str) -> "Machine":
-    """Return the machine for which models are recommended; see `recommend_models`.
 
     Raises:
         UsageError: a value is not valid, or the memory of this machine is unknown.

@@ -1,6 +1,5 @@
-"""Show, download, verify, convert and remove models."""
+"""Describe, download, verify, convert and remove models, for the commands and the functions."""
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 from artgen import registry
 from artgen.api.model_lists import iter_models, model_details, stored_details
 from artgen.errors import ArtgenError, ModelUnavailableError, UsageError
-from artgen.events import Downloading, Listener, Loading, Notice, no_op
+from artgen.events import Downloading, Listener, Loading, Notice
 from artgen.registry import hub, model_folders, web
 from artgen.registry.hub import cache
 from artgen.registry.model_folders import DESCRIPTIONS, OPTIONS
@@ -47,7 +46,7 @@ class ModelCard:
     install_hint: str
 
 
-def show_model(name: str) -> ModelCard:
+def describe_model(name: str) -> ModelCard:
     """Return the details of a model: default settings, license, path and README.
 
     Args:
@@ -117,29 +116,9 @@ class PulledFile:
     usage: str
 
 
-def pull_model(name: str, *, force: bool = False, listener: Listener = no_op) -> PulledFile:
-    """Download a model, a LoRA or another file. An interrupted download is resumed.
-
-    Args:
-        name: alias, OWNER/NAME[@REVISION], civitai:MODEL[@VERSION], or address of a page or a file. A model that is
-            bundled or local is not downloaded.
-        force: verify the existing files, and replace damaged files.
-        listener: receives the events of `artgen.events`: downloads and notes.
-
-    Raises:
-        ModelUnavailableError: the model is unknown, gated or offline, or its files are not valid.
-        RefusedError: a file is a pickle, or its hash is wrong.
-        UsageError: the name is not valid.
-        OutputError: the disk is full or the folder cannot be written.
-    """
-    source = parse_pull_source(name)
-    pulled = pull_source(source, force, listener)
-    return pulled or local_file(name)
-
-
 def local_file(name: str) -> PulledFile:
     """Return a bundled or local model, for which `pull_source` returns None."""
-    return PulledFile(model_path(name), f"-m {name}")
+    return PulledFile(local_path(name), f"-m {name}")
 
 
 PullSource = registry.ModelReference | web.Source
@@ -147,12 +126,12 @@ PullSource = registry.ModelReference | web.Source
 
 
 def parse_pull_source(name: str) -> PullSource:
-    """Return the origin that a name or an address means; see `pull_model`."""
+    """Return the origin that a name or an address means: alias, OWNER/NAME[@REVISION], civitai:MODEL[@VERSION], ..."""
     return web.parse_source(name) or registry.parse_reference(name)
 
 
 def pull_source(source: PullSource, force: bool, listener: Listener) -> PulledFile | None:
-    """Download a model or a file. Return None if there is nothing to download, with a notice. See `pull_model`."""
+    """Download a model or a file. Return None if there is nothing to download, with a notice."""
     if isinstance(source, registry.ModelReference):
         return _pull_model(source, force, listener)
     if not isinstance(source, web.HubSource):
@@ -217,20 +196,6 @@ def _is_found(name: str, path: Path, kind: model_folders.Kind) -> bool:
         return False
 
 
-def verify_model(*names: str, listener: Listener = no_op) -> list[registry.FileCheck]:
-    """Verify model files against their SHA-256. Each result has the attributes model, file, ok and detail.
-
-    Args:
-        names: names of models. Without names, all downloaded models are verified.
-        listener: receives an event for each file.
-
-    Raises:
-        UsageError, ModelUnavailableError: a model is unknown or not downloaded.
-    """
-    selected = names or downloaded_models()
-    return list(itertools.chain.from_iterable(verify_files(name, listener) for name in selected))
-
-
 def downloaded_models() -> Sequence[str]:
     """Return the names of all models on the disk."""
     return [each.name for each in iter_models() if each.on_disk]
@@ -258,7 +223,7 @@ def _install_hint(reference: registry.ModelReference, force: bool) -> str:
     return "Copy the model again from its source."
 
 
-def model_path(name: str) -> Path:
+def local_path(name: str) -> Path:
     """Return the absolute path of a local model: a folder or a file.
 
     Raises:
@@ -303,7 +268,7 @@ class Removal:
 
 
 def find_removal(name: str) -> Removal:
-    """Return what `remove_model` deletes.
+    """Return what `artgen models remove` deletes.
 
     Raises:
         UsageError: artgen did not download the model.
@@ -317,44 +282,9 @@ def find_removal(name: str) -> Removal:
     return Removal(reference, cache.size_on_disk(reference.target))
 
 
-def remove_model(name: str) -> int:
-    """Delete a downloaded model, without confirmation. Return the number of freed bytes.
-
-    A model of the hub is deleted from the cache, which is shared with other tools.
-
-    Raises:
-        UsageError: artgen did not download the model.
-        ModelUnavailableError: the model is unknown or not downloaded.
-        OutputError: the files cannot be deleted.
-    """
-    return find_removal(name).run()
-
-
 def find_stored(name: str) -> web.StoredFile | None:
     """Return a file in artgen's own model folder; None if another kind of model has the name."""
     return None if name in registry.known_models() else web.find_stored(name)
-
-
-def convert_model(
-    file: str | Path, *, output: str | Path | None = None, overwrite: bool = False, listener: Listener = no_op
-) -> list[Path]:
-    """Convert a pickled checkpoint or embedding to a safetensors file, and return the paths of the new files.
-
-    Another process reads the pickle, with limits of memory and time. It creates only tensors and runs no code of the
-    file.
-
-    Args:
-        file: `.ckpt`, `.pt`, `.pth` or `.bin`; or a model folder, whose components are converted beside the pickles.
-        output: file, or folder (ends with / or exists). None: FILE with the suffix .safetensors.
-        overwrite: replace existing files.
-        listener: receives notes.
-
-    Raises:
-        InputFileError, RefusedError: the file is not a pickled checkpoint, or is not safe.
-        UsageError: `output` is set for a folder.
-        OutputError: the file exists already, or cannot be written.
-    """
-    return list(iter_conversions(Path(file), None if output is None else str(output), overwrite, listener))
 
 
 def iter_conversions(file: Path, output: str | None, overwrite: bool, listener: Listener) -> Iterator[Path]:

@@ -88,7 +88,7 @@ def show(name: ModelName, as_json: AsJson = False) -> None:
     artgen models show sd15
     artgen models show tiny --json
     """
-    card = models.show_model(name)
+    card = models.describe_model(name)
     _print_details(card.details, as_json)
     if as_json:
         return
@@ -231,7 +231,7 @@ def path(
 
     artgen models path tiny
     """
-    found = models.model_path(name)
+    found = models.local_path(name)
     if as_json:
         PATH_OUTPUT.print(ModelPath(name, found))
     else:

@@ -53,7 +53,7 @@ def list_models(
     """
     from artgen.jobs.next_step import default_next_step
 
-    models = model_lists.list_models(family=family, task=task)
+    models = model_lists.select_models(family=family, task=task)
     if as_json:
         for each in models:
             LIST_OUTPUT.print(each)

@@ -12,7 +12,6 @@ from artgen.cli.console import print_note, print_result
 from artgen.cli.json_output import JsonOutput
 from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import read_prompt
-from artgen.errors import UsageError
 from artgen.events import note_listener
 from artgen.spec.settings import LoraSettings, PromptSettings, SeedSettings, StepsSettings
 from artgen.system.counts import counted
@@ -20,7 +19,6 @@ from artgen.system.terminal import is_terminal, printable
 
 if TYPE_CHECKING:
     from artgen.jobs.prompt_explanation import ExplainedText, PromptReport, TextChunk
-    from artgen.registry import ResolvedModel
 
 MIN_TABLE_COLUMNS = 60
 MAX_STEP_RANGES = 10
@@ -52,14 +50,11 @@ def prompt(
     artgen prompt "a (red:1.3) fox, [day:night:0.5]"
     artgen prompt "a {red|blue} fox" --seed 7
     """
-    from artgen.jobs.prompt_explanation import explain_prompts
+    from artgen.api.prompt_report import report_prompt
     from artgen.spec.requests import Txt2Img
 
     settings = read_prompt(settings)
-    if not settings.prompt.strip() and not settings.style:
-        raise UsageError("Cannot explain a prompt: the prompt is missing.", 'artgen prompt "a (red:1.3) fox"')
-    request = Txt2Img.from_settings(settings, steps, seed, model)
-    report = explain_prompts(request, note_listener(print_note), _count_tokens)
+    report = report_prompt(Txt2Img.from_settings(settings, steps, seed, model), note_listener(print_note))
     for note in report.notes:
         print_note(note)
     if as_json:
@@ -70,17 +65,6 @@ def prompt(
     for label, texts in (("prompt", report.prompt), ("negative prompt", report.negative_prompt)):
         for line in _table(label, texts) if is_terminal(sys.stdout) else _lines(label, texts):
             print_result(line)
-
-
-def _count_tokens(model: "ResolvedModel", text: str) -> dict[str, tuple[int, int]]:
-    """Count the tokens for T5 or a language model with the tokenizer of transformers, whose import takes a second."""
-    from artgen.engine.sampling.prompts import tokenizer_for
-
-    found = tokenizer_for(model)
-    if found is None or found.kind == "clip":
-        return {}
-    ids = found.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
-    return {found.kind: (len(ids), found.max_tokens)}
 
 
 def _facts(report: "PromptReport") -> Iterator[str]:

@@ -1,41 +1,14 @@
 """Define the command `artgen schedulers`."""
 
-from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
+from artgen.api.schedulers import SchedulerInfo, list_schedulers
 from artgen.cli.console import print_result
 from artgen.cli.json_output import JsonOutput
-from artgen.spec.schedulers import SCHEDULERS
 
-
-@dataclass(frozen=True)
-class SchedulerRow:
-    """Describe a scheduler for `--json`.
-
-    Attributes:
-        name: name in artgen and in records.
-        label: display name in AUTOMATIC1111.
-        class_: name of the diffusers class.
-        aliases: other accepted names.
-        sigmas: whether `karras`, `exponential` or `beta` can follow the name.
-        flow: whether the scheduler supports only flow-matching models.
-        requires: packages that the scheduler needs and that artgen does not install by default.
-        note: description.
-    """
-
-    name: str
-    label: str
-    class_: str
-    aliases: tuple[str, ...]
-    sigmas: bool
-    flow: bool
-    requires: tuple[str, ...]
-    note: str
-
-
-OUTPUT = JsonOutput(lambda: SchedulerRow)
+OUTPUT = JsonOutput(lambda: SchedulerInfo)
 
 
 @OUTPUT
@@ -50,24 +23,10 @@ def schedulers(
     artgen schedulers
     artgen schedulers --json
     """
-    for entry in SCHEDULERS:
+    for entry in list_schedulers():
         if as_json:
-            OUTPUT.print(
-                SchedulerRow(
-                    name=entry.name,
-                    label=entry.a1111_name,
-                    class_=entry.class_name,
-                    aliases=entry.aliases,
-                    sigmas=entry.supports_sigmas,
-                    flow=entry.is_flow_matching,
-                    requires=entry.required_packages,
-                    note=entry.note,
-                )
-            )
+            OUTPUT.print(entry)
             continue
-        labels = [
-            *(["sigmas"] if entry.supports_sigmas else []),
-            *(f"needs {name}" for name in entry.required_packages),
-        ]
+        labels = [*(["sigmas"] if entry.sigmas else []), *(f"needs {name}" for name in entry.requires)]
         suffix = f"  [{', '.join(labels)}]" if labels else ""
-        print_result(f"{entry.name:<12} {entry.a1111_name:<14} {entry.note}{suffix}")
+        print_result(f"{entry.name:<12} {entry.label:<14} {entry.note}{suffix}")

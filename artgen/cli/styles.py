@@ -6,7 +6,7 @@ import typer
 
 from artgen.cli.console import print_error, print_note, print_result
 from artgen.cli.json_output import JsonOutput
-from artgen.errors import InputFileError, UsageError
+from artgen.errors import InputFileError
 
 MAX_SHOWN_CHARS = 80
 
@@ -35,11 +35,9 @@ def styles(
     artgen styles
     artgen styles cinematic
     """
-    from artgen.spec import config
-    from artgen.spec.style_files import StyleFolder
+    from artgen.api.styles import check_found, find_styles
 
-    folder = StyleFolder(config.style_folder())
-    found = [style for style in folder.styles if text.casefold() in style.name.casefold()]
+    found, folder = find_styles(text)
     for note in folder.notes:
         print_note(note)
     width = min(40, max((len(style.name) for style in found), default=0))
@@ -52,8 +50,7 @@ def styles(
         print_error(error)
     if folder.errors:
         raise typer.Exit(InputFileError.exit_code)
-    if not found and text and folder.styles:
-        raise UsageError(f"No style has a name that contains '{text}'.", "`artgen styles` lists all styles.")
+    check_found(found, text, folder)
     if not folder.styles:
         print_note("The style_folder contains no styles.")
 

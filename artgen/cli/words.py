@@ -1,42 +1,13 @@
 """Define the command `artgen models words`."""
 
-from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
+from artgen.api.words import TrainedWords, find_words
 from artgen.cli.console import print_result
 from artgen.cli.json_output import JsonOutput
-from artgen.errors import UsageError
-from artgen.registry import parse_reference
-from artgen.registry.catalog import BUNDLED_PREFIX
 from artgen.registry.default_selection import BUNDLED_MODEL
-
-
-@dataclass(frozen=True)
-class TrainedWords:
-    """Store the words that a model was trained on, for `--json`.
-
-    Attributes:
-        model: name of the model.
-        subjects: group of subjects, such as animals -> most common noun -> other nouns and synonyms.
-        colors: colors of subjects and backgrounds.
-        places: backgrounds, and positions of one subject.
-        positions: words between two subjects.
-        numbers: numbers of equal subjects.
-        sizes: sizes of a subject.
-        styles: styles of the image.
-    """
-
-    model: str
-    subjects: dict[str, dict[str, list[str]]]
-    colors: list[str]
-    places: list[str]
-    positions: list[str]
-    numbers: list[str]
-    sizes: list[str]
-    styles: list[str]
-
 
 OUTPUT = JsonOutput(lambda: TrainedWords, is_list=False)
 
@@ -52,20 +23,12 @@ def words(
 
     artgen models words tiny
     """
-    from artgen.jobs.trained_words import bundled_words
-
-    reference = parse_reference(name)
-    if reference.info is None or reference.info.source != f"{BUNDLED_PREFIX}{BUNDLED_MODEL}":
-        raise UsageError(
-            f"Cannot list the words of '{name}': only the bundled model '{BUNDLED_MODEL}' has a list of its words.",
-            f"artgen models words {BUNDLED_MODEL}",
-        )
-    found = bundled_words()
+    found = find_words(name)
     if as_json:
-        OUTPUT.print(TrainedWords(BUNDLED_MODEL, found.subjects, **found.groups))
+        OUTPUT.print(found)
         return
     for group, subjects in found.subjects.items():
         nouns = (f"{noun} ({', '.join(others)})" if others else noun for noun, others in subjects.items())
         print_result(f"{group}: {', '.join(nouns)}")
-    for group, texts in found.groups.items():
+    for group, texts in found.groups().items():
         print_result(f"{group}: {', '.join(texts)}")
