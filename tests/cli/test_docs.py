@@ -170,7 +170,7 @@ def test_options_of_the_page_exist(page: Path) -> None:
     known = {"--install-completion", "--help", "--version", "--index-url", "--pip-args"}
     known |= {"--ar", "--no", "--n-iter", "--sampler-name"}  # Lines of prompt files of other tools.
     known |= {"--before"}  # A script of the tests.
-    known |= {option.flag for option in EAGER_OPTIONS}
+    known |= {flag for option in EAGER_OPTIONS for flag in option.flags}
 
     def collect(command: object) -> None:
         for parameter in getattr(command, "params", ()):
