@@ -8,12 +8,12 @@ from artgen import registry
 from artgen.api import model_lists, models
 from artgen.api.arguments import api_function
 from artgen.api.call import start_call
-from artgen.api.error_text import for_python
 from artgen.api.keywords import ConvertModelKeywords, PullModelKeywords, VerifyModelKeywords
 from artgen.api.model_lists import ModelDetails
 from artgen.api.models import ModelCard, PulledFile
 from artgen.registry import FileCheck
 from artgen.spec.fields import check_choice, check_range
+from artgen.spec.python_text import for_python
 
 if TYPE_CHECKING:
     from artgen.jobs.recommend import ModelRecommendation

@@ -163,8 +163,8 @@ class NoiseStrip:
             UsageError: the suffix is not an image suffix.
             OutputError: the file exists already, or cannot be written.
         """
-        from artgen.api.error_text import for_python
         from artgen.outputs.sheets import write_image
+        from artgen.spec.python_text import for_python
 
         with for_python():
             return write_image(self.image, Path(path), "A strip", overwrite=overwrite)

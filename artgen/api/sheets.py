@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from artgen.api.arguments import api_function
 from artgen.api.call import start_call
-from artgen.api.error_text import for_python
 from artgen.api.image_lists import image_files
 from artgen.api.keywords import SheetKeywords
 from artgen.errors import InputFileError, UsageError
 from artgen.spec.fields import check_range, describe_value
+from artgen.spec.python_text import for_python
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from artgen.api.error_text import for_python
 from artgen.errors import UsageError
+from artgen.spec.python_text import for_python
 
 if TYPE_CHECKING:
     from artgen.spec.style_files import Style, StyleFolder

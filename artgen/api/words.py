@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from artgen.api.error_text import for_python
 from artgen.errors import UsageError
 from artgen.jobs.trained_words import bundled_words
 from artgen.registry import parse_reference
 from artgen.registry.catalog import BUNDLED_PREFIX
 from artgen.registry.default_selection import BUNDLED_MODEL
+from artgen.spec.python_text import for_python
 
 
 @dataclass(frozen=True)
