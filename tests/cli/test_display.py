@@ -132,11 +132,13 @@ def test_image_of_a_file_that_is_not_an_image_gives_a_note(monkeypatch: pytest.M
     assert "\u2580" in shown
 
 
-def test_image_on_stdout_gives_a_note(sd1: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    result = run("txt2img", "x", "-m", sd1, *FAST, "-o", "-", "--show", "--open")
-    assert result.stdout_bytes.startswith(b"\x89PNG")
-    assert "Cannot show the image" in result.stderr
-    assert "Cannot open the image: it is not written to a file." in result.stderr
+def test_image_on_stdout_gives_a_note(sd1: str, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    with pytest.raises(SystemExit):
+        app(["txt2img", "x", "-m", sd1, *FAST, "-o", "-", "--show", "--open"], prog_name="artgen")
+    written, notes = capfdbinary.readouterr()
+    assert written.startswith(b"\x89PNG")
+    assert b"Cannot show the image" in notes
+    assert b"Cannot open the image: it is not written to a file." in notes
 
 
 @pytest.fixture
