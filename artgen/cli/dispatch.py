@@ -12,7 +12,9 @@ from artgen.cli.positionals import check_stdin_uses
 from artgen.cli.run_requests import OutputOptions, run_requests
 from artgen.cli.status_line import status_line
 from artgen.cli.stdout_image import print_saved_path
-from artgen.errors import UsageError
+from artgen.cli.user_defaults import is_typed
+from artgen.errors import ArtgenError, UsageError
+from artgen.events import note_listener
 from artgen.spec.settings import (
     CombinationSettings,
     ReportSettings,
@@ -62,7 +64,7 @@ def dispatch(
         status_line.start()
     if needs_batch(image_paths, sweep) or combination.combinatorial:
         dispatch_batch(request_type.task, (*groups, combination), image_paths, series, sweep, options)
-        return
+        return None
     if not options.report.quiet:
         note_unused_settings(sweep)
     from artgen.cli.request_jobs import RequestJobs
@@ -71,7 +73,22 @@ def dispatch(
 
     image = {"image": image_paths[0]} if image_paths else {}
     requests = [request_type.from_settings(*groups, **image, seed=seed) for seed in expand_seeds(series)]
-    run_requests(RequestJobs(requests, options, batch_size=parse_batch_size(series.batch_size)), options.report)
+    batch_size = parse_batch_size(series.batch_size)
+    if not image_paths:
+        run_requests(RequestJobs(requests, options, batch_size=batch_size), options.report)
+        return None
+    from artgen.jobs.prompt_expansion import report_once
+    from artgen.jobs.recorded_prompt import add_unsupported, with_recorded_prompts
+    from artgen.spec.fields import non_default_settings
+
+    given = {name for name in options_of(request_type) if is_typed(name)} | non_default_settings(*groups).keys()
+    listener = report_once(note_listener(discard_note if options.report.quiet else print_note))
+    while True:  # each repetition has one recorded setting less
+        jobs = RequestJobs(with_recorded_prompts(requests, given, listener), options, batch_size=batch_size)
+        try:
+            return run_requests(jobs, options.report)
+        except ArtgenError as error:
+            add_unsupported(error, given, listener)
 
 
 def note_unused_settings(sweep: SweepSettings) -> None:
@@ -125,6 +142,9 @@ def dispatch_batch(
     from artgen.spec.fields import non_default_settings
 
     values = {**non_default_settings(*groups, options.frames, series), "task": task}
+    for name in ("prompt", "negative_prompt"):  # a typed empty prompt replaces the recorded prompt
+        if is_typed(name):
+            values.setdefault(name, "")
     values.pop("batch_size", None)
     values.pop("image", None)
     if sweep.sweep:

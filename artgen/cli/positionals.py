@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from artgen.cli import user_defaults
 from artgen.cli.arguments import command_line
 from artgen.cli.console import print_note
 from artgen.errors import UsageError
@@ -69,6 +70,8 @@ def split_positionals(
 
         raise missing_image_error(positionals[0], images[1:])
     check_stdin_uses(*images, *prompts)
+    if prompts:
+        user_defaults.add_typed("prompt")
     return images, read_prompt(dataclasses.replace(prompt, prompt=prompts[0] if prompts else ""))
 
 

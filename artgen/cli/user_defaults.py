@@ -49,6 +49,11 @@ def apply_priorities(context: Any, values: dict[str, Any]) -> None:
         values[name] = None
 
 
+def add_typed(name: str) -> None:
+    """Remember that a setting was typed as a positional argument."""
+    _TYPED_SETTINGS.set(_TYPED_SETTINGS.get() | {name})
+
+
 def is_typed(name: str) -> bool:
     """Return whether a setting of the command was typed. Otherwise it is a default, also of a configuration file."""
     return name in _TYPED_SETTINGS.get()

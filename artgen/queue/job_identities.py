@@ -1,7 +1,7 @@
 """Compute the seeds and the fingerprints of the jobs of a batch."""
 
 import hashlib
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from artgen.queue.plan import JobTemplate
@@ -29,6 +29,15 @@ class JobIdentities:
             if any(fingerprint in self._known_fingerprints for _, fingerprint in former):
                 return former
         return self._identify(template.settings_digest + text, series)
+
+    def is_known(
+        self, find_template: Callable[[], JobTemplate], prompts: Mapping[str, Any], series: SeriesSettings
+    ) -> bool:
+        """Return whether the ledger contains a job of a line with these prompts."""
+        if not self._known_fingerprints:
+            return False
+        found = self._identify(find_template().settings_digest + prompts_text(prompts), series)
+        return any(fingerprint in self._known_fingerprints for _, fingerprint in found)
 
     def _identify(self, digest_and_prompts: bytes, series: SeriesSettings) -> list[tuple[int, str]]:
         """Return the seed and the fingerprint of each job of a line, given its settings digest and prompts."""

@@ -1,7 +1,7 @@
 """Convert the entries of a batch to jobs: validate each entry, fill in its defaults and compute its fingerprint."""
 
 import hashlib
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from artgen.jobs.prompt_expansion import (
     combine_prompts,
     report_once,
 )
+from artgen.jobs.recorded_prompt import DROPPABLE, group_note
 from artgen.queue.entries import (
     MAX_JOBS,
     Entry,
@@ -32,6 +33,7 @@ from artgen.queue.job_identities import JobIdentities, prompts_text
 from artgen.queue.job_templates import JobTemplates
 from artgen.queue.line_presets import LinePresets
 from artgen.queue.plan import BatchPlan, JobTemplate, PlannedJob
+from artgen.queue.recorded_prompts import PROMPT_NAMES, PROMPT_STATE, RecordedPrompts
 from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import (
@@ -39,19 +41,12 @@ from artgen.spec.settings import (
     PromptSettings,
     SeriesSettings,
     options_of,
-    settings_of,
     validate,
 )
 from artgen.spec.wildcard_combinations import check_number
 
-_PROMPT_NAMES = (*(name for name, setting in settings_of(PromptSettings).items() if setting.per_image), "style")
-
 _NAMED_IN_PROMPTS = ("lora", "embedding")
 """Settings to which the text of a prompt can add values."""
-
-PROMPT_STATE = ("combinatorial", "chosen_prompts", "expansion")
-"""Values of an entry that determine the expansion of its prompts: all combinations; the chosen `ChosenPrompts`; the
-`PromptExpansion` of a record, whose prompts are final."""
 
 NOTHING_TO_COMBINE_NOTE = "--combinatorial has no effect on a prompt without wildcards and variants."
 
@@ -110,6 +105,7 @@ class Planner:
         self._group_ids: dict[tuple[Any, ...], int] = {}
         self._sources = PromptSources()
         self._presets = LinePresets()
+        self._recorded_prompts = RecordedPrompts(self._templates, self._identities, listener)
 
     def build_plan(self, entries: Iterable[Entry | LineError]) -> BatchPlan:
         """Convert every entry to jobs. The plan contains the errors of invalid entries; they are not raised.
@@ -132,6 +128,8 @@ class Planner:
                 plan.line_errors.append(LineError(entry.source, entry.line, error))
             if len(plan.jobs) + len(plan.line_errors) > MAX_JOBS:
                 raise UsageError(f"Cannot run the batch: it has more than {MAX_JOBS:,} jobs.", "Split the batch.")
+        if note := group_note(self._recorded_prompts.used):
+            plan.add_note(note)
         return plan
 
     @property
@@ -148,20 +146,27 @@ class Planner:
         requests = {id(job.template): job.template.request for job in plan.jobs}
         prepare_jobs(list(requests.values()), self._listener, self._templates.model_cache)
 
-    def _add_jobs_or_ignore_defaults(self, plan: BatchPlan, entry: Entry, defaults: Mapping[str, Any]) -> None:
+    def _add_jobs_or_ignore_defaults(
+        self, plan: BatchPlan, entry: Entry, defaults: Mapping[str, Any], dropped: Collection[str] = ()
+    ) -> None:
         """Add the jobs of an entry without the optional defaults that do not fit its other settings."""
         try:
-            self._add_jobs(plan, entry, defaults)
+            self._add_jobs(plan, entry, defaults, dropped)
         except ArtgenError as error:
             for name in error.settings:
+                if name in DROPPABLE and name not in (*entry.setting_values, *defaults, *dropped):
+                    plan.default_notes[f"The recorded {name} is not used: {error.message}"] = None
+                    return self._add_jobs_or_ignore_defaults(plan, entry, defaults, (*dropped, name))
                 is_optional = name in entry.defaults or name in self._optional_settings
                 if is_optional and name in defaults and name not in entry.setting_values:
                     plan.default_notes[f"The default of {name} is ignored: {error.message}"] = None
                     rest = {key: value for key, value in defaults.items() if key != name}
-                    return self._add_jobs_or_ignore_defaults(plan, entry, rest)
+                    return self._add_jobs_or_ignore_defaults(plan, entry, rest, dropped)
             raise
 
-    def _add_jobs(self, plan: BatchPlan, entry: Entry, defaults: Mapping[str, Any]) -> None:
+    def _add_jobs(
+        self, plan: BatchPlan, entry: Entry, defaults: Mapping[str, Any], dropped: Collection[str] = ()
+    ) -> None:
         values = merge_defaults(entry.setting_values, defaults)
         if (task_name := values.get("task", "txt2img")) in TASKS:
             plan.accepted_settings |= accepted_settings(task_name)
@@ -169,7 +174,8 @@ class Planner:
         unknown_fields = plan.add_unknown_fields(values)
         series = SeriesSettings(seed=values.pop("seed", None), count=values.pop("count", 1))
         validate(series)
-        prompts = {name: values.pop(name) for name in _PROMPT_NAMES if name in values}
+        values |= self._recorded_prompts.settings_for(plan, values, series, dropped)
+        prompts = {name: values.pop(name) for name in PROMPT_NAMES if name in values}
         state = {name: values.pop(name, None) for name in PROMPT_STATE}
         template = self._templates.find(values)
         task = TASKS[template.request.task]
@@ -270,9 +276,7 @@ class Planner:
         }
         if named:
             template = self._templates.find({**values, **named})
-            prompts = {
-                name: getattr(request, name) for name in (*_PROMPT_NAMES, "seed", "expansion") if name != "style"
-            }
+            prompts = {name: getattr(request, name) for name in (*PROMPT_NAMES, "seed", "expansion") if name != "style"}
             self._check_negative_prompt(plan, template, request.negative_prompt)
             return _ExpandedJob(template.request.replace(**prompts), template, "")
         self._check_negative_prompt(plan, template, request.negative_prompt)
