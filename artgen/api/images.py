@@ -52,25 +52,30 @@ def txt2img(prompt: str, **settings: Any) -> "GeneratedImage | list[GeneratedIma
 
 @overload
 def img2img(
-    image: "ImageInput", prompt: str = ..., *, seed: int | None = ..., **settings: Unpack[Img2ImgKeywords]
+    image: "ImageInput", prompt: str | None = ..., *, seed: int | None = ..., **settings: Unpack[Img2ImgKeywords]
 ) -> "GeneratedImage": ...
 @overload
 def img2img(
-    image: "ImageInput", prompt: str = ..., *, seed: Sequence[int], **settings: Unpack[Img2ImgKeywords]
+    image: "ImageInput", prompt: str | None = ..., *, seed: Sequence[int], **settings: Unpack[Img2ImgKeywords]
 ) -> "list[GeneratedImage]": ...
 @overload
 def img2img(
-    image: "ImageInput", prompt: str = ..., *, seed: int | None = ..., count: int, **settings: Unpack[Img2ImgKeywords]
+    image: "ImageInput",
+    prompt: str | None = ...,
+    *,
+    seed: int | None = ...,
+    count: int,
+    **settings: Unpack[Img2ImgKeywords],
 ) -> "list[GeneratedImage]": ...
 @api_function("img2img")
-def img2img(image: "ImageInput", prompt: str = "", **settings: Any) -> "GeneratedImage | list[GeneratedImage]":
+def img2img(image: "ImageInput", prompt: str | None = None, **settings: Any) -> "GeneratedImage | list[GeneratedImage]":
     """Generate an image from an image and a prompt. The transparency of the image is kept.
 
     With `count`, or a list of seeds, the function returns a list of images.
 
     Args:
         image: Path, PIL image, array, result, or bytes of an image file; see `artgen.api.inputs.ImageInput`.
-        prompt: Text prompt.
+        prompt: Text prompt. None: the recorded prompt of the image, if it has one. An empty text: no prompt.
 
     Raises:
         UsageError, InputFileError, ModelUnavailableError, RefusedError: See `txt2img`.
@@ -84,7 +89,7 @@ def img2img(image: "ImageInput", prompt: str = "", **settings: Any) -> "Generate
 def inpaint(
     image: "ImageInput",
     mask: "ImageInput",
-    prompt: str = ...,
+    prompt: str | None = ...,
     *,
     seed: int | None = ...,
     **settings: Unpack[InpaintKeywords],
@@ -93,7 +98,7 @@ def inpaint(
 def inpaint(
     image: "ImageInput",
     mask: "ImageInput",
-    prompt: str = ...,
+    prompt: str | None = ...,
     *,
     seed: Sequence[int],
     **settings: Unpack[InpaintKeywords],
@@ -102,7 +107,7 @@ def inpaint(
 def inpaint(
     image: "ImageInput",
     mask: "ImageInput",
-    prompt: str = ...,
+    prompt: str | None = ...,
     *,
     seed: int | None = ...,
     count: int,
@@ -110,7 +115,7 @@ def inpaint(
 ) -> "list[GeneratedImage]": ...
 @api_function("inpaint")
 def inpaint(
-    image: "ImageInput", mask: "ImageInput", prompt: str = "", **settings: Any
+    image: "ImageInput", mask: "ImageInput", prompt: str | None = None, **settings: Any
 ) -> "GeneratedImage | list[GeneratedImage]":
     """Repaint the masked part of an image. Pixels outside the mask do not change.
 
@@ -120,7 +125,7 @@ def inpaint(
     Args:
         image: See `img2img`.
         mask: Mask of the same size; white (255, 1.0 or True) pixels are repainted. Types as for `image`.
-        prompt: Text prompt.
+        prompt: Text prompt. None: the recorded prompt of the image, if it has one. An empty text: no prompt.
 
     Raises:
         UsageError, InputFileError, ModelUnavailableError, RefusedError: See `txt2img`.
@@ -133,25 +138,32 @@ def inpaint(
 
 @overload
 def outpaint(
-    image: "ImageInput", prompt: str = ..., *, seed: int | None = ..., **settings: Unpack[OutpaintKeywords]
+    image: "ImageInput", prompt: str | None = ..., *, seed: int | None = ..., **settings: Unpack[OutpaintKeywords]
 ) -> "GeneratedImage": ...
 @overload
 def outpaint(
-    image: "ImageInput", prompt: str = ..., *, seed: Sequence[int], **settings: Unpack[OutpaintKeywords]
+    image: "ImageInput", prompt: str | None = ..., *, seed: Sequence[int], **settings: Unpack[OutpaintKeywords]
 ) -> "list[GeneratedImage]": ...
 @overload
 def outpaint(
-    image: "ImageInput", prompt: str = ..., *, seed: int | None = ..., count: int, **settings: Unpack[OutpaintKeywords]
+    image: "ImageInput",
+    prompt: str | None = ...,
+    *,
+    seed: int | None = ...,
+    count: int,
+    **settings: Unpack[OutpaintKeywords],
 ) -> "list[GeneratedImage]": ...
 @api_function("outpaint")
-def outpaint(image: "ImageInput", prompt: str = "", **settings: Any) -> "GeneratedImage | list[GeneratedImage]":
+def outpaint(
+    image: "ImageInput", prompt: str | None = None, **settings: Any
+) -> "GeneratedImage | list[GeneratedImage]":
     """Extend an image beyond its edges, by `expand` pixels or to `target_size`.
 
     With `count`, or a list of seeds, the function returns a list of images.
 
     Args:
         image: See `img2img`.
-        prompt: Text prompt.
+        prompt: Text prompt. None: the recorded prompt of the image, if it has one. An empty text: no prompt.
 
     Raises:
         UsageError, InputFileError, ModelUnavailableError, RefusedError: See `txt2img`.

@@ -14,6 +14,7 @@ from artgen.jobs.batch_size import BatchSizePolicy, parse_batch_size
 from artgen.jobs.job import Job
 from artgen.jobs.notes import job_notes
 from artgen.jobs.prepare import PrepareJobs, prepare_jobs
+from artgen.jobs.recorded_prompt import DROPPABLE, add_unsupported, with_recorded_prompts
 from artgen.jobs.trained_words import words_note
 from artgen.spec.base_requests import Request
 from artgen.spec.fields import describe_value
@@ -49,15 +50,27 @@ def run_series(
 
     def build(values: dict[str, Any]) -> Sequence[Request]:
         settings = {**inputs, **convert(values)}
-        return [request_class(**settings, seed=seed) for seed in seeds]
+        if settings.get("prompt", "") is not None:
+            return [request_class(**settings, seed=seed) for seed in seeds]
+        requests = [request_class(**{**settings, "prompt": ""}, seed=seed) for seed in seeds]
+        return with_recorded_prompts(requests, given, call.listener)
 
-    images = run_call(call, build, batch_size)
+    given = set(call.values)
+    images = run_call(call, build, batch_size, given if inputs.get("prompt", "") is None else None)
     return images if is_list else images[0]
 
 
-def run_call(call: Call, build: BuildRequests, batch_size: "int | BatchSizePolicy" = 1) -> "list[GeneratedImage]":
-    """Build and validate the requests of a call, and generate their images. A preset's value that does not fit is
-    ignored with a note.
+def run_call(
+    call: Call, build: BuildRequests, batch_size: "int | BatchSizePolicy" = 1, given: set[str] | None = None
+) -> "list[GeneratedImage]":
+    """Build and validate the requests of a call, and generate their images. A value of a preset or of a recorded prompt
+    that does not fit is ignored with a note.
+
+    Args:
+        call: the call.
+        build: builds the requests.
+        batch_size: images per pipeline call.
+        given: settings that are not taken from the record of an image; None if no record is used.
 
     Raises:
         ArtgenError, SomeFailedError: see `generate_images`.
@@ -71,7 +84,10 @@ def run_call(call: Call, build: BuildRequests, batch_size: "int | BatchSizePolic
         try:
             return generate_images(call, prepare, frames, batch_size)
         except ArtgenError as error:
-            call.drop_preset_value(error)
+            if given is not None and any(name in DROPPABLE and name not in given for name in error.settings):
+                add_unsupported(error, given, call.listener)
+            else:
+                call.drop_preset_value(error)
 
 
 def generate_images(

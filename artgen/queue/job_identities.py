@@ -36,7 +36,8 @@ class JobIdentities:
         """Return whether the ledger contains a job of a line with these prompts."""
         if not self._known_fingerprints:
             return False
-        found = self._identify(find_template().settings_digest + prompts_text(prompts), series)
+        others = JobIdentities(())  # the line is not counted
+        found = others._identify(find_template().settings_digest + prompts_text(prompts), series)
         return any(fingerprint in self._known_fingerprints for _, fingerprint in found)
 
     def _identify(self, digest_and_prompts: bytes, series: SeriesSettings) -> list[tuple[int, str]]:
