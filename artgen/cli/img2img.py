@@ -47,6 +47,8 @@ def img2img(
 
     The transparency of the input image is kept. The model generates color, so a gray image gives a color image.
 
+    Without a prompt, the recorded prompt of the input image is used.
+
     artgen img2img fox.png "a blue fox"
     artgen img2img fox.png "a blue fox" --strength 0.4 --seed 7 -o blue.png
     artgen img2img photos/ "an oil painting" -o paintings/

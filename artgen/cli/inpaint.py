@@ -52,6 +52,8 @@ def inpaint(
     Pixels outside the mask do not change. Gray mode, transparency, 16 bits per channel and the color profile are kept.
     JPEG and lossy WebP change all pixels slightly; PNG and WebP with --quality 100 do not.
 
+    Without a prompt, the recorded prompt of the input image is used.
+
     artgen inpaint fox.png "a hat" --mask mask.png
     artgen inpaint fox.png "a hat" --mask mask.png --feather 8 -o hat.png
     """

@@ -49,6 +49,8 @@ def outpaint(
 
     Gray mode, transparency, 16 bits per channel and the color profile are kept.
 
+    Without a prompt, the recorded prompt of the input image is used.
+
     artgen outpaint fox.png "a meadow" --expand 64
     artgen outpaint fox.png "a meadow" --expand left=64,right=64 -o wide.png
     """
