@@ -36,6 +36,8 @@ artgen txt2img --json-schema > image.schema.json
 - **Errors.** A failed image or file has no object. The message is on stderr, and the
   [exit code](scripting.md#exit-codes) is not 0. The objects of the other images and files are printed. With exit code
   5, `models verify`, `batch verify` and `doctor` print all objects.
+- **Batches.** An image that exists already has no object. `artgen info --json FOLDER/*.png` prints the records of all
+  images.
 - **Numbers** are finite: a value such as an infinite PSNR is `null`. A seed can have 64 bits. Some programs, such as jq
   before 1.7, round numbers above 2^53.
 - **Texts** are printed in ASCII with escapes such as `\\u00e9`. A byte of a file name that is not valid UTF-8 is one of

@@ -146,10 +146,11 @@ def anomaly(
         if report.dry_run:
             engine_checks.check_model(job.model)
             _print_plan({path: image_sizes[path] for path in image_paths}, job, output_files, report.json)
-            print_note(
-                f"Dry run: {counted(len(image_paths), 'image')} would be scored, "
-                f"and {counted(len(job.normal_paths), 'image')} would be used for the fit."
-            )
+            if not report.quiet:
+                print_note(
+                    f"Dry run: {counted(len(image_paths), 'image')} would be scored, "
+                    f"and {counted(len(job.normal_paths), 'image')} would be used for the fit."
+                )
             return
         results, interrupted = _score_all(job, image_paths, output_files, reporter, failures)
         reporter.close()

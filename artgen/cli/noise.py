@@ -153,7 +153,7 @@ def noise(
         )
         if report.dry_run:
             engine_checks.check_model(job.latent_model)
-            _print_plan(describe(file=destination.preview(record), frames=None), report.json)
+            _print_plan(describe(file=destination.preview(record), frames=None), report)
             return
         strip = job.run(reporter, frames=animation_output is not None)
         path = destination.save(strip.image, record)
@@ -167,11 +167,12 @@ def noise(
     print_saved_path(path, frames_path)
 
 
-def _print_plan(strip: NoiseReport, as_json: bool) -> None:
+def _print_plan(strip: NoiseReport, report: ReportSettings) -> None:
     """Print the strip that would be generated."""
-    if as_json:
+    if report.json:
         OUTPUT.print(strip)
     else:
         names = ("task", "image", "seed", "steps", "schedule", "space")
         print_result(summary_line({**{name: getattr(strip, name) for name in names}, "output": strip.file}))
-    print_note("Dry run: 1 strip would be generated.")
+    if not report.quiet:
+        print_note("Dry run: 1 strip would be generated.")

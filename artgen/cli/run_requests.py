@@ -190,7 +190,8 @@ def _print_pending(pending: Sequence[PendingJob], report: ReportSettings) -> Non
         else:
             settings = {**job.settings, "output": job.choose_name()}
             print_result("  ".join(text for text in (job.location, summary_line(settings)) if text))
-    print_note(f"Dry run: {counted(len(pending), 'image')} would be generated.")
+    if not report.quiet:
+        print_note(f"Dry run: {counted(len(pending), 'image')} would be generated.")
 
 
 def _print_outcome(outcome: JobOutcome, plan: RunPlan, report: ReportSettings) -> None:
