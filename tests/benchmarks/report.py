@@ -16,10 +16,13 @@ COLUMNS = {
     "limit": ("% of the peak matrix rate", 100.0),
     "planned": ("planned, CPU s", 1.0),
     "resumed": ("resumed, CPU s", 1.0),
+    "first output": ("first output, s", 1.0),
+    "longest pause": ("longest pause, s", 1.0),
+    "silent": ("before the first output, %", 100.0),
 }
 """Column -> heading and factor."""
 
-TIME_COLUMNS = frozenset({"wall", "cpu", "step", "step_cpu"})
+TIME_COLUMNS = frozenset({"wall", "cpu", "step", "step_cpu", "first output", "longest pause"})
 
 
 @dataclass(frozen=True)

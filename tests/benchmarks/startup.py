@@ -1,13 +1,15 @@
-"""Define the row for the start-up time: help, errors and `info`."""
+"""Define the rows for the start-up time: help, errors and `info`; and the first output of a generated image."""
 
+import os
 import sys
 from pathlib import Path
 
-from harness import Row, Variant
+from harness import OUT, Row, Variant
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from workspace import Workspace, artgen_command
 
+import artgen
 from artgen.cli.main import COMMAND_SUMMARIES
 
 TYPER_IMPORT = "import typer, typer.rich_utils"
@@ -35,4 +37,23 @@ def rows(workspace: Workspace) -> list[Row]:
         artgen_command("artgen img2img missing.png", "img2img", "missing.png", exit_code=3),
         artgen_command("artgen info image.png", "info", image),
     )
-    return [Row("startup", "Help, an invalid command, `info`", variants, ("cpu", "wall"), rounds=9)]
+    return [
+        Row("startup", "Help, an invalid command, `info`", variants, ("cpu", "wall"), rounds=9),
+        _first_output_row(),
+    ]
+
+
+def _first_output_row() -> Row:
+    """Return the row of the first output. ARTGEN_BASELINE is another checkout to compare with, such as an old one."""
+    program = str(Path(__file__).with_name("programs") / "first_output.py")
+    arguments = ("txt2img", "a red fox", "-m", "tiny", "--steps", "20", "--seed", "7", "--output", f"{OUT}/")
+    checkouts = {"artgen": str(Path(artgen.__file__).parents[1])}
+    if baseline := os.environ.get("ARTGEN_BASELINE"):
+        checkouts = {"ARTGEN_BASELINE": baseline, **checkouts}
+    return Row(
+        "first-output",
+        "Seconds to the first output on a terminal: `txt2img`, bundled model, 20 steps",
+        tuple(Variant(name, (sys.executable, program, path, *arguments)) for name, path in checkouts.items()),
+        ("first output", "longest pause", "silent", "wall", "cpu"),
+        rounds=3,
+    )
