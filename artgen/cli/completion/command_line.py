@@ -211,15 +211,11 @@ def _complete_value(path: str, parameter: Any, arguments: Sequence[str], current
     if kind == "config values":
         return _config_values(arguments[0] if arguments else "", current)
     if kind:
-        files = "files" if kind in _FILE_KINDS and not (declared and _follows_colon(current)) else ""
+        has_scale = "[:" in (parameter.metavar or "") and re.search(r":[-+0-9.:]*$", current)  # style:0.8
+        files = "files" if kind in _FILE_KINDS and not has_scale else ""
         return Completion(list(values.candidates(kind, current)), files)
     choices = declared[1].choices if declared is not None and declared[1].choices else _choices(parameter)
     return Completion([Candidate(each) for each in choices if begins_with(each, current)])
-
-
-def _follows_colon(current: str) -> bool:
-    """Return whether a scale is typed, such as `style:0.`."""
-    return bool(re.search(r":[-+0-9.:]*$", current))
 
 
 def _kind_of(group: type, setting: Setting) -> str:

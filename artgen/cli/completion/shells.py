@@ -18,8 +18,8 @@ from artgen.cli.completion.words import SplitLine, split_line
 from artgen.errors import UsageError
 
 VARIABLE = "_ARTGEN_COMPLETE"
-MAX_SECONDS = 4
-"""Time after which a completion ends without candidates, for example because of a network drive."""
+MAX_SECONDS = 6
+"""Time after which a search for candidates ends, for example on a slow network drive."""
 MAX_HELP_CHARS = 70
 
 BASH_SCRIPT = r"""
@@ -126,9 +126,13 @@ def show_or_install(arguments: Sequence[str]) -> None:
         )
         print_text(script.strip())
         return
-    _, path = completion.install(shell=shell, prog_name="artgen", complete_var=VARIABLE)
-    if shell in SCRIPTS:  # Typer changes the configuration of the shell; its script does not complete values
-        Path(path).write_text(SCRIPTS[shell].lstrip(), encoding="utf-8")
+    if shell == "fish":  # Typer ignores XDG_CONFIG_HOME
+        path = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "fish/completions/artgen.fish"
+        path.parent.mkdir(parents=True, exist_ok=True)
+    else:
+        path = completion.install(shell=shell, prog_name="artgen", complete_var=VARIABLE)[1]
+    if shell in SCRIPTS:  # the script of Typer does not complete values
+        path.write_text(SCRIPTS[shell].lstrip(), encoding="utf-8")
     print_note(f"Installed the completion for {shell} in '{path}'. Start a new terminal to use it.")
 
 
@@ -138,8 +142,8 @@ def answer(instruction: str) -> bool:
     if shell == instruction or shell not in SCRIPTS:
         return False
     if hasattr(signal, "setitimer"):
-        signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
-        signal.setitimer(signal.ITIMER_REAL, MAX_SECONDS)
+        signal.signal(signal.SIGALRM, _end_search)
+        signal.setitimer(signal.ITIMER_REAL, MAX_SECONDS, 1)
     line = os.environ.get("_ARTGEN_LINE", "")
     try:
         text = _answer_text(shell, split_line(line, os.environ.get("_ARTGEN_BREAKS", "") if shell == "bash" else ""))
@@ -148,6 +152,11 @@ def answer(instruction: str) -> bool:
     sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
     sys.stdout.flush()
     return True
+
+
+def _end_search(*_: Any) -> None:
+    """End a search. `values.candidates` has the candidates that were found before, and suppresses the error."""
+    raise TimeoutError
 
 
 def _answer_text(shell: str, line: SplitLine) -> str:
