@@ -135,7 +135,12 @@ FUNCTIONS: dict[str, FunctionSpec] = {
             FramesSettings,
         ),
         ("image", *_NOT_IN_PYTHON),
-        _ONE_IMAGE,
+        {
+            "reference": Keyword(
+                "ImageInput | None", "Noise-free version of the image. `GeneratedImage.metrics` compares with it."
+            ),
+            **_ONE_IMAGE,
+        },
     ),
     "sample": FunctionSpec(
         (

@@ -3,11 +3,15 @@
 Each function has the name of a command, and keywords for its settings. `artgen.api.functions` lists the keywords.
 """
 
+import dataclasses
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from artgen.api.arguments import api_function, take_group
 from artgen.api.call import start_call
+from artgen.api.denoise_comparison import DenoiseComparison
 from artgen.api.inputs import input_file
 from artgen.api.keywords import (
     DenoiseKeywords,
@@ -19,6 +23,7 @@ from artgen.api.keywords import (
 )
 from artgen.api.run import run_call, run_series
 from artgen.jobs.size import resolve_size
+from artgen.spec.base_requests import Request
 from artgen.spec.requests import Denoise, Img2Img, Inpaint, Outpaint, Sample, Txt2Img
 from artgen.spec.settings import CanvasSettings, SizeSettings
 
@@ -187,8 +192,17 @@ def denoise(image: "ImageInput", **settings: Unpack[DenoiseKeywords]) -> "Genera
         MemoryExhaustedError, NonFiniteError: The image could not be denoised.
     """
     with start_call("denoise", settings) as call:
-        file = input_file(image)
-        return run_call(call, lambda values: [Denoise(image=file, **values)])[0]
+        file, reference = input_file(image), call.values.pop("reference", None)
+        comparison = DenoiseComparison(None if reference is None else input_file(reference, "reference"))
+        for note in comparison.notes:
+            call.listener.add_note(note)
+        requests = partial(_denoise_requests, file)
+        result = run_call(call, requests, check_job=comparison.check_job)[0]
+        return dataclasses.replace(result, metrics=comparison.measure(result))
+
+
+def _denoise_requests(file: Path, values: dict[str, Any]) -> list[Request]:
+    return [Denoise(image=file, **values)]
 
 
 @overload

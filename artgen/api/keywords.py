@@ -224,6 +224,7 @@ class DenoiseKeywords(TypedDict, total=False):
     frames_show: Literal["x0", "xt"]
     frame_interval: int | None
     include_noising: bool
+    reference: "ImageInput | None"
     progress: bool | None
     listener: Listener | None
 

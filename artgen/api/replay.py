@@ -1,5 +1,6 @@
 """Generate an image again from its record."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Unpack
@@ -65,7 +66,7 @@ def replay(
         if comparison.same_pixels:
             return result
         call.listener.add_note(comparison.text)
-        return result.with_notes((*result.notes, comparison.text))
+        return dataclasses.replace(result, notes=(*result.notes, comparison.text))
 
 
 def _source_file(source: Any) -> tuple[Any, Mapping[str, Any]]:

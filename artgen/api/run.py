@@ -1,6 +1,7 @@
 """Generate the images of a call of the Python API: validate all requests, then generate."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -56,12 +57,16 @@ def run_series(
         return with_recorded_prompts(requests, given, call.listener)
 
     given = set(call.values)
-    images = run_call(call, build, batch_size, given if inputs.get("prompt", "") is None else None)
+    images = run_call(call, build, batch_size, given=given if inputs.get("prompt", "") is None else None)
     return images if is_list else images[0]
 
 
 def run_call(
-    call: Call, build: BuildRequests, batch_size: "int | BatchSizePolicy" = 1, given: set[str] | None = None
+    call: Call,
+    build: BuildRequests,
+    batch_size: "int | BatchSizePolicy" = 1,
+    check_job: Callable[[Job], None] | None = None,
+    given: set[str] | None = None,
 ) -> "list[GeneratedImage]":
     """Build and validate the requests of a call, and generate their images. A value of a preset or of a recorded prompt
     that does not fit is ignored with a note.
@@ -70,6 +75,7 @@ def run_call(
         call: the call.
         build: builds the requests.
         batch_size: images per pipeline call.
+        check_job: raises an ArtgenError if a prepared job must not run.
         given: settings that are not taken from the record of an image; None if no record is used.
 
     Raises:
@@ -82,7 +88,7 @@ def run_call(
 
     while True:  # each repetition has one value of a preset less
         try:
-            return generate_images(call, prepare, frames, batch_size)
+            return generate_images(call, prepare, frames, batch_size, check_job)
         except ArtgenError as error:
             if given is not None and any(name in DROPPABLE and name not in given for name in error.settings):
                 add_unsupported(error, given, call.listener)
@@ -131,7 +137,7 @@ def generate_images(
 
         engine: Any = fast_import.import_engine()
     outcomes = list(engine.generate_jobs(jobs, batch_size=batch_size, frames=frames, listener=listener))
-    outcomes = [each if isinstance(each, FailedImage) else each.with_notes(call.notes) for each in outcomes]
+    outcomes = [each if isinstance(each, FailedImage) else replace(each, notes=call.notes) for each in outcomes]
     results = [each for each in outcomes if not isinstance(each, FailedImage)]
     if errors := [each.error for each in outcomes if isinstance(each, FailedImage)]:
         raise _failure_error(outcomes, errors)

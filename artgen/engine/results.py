@@ -2,7 +2,8 @@
 
 import logging
 import os
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,6 +34,8 @@ class GeneratedImage:
         frames: Intermediate steps. The last frame is the image itself, in 8-bit sRGB. Empty if no frames were
             requested.
         notes: Notes of the call that generated the image, one sentence each.
+        metrics: Difference of the noisy image (`before`) and of the image (`after`) from the reference of `denoise`:
+            `psnr` in dB, `ssim` and `vae_feature_distance`. Empty without a reference.
     """
 
     image: "Image.Image"
@@ -41,7 +44,8 @@ class GeneratedImage:
     low_bytes: "Image.Image | None" = None
     frames: "tuple[Image.Image, ...]" = ()
     notes: tuple[str, ...] = ()
-    _saved_names: list[str] = field(default_factory=list, compare=False)
+    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    _saved_names: list[str] = field(default_factory=list, compare=False, init=False)
 
     @property
     def seed(self) -> int | None:
@@ -112,10 +116,6 @@ class GeneratedImage:
         size = f"{self.image.width}x{self.image.height}"
         parts = [self.request.task, size, f"seed={self.seed}", *([repr(short)] if prompt else [])]
         return f"<GeneratedImage {' '.join(parts)}>"
-
-    def with_notes(self, notes: "tuple[str, ...]") -> "GeneratedImage":
-        """Return a copy with other notes."""
-        return replace(self, notes=notes)
 
 
 @dataclass(frozen=True)

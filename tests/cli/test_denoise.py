@@ -44,7 +44,7 @@ def test_denoised_image_has_a_record_and_can_be_replayed(model: str) -> None:
     assert (found["width"], found["height"], len(found["image_sha256"]), len(found["model_hash"])) == (50, 40, 64, 64)
     assert "prompt" not in found
     again = run("replay", "outputs/noisy-denoised.png", "--set", f"model={model}", "-o", "again.png")
-    assert "Seed 5." in again.stderr
+    assert "Seed 5, " in again.stderr
     assert pixels("again.png") == pixels("outputs/noisy-denoised.png")
 
 

@@ -347,3 +347,18 @@ def test_import_is_light_and_star_import_works(tmp_path: Path) -> None:
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_denoise_compares_with_a_reference() -> None:
+    clean = sample_images.photo(Path("clean.png"), 48, 48)
+    noise = np.random.default_rng(2).normal(0, 20, (48, 48, 3))
+    noisy = np.clip(np.asarray(Image.open(clean)) + noise, 0, 255).astype(np.uint8)
+    result = artgen.denoise(noisy, method="tv", sigma=20, reference=Image.open(clean))
+    assert result.metrics.keys() == {"before", "after"}
+    Image.fromarray(noisy).save("noisy.png")
+    arguments = ("noisy.png", "--method", "tv", "--sigma", "20", "--reference", "clean.png", "--json")
+    printed = json.loads(run("denoise", *arguments).stdout)
+    assert printed["after"] == pytest.approx(result.metrics["after"])
+    assert artgen.denoise(noisy, method="tv", sigma=20).metrics == {}
+    with pytest.raises(artgen.InputFileError, match="Cannot use the reference 'in-memory': it is 20x48"):
+        artgen.denoise(noisy, method="tv", reference=noisy[:, :20])
