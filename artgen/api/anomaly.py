@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from artgen.engine.anomaly.result import AnomalyResult
     from artgen.jobs.anomaly import Anomaly
 
-_OVERWRITE_HINT = "Choose another name, or add --overwrite."
+_OVERWRITE_HINT = "Choose another name, or add overwrite=True."
 
 
 @api_function("anomaly")
@@ -40,13 +40,13 @@ def anomaly(
     with start_call("anomaly", settings) as call:
         from artgen.jobs import anomaly as anomaly_jobs
 
+        if images is None and "save_fit" not in call.values:
+            raise UsageError(
+                "Cannot run anomaly: an input image, or fit with save_fit, is missing.", "artgen.anomaly('fox.png')"
+            )
         save_fit, overwrite = call.values.pop("save_fit", None), call.values.pop("overwrite", False)
         request = anomaly_jobs.Anomaly(**call.values)
         fit_file = None if save_fit is None else check_fit_file(os.fspath(save_fit), request, overwrite=overwrite)
-        if images is None and fit_file is None:
-            raise UsageError(
-                "Cannot run anomaly: an input image, or --fit with --save-fit, is missing.", "artgen.anomaly('fox.png')"
-            )
         files = [] if images is None else image_files(images, call.listener.add_note)
         sizes = {file: anomaly_jobs.load_input_image(file).image.size for file in files}
         job = anomaly_jobs.prepare_anomaly_job(request, call.listener)
@@ -74,12 +74,12 @@ def check_fit_file(text: str, request: "Anomaly", *, overwrite: bool) -> Path:
     """
     from artgen.outputs import path_of_file_option
 
-    path = path_of_file_option(text, "fit.safetensors", "--save-fit")
+    path = path_of_file_option(text, "fit.safetensors", "save_fit")
     if request.fit is None or not os.path.isdir(request.fit):  # noqa: PTH112 - Path.is_dir raises for long names
-        raise UsageError("Cannot use --save-fit without a folder of normal images.", "Add --fit normal/.")
+        raise UsageError("Cannot use save_fit without a folder of normal images.", "Add fit='normal/'.")
     if path.suffix != ".safetensors":
         raise UsageError(
-            f"Cannot save the fit to '{path}': the suffix must be .safetensors.", "--save-fit normal.safetensors"
+            f"Cannot save the fit to '{path}': the suffix must be .safetensors.", "save_fit='normal.safetensors'"
         )
     if path.exists() and not overwrite:
         raise OutputError(f"'{path}' exists already.", _OVERWRITE_HINT)

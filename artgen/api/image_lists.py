@@ -9,6 +9,7 @@ from artgen import images as image_package
 from artgen.api.inputs import input_file
 from artgen.errors import UsageError
 from artgen.spec.fields import describe_value
+from artgen.system.files import missing_file_error
 
 if TYPE_CHECKING:
     from artgen.api.batch import BatchResult
@@ -47,6 +48,8 @@ def image_files(values: Any, on_note: Callable[[str], None]) -> list[Path]:
         item = getattr(item, "path", None) or item if type(item).__name__ == "BatchResult" else item
         file = input_file(item)
         is_path = isinstance(item, str | os.PathLike)
+        if is_path and not os.path.lexists(file):
+            raise missing_file_error(file)
         files += [path for path, _ in image_package.iter_images([file], on_note=on_note)] if is_path else [file]
     if not files:
         raise UsageError(f"The list of images is empty: {describe_value(values)}.", 'For example: ["fox.png"].')

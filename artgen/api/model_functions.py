@@ -11,8 +11,9 @@ from artgen.api.call import start_call
 from artgen.api.keywords import ConvertModelKeywords, PullModelKeywords, VerifyModelKeywords
 from artgen.api.model_lists import ModelDetails
 from artgen.api.models import ModelCard, PulledFile
+from artgen.errors import UsageError
 from artgen.registry import FileCheck
-from artgen.spec.fields import check_choice, check_range
+from artgen.spec.fields import check_choice, check_range, describe_value
 from artgen.spec.python_text import for_python
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def recommend_models(
 
     check_choice("task", task, model_lists.TASKS)
     check_range("limit", limit, 1, 1000)
-    machine = model_lists.find_machine(memory, device)
+    machine = model_lists.find_machine(memory, device, "memory")
     return [recommend.describe(each, machine) for each in recommend.recommend(machine, task)[:limit]]
 
 
@@ -70,7 +71,7 @@ def show_model(name: str) -> ModelCard:
     Raises:
         UsageError, ModelUnavailableError, RefusedError, InputFileError: the model is unknown or damaged.
     """
-    return models.describe_model(name)
+    return models.describe_model(_text(name))
 
 
 @api_function("pull_model")
@@ -88,7 +89,9 @@ def pull_model(name: str, **settings: Unpack[PullModelKeywords]) -> PulledFile:
         OutputError: the disk is full or the folder cannot be written.
     """
     with start_call("pull_model", settings) as call:
-        pulled = models.pull_source(models.parse_pull_source(name), call.values.get("force", False), call.listener)
+        pulled = models.pull_source(
+            models.parse_pull_source(_text(name)), call.values.get("force", False), call.listener
+        )
         return pulled or models.local_file(name)
 
 
@@ -104,7 +107,7 @@ def verify_model(*names: str, **settings: Unpack[VerifyModelKeywords]) -> list[F
     """
     with start_call("verify_model", settings) as call:
         selected = names or models.downloaded_models()
-        return [check for name in selected for check in models.verify_files(name, call.listener)]
+        return [check for name in selected for check in models.verify_files(_text(name), call.listener)]
 
 
 @api_function("convert_model")
@@ -126,7 +129,7 @@ def convert_model(file: str | os.PathLike[str], **settings: Unpack[ConvertModelK
         output = call.values.get("output")
         output_text = None if output is None else os.fsdecode(output)
         overwrite = call.values.get("overwrite", False)
-        return list(models.iter_conversions(Path(file), output_text, overwrite, call.listener))
+        return list(models.iter_conversions(Path(_text(file, "file")), output_text, overwrite, call.listener))
 
 
 @for_python()
@@ -140,7 +143,7 @@ def remove_model(name: str) -> int:
         ModelUnavailableError: the model is unknown or not downloaded.
         OutputError: the files cannot be deleted.
     """
-    return models.find_removal(name).run()
+    return models.find_removal(_text(name)).run()
 
 
 @for_python()
@@ -150,7 +153,7 @@ def model_path(name: str) -> Path:
     Raises:
         ModelUnavailableError: the model is unknown or not downloaded.
     """
-    return models.local_path(name)
+    return models.local_path(_text(name))
 
 
 @for_python()
@@ -165,7 +168,7 @@ def set_alias(name: str, target: str | os.PathLike[str]) -> None:
         UsageError, ModelUnavailableError, RefusedError: the alias or the target is not valid.
         OutputError: the file of the aliases cannot be written.
     """
-    registry.set_alias(name, os.fsdecode(target))
+    registry.set_alias(_text(name), _text(target, "target"))
 
 
 @for_python()
@@ -176,4 +179,15 @@ def remove_alias(name: str) -> None:
         UsageError: the alias does not exist, or is built in.
         OutputError: the file of the aliases cannot be written.
     """
-    registry.remove_alias(name)
+    registry.remove_alias(_text(name))
+
+
+def _text(value: object, name: str = "name") -> str:
+    """Return a name or a path as text.
+
+    Raises:
+        UsageError: the value has another type.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise UsageError(f"{name} must be text, not {describe_value(value)}.", "`artgen models list` shows the names.")
+    return os.fsdecode(value)

@@ -185,12 +185,13 @@ def _size_on_disk(model_info: registry.ModelInfo, model: registry.ResolvedModel 
     return cache.size_on_disk(model_info.source) if "/" in model_info.source else 0
 
 
-def find_machine(memory: str | int | None, device: str) -> "Machine":
+def find_machine(memory: str | int | None, device: str, option: str = "--memory") -> "Machine":
     """Return the machine for which models are recommended.
 
     Args:
         memory: memory of another machine, such as `24GiB`, or a number of bytes. None: this machine.
         device: auto, cuda, mps or cpu. With `memory`, auto is cuda.
+        option: name of `memory` in messages.
 
     Raises:
         UsageError: a value is not valid, or the memory of this machine is unknown.
@@ -200,9 +201,9 @@ def find_machine(memory: str | int | None, device: str) -> "Machine":
 
     check_choice("device", device, DEVICES)
     if memory is not None:
-        num_bytes = parse_bytes(str(memory), "--memory")
+        num_bytes = parse_bytes(str(memory), option)
         kind = "cuda" if device == "auto" else device
         return recommend.Machine(kind, num_bytes, num_bytes if kind == "cpu" else None, None, num_cores())
     if found := recommend.this_machine(device):
         return found
-    raise UsageError(f"Cannot determine the memory for the device '{device}'.", "Give it with --memory, such as 8GiB.")
+    raise UsageError(f"Cannot determine the memory for the device '{device}'.", f"Give it with {option}, such as 8GiB.")

@@ -7,6 +7,8 @@ from artgen.api.call import start_call
 from artgen.api.inputs import input_file
 from artgen.api.keywords import NoiseKeywords
 from artgen.api.noise_strip import NoiseSettings, NoiseStrip, prepare_noise
+from artgen.errors import UsageError
+from artgen.spec.fields import describe_value
 
 if TYPE_CHECKING:
     from artgen.api.inputs import ImageInput
@@ -27,11 +29,13 @@ def noise(image: "ImageInput", **settings: Unpack[NoiseKeywords]) -> NoiseStrip:
         from artgen.engine.lock import ENGINE_LOCK
 
         frames = call.values.pop("frames", False)
+        if not isinstance(frames, bool):
+            raise UsageError(f"frames must be True or False, not {describe_value(frames)}.")
         noise_settings = NoiseSettings(**call.values)
         loaded = images.load_image(input_file(image))
         for text in loaded.notes:
             call.listener.add_note(text)
         job = prepare_noise(loaded.image, noise_settings, call.listener)
         with ENGINE_LOCK:
-            strip = job.run(call.listener, frames=bool(frames))
+            strip = job.run(call.listener, frames=frames)
         return NoiseStrip(strip.image, strip.images, strip.times, strip.frames, call.notes)

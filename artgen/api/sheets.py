@@ -34,7 +34,7 @@ MIN_CELL_PX = 32
 MAX_CELL_PX = 2048
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sheet:
     """Represent a contact sheet of one or several pages.
 
@@ -78,6 +78,9 @@ class Sheet:
         from artgen.outputs import write_sheets
 
         return write_sheets(self._pages, path, cell_px=self.cell_px, overwrite=overwrite, on_written=on_written)
+
+    def __repr__(self) -> str:
+        return f"<Sheet {len(self._pages)} pages, cell_px={self.cell_px}>"
 
     def _repr_png_(self) -> bytes:
         """Return the first page as a PNG file, which notebooks show."""
