@@ -1,6 +1,7 @@
 """Define the command `artgen batch`."""
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,7 +71,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @app.command(cls=AliasCommand)
 @image_output()
-@flatten_settings
+@partial(flatten_settings, hidden=("image",))
 def run(
     files: Annotated[
         list[Path],

@@ -1,5 +1,6 @@
 """Define the command `artgen denoise`."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,7 +53,7 @@ Compare = Annotated[
 
 
 @image_output("denoise")
-@flatten_settings
+@partial(flatten_settings, hidden=("include_noising",))
 def denoise(
     source: ScaledInput,
     denoise_settings: DenoiseSettings,

@@ -1,5 +1,7 @@
 """Define the command `artgen inpaint`."""
 
+from functools import partial
+
 from artgen.cli.dispatch import dispatch
 from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import ImagesAndPrompt, missing_mask_error, split_positionals
@@ -27,7 +29,7 @@ from artgen.spec.settings import (
 
 
 @image_output("inpaint")
-@flatten_settings
+@partial(flatten_settings, hidden=("refiner",))
 def inpaint(
     source: Img2ImgInput,
     prompt: PromptSettings,

@@ -9,7 +9,7 @@ import inspect
 import os
 import typing
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import MISSING, Field, dataclass
+from dataclasses import MISSING, Field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +21,6 @@ from artgen.cli.help import Command
 from artgen.cli.help_sections import SECTION_TITLES
 from artgen.errors import ArtgenError, UsageError
 from artgen.spec import settings
-from artgen.spec.fields import SettingFields
 from artgen.spec.settings import Setting, options_of, type_of
 
 
@@ -38,15 +37,14 @@ def flatten_settings(command: Callable[..., None], hidden: Collection[str] = ())
     groups: dict[str, type] = {
         name: hint for name, hint in typing.get_type_hints(command).items() if hint in settings.SETTING_GROUPS
     }
-    fields = {group: _fields_of(group, command) for group in groups.values()}
     has_positionals = _has_positionals(command)
-    parameters, positionals = _build_parameters(fields, hidden, has_positionals=has_positionals)
+    parameters, positionals = _build_parameters(groups.values(), hidden, has_positionals=has_positionals)
 
     @functools.wraps(command)
     def run(_context: typer.Context, **values: Any) -> None:
         user_defaults.apply_priorities(_context, values)
         _assign_positionals([values.pop(name) for name in positionals], list(positionals.values()), values)
-        filled_groups = {name: _create_group(group, fields[group], values) for name, group in groups.items()}
+        filled_groups = {name: _create_group(group, values) for name, group in groups.items()}
         for group in filled_groups.values():
             settings.validate(group)
         while True:  # each repetition has one default less
@@ -68,37 +66,15 @@ def flatten_settings(command: Callable[..., None], hidden: Collection[str] = ())
     run.__signature__ = signature  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
     # For `--help`: the setting of each parameter.
-    spec_of = {name: f.metadata["setting"] for each in fields.values() for name, f in each.items()}
+    spec_of = {name: f.metadata["setting"] for group in groups.values() for name, f in options_of(group).items()}
     run.settings = spec_of | {argument: spec_of[name] for argument, name in positionals.items()}  # type: ignore[attr-defined]
     return run
 
 
-@dataclass(frozen=True)
-class Without:
-    """Mark the settings of a group that a command never takes: `Annotated[FramesSettings, Without("fps")]`."""
-
-    names: tuple[str, ...]
-
-    def __init__(self, *names: str) -> None:
-        object.__setattr__(self, "names", names)
-
-
-def _fields_of(group: type, command: Callable[..., None]) -> SettingFields:
-    """Return the settings of a group that a command takes."""
-    hints = typing.get_type_hints(command, include_extras=True).values()
-    marks = [mark for hint in hints if _is_group(hint, group) for mark in typing.get_args(hint)[1:]]
-    excluded = {name for mark in marks if isinstance(mark, Without) for name in mark.names}
-    return {name: field for name, field in options_of(group).items() if name not in excluded}
-
-
-def _is_group(hint: Any, group: type) -> bool:
-    return typing.get_origin(hint) is Annotated and typing.get_args(hint)[0] is group
-
-
-def _create_group(group: type, fields: SettingFields, values: dict[str, Any]) -> Any:
+def _create_group(group: type, values: dict[str, Any]) -> Any:
     """Return the group with its settings, which are removed from `values`."""
     group_values = {}
-    for name, field in fields.items():
+    for name, field in options_of(group).items():
         value = values.pop(name)
         value = tuple(value) if isinstance(value, list) else value
         group_values[name] = settings.canonical_value(field.metadata["setting"], value)
@@ -114,13 +90,13 @@ def _is_argument(annotation: Any) -> bool:
 
 
 def _build_parameters(
-    groups: dict[type, SettingFields], hidden: Collection[str], *, has_positionals: bool
+    groups: typing.Iterable[type], hidden: Collection[str], *, has_positionals: bool
 ) -> tuple[list[inspect.Parameter], dict[str, str]]:
     """Return the parameters for Typer, and the setting of each positional parameter."""
     arguments, options = [], []
     positionals: dict[str, str] = {}
-    for group, fields in groups.items():
-        for name, f in fields.items():
+    for group in groups:
+        for name, f in options_of(group).items():
             spec: Setting = f.metadata["setting"]
             if spec.positional and not has_positionals:
                 positionals[f"{name}_positional"] = name

@@ -1,5 +1,7 @@
 """Define the command `artgen outpaint`."""
 
+from functools import partial
+
 from artgen.cli.dispatch import dispatch
 from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import ImagesAndPrompt, split_positionals
@@ -24,7 +26,7 @@ from artgen.spec.settings import (
 
 
 @image_output("outpaint")
-@flatten_settings
+@partial(flatten_settings, hidden=("refiner",))
 def outpaint(
     source: Img2ImgInput,
     prompt: PromptSettings,

@@ -1,5 +1,7 @@
 """Define the command `artgen sample`."""
 
+from functools import partial
+
 from artgen.cli.dispatch import dispatch
 from artgen.cli.options import flatten_settings
 from artgen.cli.record_output import image_output
@@ -21,7 +23,7 @@ from artgen.spec.settings import (
 
 
 @image_output("sample")
-@flatten_settings
+@partial(flatten_settings, hidden=("include_noising",))
 def sample(
     series: SeriesSettings,
     sweep: SweepSettings,

@@ -1,5 +1,7 @@
 """Define the command `artgen txt2img`."""
 
+from functools import partial
+
 from artgen.cli.dispatch import dispatch
 from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import missing_prompt_hint, read_prompt
@@ -25,7 +27,7 @@ from artgen.spec.settings import (
 
 
 @image_output("txt2img")
-@flatten_settings
+@partial(flatten_settings, hidden=("include_noising",))
 def txt2img(
     prompt: PromptSettings,
     series: SeriesSettings,
