@@ -120,7 +120,11 @@ def all_commands() -> list[tuple[str, Any]]:
     for name in COMMAND_SUMMARIES:
         command = load_command(name)
         children = getattr(command, "commands", None)
-        found += [(f"{name} {child}", each) for child, each in children.items()] if children else [(name, command)]
+        found += (
+            [(f"{name} {child}", each) for child, each in children.items() if not each.hidden]
+            if children
+            else [(name, command)]
+        )
     return found
 
 

@@ -63,7 +63,7 @@ class ConfigReport:
 SHOW_OUTPUT = JsonOutput(lambda: ConfigReport, is_list=False)
 
 
-@app.command("list")
+@app.command("list", hidden=True)
 @app.command()
 @SHOW_OUTPUT
 def show(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:

@@ -213,7 +213,11 @@ class Group(PlainHelpMixin, TyperGroup):
         """Return the names and summaries of the commands, by heading."""
         commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
         return {
-            "Commands": [(name, (command.help or "").partition("\n\n")[0]) for name, command in commands if command]
+            "Commands": [
+                (name, (command.help or "").partition("\n\n")[0])
+                for name, command in commands
+                if command and not command.hidden
+            ]
         }
 
     def print_page(self, ctx: Any, *, full: bool) -> None:

@@ -28,7 +28,7 @@ WIDTH = 100
 SUBCOMMANDS = {
     "models": ("list", "recommend", "show", "words", "pull", "verify", "convert", "alias", "remove", "path"),
     "batch": ("run", "status", "verify"),
-    "config": ("show", "set", "path"),
+    "config": ("show", "get", "set", "unset", "path"),
     "preset": ("save", "list", "show", "remove"),
 }
 COMMANDS = [
@@ -73,10 +73,13 @@ def test_command_help_equals_its_snapshot(names: tuple[str, ...]) -> None:
     sections.append(format_rows(own_rows).rstrip())
     if groups:
         sections.append("\n".join(["Setting groups:", *(f"  {group.__name__}" for group in groups)]))
+    if hidden & getattr(command.callback, "settings", {}).keys():
+        sections.append(f"Hidden settings: {', '.join(sorted(hidden))}")
     if hasattr(command, "list_commands"):
         summaries = [
             f"  {name}\n      {command.get_command(context, name).help.partition(chr(10) * 2)[0]}"
             for name in command.list_commands(context)
+            if not command.get_command(context, name).hidden
         ]
         sections.append("\n".join(["Commands:", *summaries]))
     text = "\n\n".join(sections) + "\n"
@@ -98,7 +101,8 @@ def test_every_group_belongs_to_a_command() -> None:
 def test_subcommands_are_complete() -> None:
     for name, subcommands in SUBCOMMANDS.items():
         command, context = load((name,))
-        assert set(command.list_commands(context)) == set(subcommands)
+        listed = {each for each in command.list_commands(context) if not command.get_command(context, each).hidden}
+        assert listed == set(subcommands)
 
 
 def test_summaries_equal_the_first_line_of_each_command() -> None:

@@ -29,8 +29,9 @@ def find_commands() -> Iterator[tuple[str, ...]]:
     yield ()
     for name in COMMAND_SUMMARIES:
         yield (name,)
-        for subcommand in getattr(load_command(name), "commands", {}):
-            yield name, subcommand
+        for subcommand, command in getattr(load_command(name), "commands", {}).items():
+            if not command.hidden:
+                yield name, subcommand
 
 
 COMMANDS = list(find_commands())
