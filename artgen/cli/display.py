@@ -148,7 +148,7 @@ def open_path(path: Path) -> str:
         return ""
     program = "open" if sys.platform == "darwin" else "xdg-open"
     if sys.platform != "darwin" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        return "there is no display (DISPLAY and WAYLAND_DISPLAY are not set)"
+        return "a display was not found (DISPLAY and WAYLAND_DISPLAY are unset)"
     if (executable := shutil.which(program)) is None:
         return f"the program {program} is not installed"
     try:

@@ -180,7 +180,7 @@ def test_several_images_open_their_folder(sd1: str, opened: Callable[[], list[st
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no variable for the display")
 def test_missing_display_or_program_gives_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "Cannot open the image: there is no display" in run("sheet", "in.png", "--open", "-o", "1.png").stderr
+    assert "Cannot open the image: a display was not found" in run("sheet", "in.png", "--open", "-o", "1.png").stderr
     monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setenv("PATH", "/nowhere")
     assert "xdg-open is not installed" in run("sheet", "in.png", "--open", "-o", "2.png").stderr

@@ -38,7 +38,7 @@ class PreviewSender:
     """Decode the first image of the pipeline call after a step, if enough time has passed, and send an event."""
 
     def __init__(self, recorder: StepRecorder, listener: Listener, *, has_vae: bool) -> None:
-        """Attach the sender to a recorder that is used for nothing else.
+        """Attach the sender to a recorder that no other code uses.
 
         Args:
             recorder: recorder of the pipeline call, with `PREVIEW_FRAMES`.
