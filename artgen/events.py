@@ -63,6 +63,17 @@ class Preview:
 
 
 @dataclass(frozen=True)
+class StageStarted:
+    """Report the start of a stage of a pipeline call.
+
+    Attributes:
+        stage: encode (the prompts) or denoise.
+    """
+
+    stage: str
+
+
+@dataclass(frozen=True)
 class PlanNote:
     """Report an automatic choice, such as an optimization, and its reason."""
 
@@ -102,6 +113,7 @@ Event = (
     | ModelSelected
     | Downloading
     | Loading
+    | StageStarted
     | StepEvent
     | Decoding
     | Notice

@@ -21,6 +21,7 @@ import typer
 
 from artgen.cli.interrupts import DeferredSigint, OutputClosed
 from artgen.cli.status_line import status_line
+from artgen.cli.verbose import StageTimes
 from artgen.errors import ArtgenError, OutputError
 from artgen.events import (
     CheckingImages,
@@ -214,7 +215,7 @@ class Reporter:
 
         Args:
             quiet: show nothing.
-            verbose: also print what is loaded and which choices were made.
+            verbose: also print what is loaded, which choices were made, and the time of each stage.
         """
         self.loading_seconds: float | None = None
         self._quiet = quiet
@@ -222,6 +223,7 @@ class Reporter:
         self._progress: Progress | None = None
         self._task_id: TaskID | None = None
         self._announced_model: ModelSelected | None = None
+        self._stage_times = StageTimes() if verbose and not quiet else None
         self._interrupts = DeferredSigint()
 
     def __enter__(self) -> "Reporter":
@@ -234,6 +236,8 @@ class Reporter:
     def __exit__(self, *error: Any) -> None:
         self.close()
         status_line.close()
+        if self._stage_times is not None and (text := self._stage_times.note()):
+            print_note(text)
         self._interrupts.__exit__(*error)
 
     def __call__(self, event: Event) -> None:
@@ -278,6 +282,8 @@ class Reporter:
             KeyboardInterrupt: Ctrl-C was pressed, or the reader of the output closed the pipe.
         """
         self._stop_if_requested()
+        if self._stage_times is not None:
+            self._stage_times.on_event(event)
         if isinstance(event, StepEvent | Decoding) and self.loading_seconds is None:
             self.loading_seconds = process.elapsed_seconds()
         if isinstance(event, StepEvent | Decoding | Downloading | WaitingForOthers):
@@ -299,6 +305,8 @@ class Reporter:
     def show_saving(self) -> None:
         """Show that an image is being written."""
         self._interrupts.set_exit_at_once(False)
+        if self._stage_times is not None:
+            self._stage_times.enter("save")
         if not self._quiet:
             self._show_progress("saving", 0, None, "")
 

@@ -13,6 +13,7 @@ from artgen.cli.load_times import LoadTimes
 from artgen.cli.run_requests import JobOutcome, OnOutcome, OutputOptions, PendingJob, RunPlan
 from artgen.cli.status_line import status_line
 from artgen.cli.stdout_image import check_stdout_image
+from artgen.cli.verbose import file_notes
 from artgen.errors import OutputError
 from artgen.events import Listener, no_op
 from artgen.spec.settings import ReportSettings
@@ -104,6 +105,8 @@ class RequestJobs:
             notes += filter(None, [outputs.file_name_note(output.output, destination.suffix)])
         if animation is not None and (text := animation.scaling_note(jobs[0].size)):
             notes.append(text)
+        if self._options.report.verbose:
+            notes += file_notes(jobs)
         return RunPlan(
             [self._pending_job(job, destination) for job in jobs],
             partial(self._generate, jobs, destination, animation),

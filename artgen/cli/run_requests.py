@@ -24,6 +24,7 @@ from artgen.cli.display import Display
 from artgen.cli.first_run import print_first_step
 from artgen.cli.record_output import image_output
 from artgen.cli.stdout_image import is_stdout, print_saved_path
+from artgen.cli.verbose import version_note
 from artgen.errors import ArtgenError
 from artgen.spec.settings import FramesSettings, OutputSettings, ReportSettings
 from artgen.system import process
@@ -143,6 +144,8 @@ def run_requests(source: JobSource, report: ReportSettings, *, on_finished: Call
     """
     start_time = time.monotonic()
     with source.create_reporter(report) as reporter:
+        if report.verbose and not report.quiet:
+            print_note(version_note())
         plan = source.prepare(reporter)
         if not report.quiet:
             for text in plan.notes:

@@ -10,6 +10,8 @@ import tiny_models
 from command_line import FAST, run, save_inputs
 from PIL import Image
 
+import artgen
+
 
 @pytest.fixture(autouse=True)
 def _inputs() -> None:
@@ -98,6 +100,17 @@ def test_invalid_output_folder_is_reported_before_generation(sd1: str) -> None:
     result = run("txt2img", "x", "-m", sd1, *FAST, "-o", "taken/", code=74)
     assert "taken" in result.stderr
     assert "on the CPU" not in result.stderr
+
+
+def test_verbose_prints_versions_files_and_the_time_of_each_stage(sd1: str) -> None:
+    lines = run("txt2img", "x", "-m", sd1, *FAST, "-v", "-o", "a.png").stderr.splitlines()
+    assert lines[0].startswith(f"artgen {artgen.__version__}, Python 3.")
+    assert all(f"{name} " in lines[0] for name in ("torch", "diffusers", "transformers"))
+    assert any(line.startswith("Model ") and f"'{sd1}'" in line for line in lines)
+    (times,) = (line for line in lines if line.startswith("Time: "))
+    assert re.findall(r"(\w+) \d+\.\d\d s", times) == ["start", "load", "encode", "denoise", "decode", "save"]
+    quiet = run("txt2img", "x", "-m", sd1, *FAST, "-v", "-q", "-o", "b.png")
+    assert not quiet.stderr
 
 
 def test_schedulers_json_has_names_and_aliases() -> None:

@@ -146,7 +146,8 @@ def test_each_command_that_prints_data_has_a_schema() -> None:
     assert {name if name != ("batch", "run") else ("batch",) for name in with_json} == tested
     without = {name for name, _ in all_commands()} - with_json
     assert without == {
-        ("models", "alias"), ("models", "remove"), ("config", "set"), ("config", "unset"), ("preset", "save"), ("preset", "remove"),
+        ("models", "alias"), ("models", "remove"), ("config", "set"), ("config", "unset"),
+        ("preset", "save"), ("preset", "remove"),
     }  # fmt: skip
 
 

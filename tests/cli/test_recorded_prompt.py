@@ -96,9 +96,7 @@ def test_records_of_versions_without_syntax_are_plain_text() -> None:
 
 
 def test_prompts_of_other_tools_are_used() -> None:
-    text = (
-        "a (red:1.3) fox <lora:style:0.7>\nNegative prompt: blurry\nSteps: 20, Seed: 1, Model: v1-5"
-    )
+    text = "a (red:1.3) fox <lora:style:0.7>\nNegative prompt: blurry\nSteps: 20, Seed: 1, Model: v1-5"
     save_image("in.png", "parameters", text)
     done = run("outpaint", "in.png", "--expand", "8", *FAST, "--dry-run", "--json")
     found = json.loads(done.stdout)

@@ -35,7 +35,7 @@ from artgen.engine.sampling.pipeline_errors import wrap_pipeline_errors
 from artgen.engine.sampling.prompt_arguments import prompt_conditioning, truncated_prompts
 from artgen.engine.sampling.task_arguments import task_arguments
 from artgen.errors import NonFiniteError
-from artgen.events import Decoding, Listener, ModelSelected, Notice, PlanNote, StepEvent
+from artgen.events import Decoding, Listener, ModelSelected, Notice, PlanNote, StageStarted, StepEvent
 from artgen.jobs.job import GenerationJob
 from artgen.jobs.pipeline_options import changes_guidance, pag_scale
 from artgen.jobs.prompt_plan import prompt_plan
@@ -144,7 +144,7 @@ def _run_pipeline_once(
             optimized(pipe, plan),
             with_approximations(pipe, jobs[0].request.fast, jobs[0].extras),
         ):
-            conditioning = conditioning or _encode_prompts(pipe, padded_jobs)
+            conditioning = conditioning or _encode_prompts(pipe, padded_jobs, progress.listener)
             kwargs = call_arguments(pipe, padded_jobs, task_arguments(task, padded_jobs), nan_guard, conditioning)
             with conditioned(pipe, conditioning, batch_size) as step_counter, with_guidance(pipe, jobs[0]):
                 result = pipe(**{**kwargs, **refiner.base_arguments(jobs[0])})
@@ -156,7 +156,7 @@ def _run_pipeline_once(
             )
             schedulers.seed_noise(pipe.scheduler, _seeds(padded_jobs))
             with wrap_pipeline_errors(jobs[0]), pipeline_cache.silence_libraries():
-                conditioning = _encode_prompts(pipe, padded_jobs)
+                conditioning = _encode_prompts(pipe, padded_jobs, progress.listener)
                 refined = call_arguments(
                     pipe, padded_jobs, refiner.arguments(jobs[0], result.images), nan_guard, conditioning
                 )
@@ -180,9 +180,12 @@ def _run_pipeline_once(
     return [output.outcome(i, job, truncated[i]) for i, job in enumerate(jobs)]
 
 
-def _encode_prompts(pipe: Any, jobs: Sequence[GenerationJob]) -> Conditioning | None:
+def _encode_prompts(pipe: Any, jobs: Sequence[GenerationJob], listener: Listener) -> Conditioning | None:
+    listener(StageStarted("encode"))
     with attached_embeddings(pipe, jobs[0].embeddings):
-        return prompt_conditioning(pipe, jobs)
+        conditioning = prompt_conditioning(pipe, jobs)
+    listener(StageStarted("denoise"))
+    return conditioning
 
 
 def _prepare_pipeline(

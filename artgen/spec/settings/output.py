@@ -72,7 +72,7 @@ class ReportSettings(DisplaySettings):
     )
     quiet: bool = _report_option(False, "Print only errors on stderr.", flags=("-q", "--quiet"))
     verbose: bool = _report_option(
-        False, "Also print what is loaded and the time per image.", flags=("-v", "--verbose")
+        False, "Also print versions, files, what is loaded, and the time of each stage.", flags=("-v", "--verbose")
     )
 
 
