@@ -230,11 +230,11 @@ def _sentences(found: FoundWords) -> Iterator[str]:
         place = "" if found.unknown else " with the demonstration model 'tiny'"
         yield f"{_listed(found.ignored)} {verb} no effect{place}."
     if found.num_without_subject and found.num_prompts == 1:
-        yield "The prompt names none of its subjects, so the image shows an arbitrary object."
+        yield "The prompt names none of its subjects, so the image may show another object."
     elif found.num_without_subject:
         yield (
             f"{found.num_without_subject:,} of {found.num_prompts:,} prompts name none of its subjects, so the images "
-            "show arbitrary objects."
+            "may show other objects."
         )
     if found.several:
         shown = " and ".join(f"'{noun}'" for noun in found.several[:3])

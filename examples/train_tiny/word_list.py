@@ -36,6 +36,9 @@ PRAISE = (
     "lovely", "cute", "pretty", "good", "great", "nice", "cool", "amazing", "awesome", "perfect", "beautiful", "hello",
     "hi", "hey", "ok", "well",
 )  # fmt: skip
+AMERICAN_FILLERS = ("colorful", "cozy", "favorite")
+"""American spelling of words that the model was trained to ignore."""
+
 RELATED = {
     "alien": ("spaceman", "martian"),
     "bird": ("hummingbird", "robin", "sparrow", "crow", "raven", "seagull"),
@@ -160,7 +163,7 @@ def build_word_list(raw: Path, work: Path, focus: Path, failed: Iterable[str]) -
     trained = [concepts[name] for name in read_core() if name in read_focus(focus) - {*failed} and name in concepts]
     templates = {word for text in CAPTION_TEMPLATES for word in re.findall(r"[a-z]+", text)}
     common = {*CAPTION_WORDS, *PRAISE, *templates}
-    ignored = {*PROMPT_WORDS, *FILLERS} - common
+    ignored = {*PROMPT_WORDS, *FILLERS, *AMERICAN_FILLERS} - common
     related = {word for words in RELATED.values() for word in words}
     subjects = subjects_by_group(trained, common | ignored | related)
     lists = {
