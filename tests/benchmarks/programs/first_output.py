@@ -19,7 +19,7 @@ leader, follower = pty.openpty()
 termios.tcsetwinsize(follower, (24, 80))
 started = time.monotonic()
 process = subprocess.Popen(
-    [sys.executable, "-m", "artgen", *arguments],
+    [sys.executable, "-P", "-m", "artgen", *arguments],
     stdin=follower,
     stdout=follower,
     stderr=follower,
