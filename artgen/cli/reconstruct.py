@@ -33,7 +33,7 @@ class Reconstructed:
     """Store the reconstruction error of an image for `--json`.
 
     Attributes:
-        file: path of the input image.
+        image: path of the input image.
         model: name of the model.
         sheet: path of the first page of the sheet.
         psnr: peak signal-to-noise ratio in dB; None if the images are equal.
@@ -41,7 +41,7 @@ class Reconstructed:
         vae_feature_distance: distance of the features of the bundled VAE, 0 or more.
     """
 
-    file: Path
+    image: Path
     model: str
     sheet: Path
     psnr: float | None
@@ -105,7 +105,7 @@ def reconstruct(
             for name, value in result.metrics.items():
                 totals[name] = totals.get(name, 0.0) + value / len(files)
             if as_json:
-                OUTPUT.print(Reconstructed(file=file, model=resolved.name, sheet=sheet_path, **result.metrics))
+                OUTPUT.print(Reconstructed(image=file, model=resolved.name, sheet=sheet_path, **result.metrics))
             elif not quiet:
                 print_note(f"'{file}': {_format_metrics(result.metrics)}.")
     if len(files) > 1 and not quiet and not as_json:
