@@ -142,8 +142,9 @@ class _ImportObserver(MetaPathFinder):
         if self._next == len(LIBRARIES):
             return
         library = fullname.partition(".")[0]
-        # The package transformers is found before torch, which it imports; most of its modules are found afterwards.
-        if library == LIBRARIES[self._next]:
+        # transformers imports torch; most of its modules are found afterwards.
+        is_imported = self._next == 0 or LIBRARIES[self._next - 1] in sys.modules
+        if library == LIBRARIES[self._next] and is_imported:
             self._next += 1
             self._status.show_import(library)
 
