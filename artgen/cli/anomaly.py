@@ -9,20 +9,13 @@ import typer
 
 from artgen.api import engine_checks
 from artgen.cli.anomaly_files import OutputFiles
-from artgen.cli.console import (
-    EXIT_SOME_FAILED,
-    Reporter,
-    discard_note,
-    print_error,
-    print_note,
-    print_path,
-    print_result,
-)
+from artgen.cli.console import EXIT_SOME_FAILED, discard_note, print_error, print_note, print_path, print_result
 from artgen.cli.display import Display
 from artgen.cli.interrupts import EXIT_INTERRUPTED
 from artgen.cli.json_output import JsonOutput
 from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import OptionalImages
+from artgen.cli.reporter import Reporter
 from artgen.errors import ArtgenError, InputFileError
 from artgen.spec.settings import AnomalySettings, DeviceSettings, ModelRef, ReportSettings
 from artgen.system import process

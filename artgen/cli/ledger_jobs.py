@@ -7,9 +7,10 @@ from typing import Any
 
 from artgen.api.batch_run import BatchOutcome, BatchRun
 from artgen.cli.batch_report import batch_summary, report_line_errors
-from artgen.cli.console import Reporter, print_note
+from artgen.cli.console import print_note
 from artgen.cli.load_times import LoadTimes
 from artgen.cli.progress_batch import BatchReporter
+from artgen.cli.reporter import Reporter
 from artgen.cli.run_requests import JobOutcome, OnOutcome, PendingJob, RunPlan
 from artgen.cli.user_defaults import is_typed
 from artgen.errors import ArtgenError

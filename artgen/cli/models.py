@@ -11,12 +11,13 @@ import typer
 from artgen import registry
 from artgen.api import models
 from artgen.api.model_lists import ModelDetails
-from artgen.cli.console import Reporter, print_note, print_path, print_result
+from artgen.cli.console import print_note, print_path, print_result
 from artgen.cli.convert import convert
 from artgen.cli.help import App
 from artgen.cli.json_output import JsonOutput
 from artgen.cli.models_list import AsJson, list_models, recommend
 from artgen.cli.pull import Quiet, pull
+from artgen.cli.reporter import Reporter
 from artgen.cli.words import words
 from artgen.errors import RefusedError, UsageError
 from artgen.system.counts import counted, format_bytes

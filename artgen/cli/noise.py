@@ -20,10 +20,11 @@ from artgen.api.noise_strip import (
     NoiseTime,
     prepare_noise,
 )
-from artgen.cli.console import Reporter, print_note, print_result
+from artgen.cli.console import print_note, print_result
 from artgen.cli.display import Display
 from artgen.cli.json_output import JsonOutput
 from artgen.cli.options import flatten_settings
+from artgen.cli.reporter import Reporter
 from artgen.cli.run_requests import summary_line
 from artgen.cli.stdout_image import check_stdout_image, print_saved_path
 from artgen.errors import UsageError

@@ -3,7 +3,8 @@
 import time
 from typing import TYPE_CHECKING, Any
 
-from artgen.cli.console import Reporter, stderr_console
+from artgen.cli.console import stderr_console
+from artgen.cli.reporter import Reporter
 from artgen.cli.status_line import status_line
 from artgen.events import Decoding, Event, Loading, StepEvent
 from artgen.system.counts import format_duration

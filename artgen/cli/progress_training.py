@@ -4,7 +4,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from artgen.cli.console import Reporter, print_note, stderr_console
+from artgen.cli.console import print_note, stderr_console
+from artgen.cli.reporter import Reporter
 from artgen.events import Event
 from artgen.system.counts import counted
 from artgen.system.terminal import printable

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from artgen.api import models
-from artgen.cli.console import Reporter, print_note, print_path
+from artgen.cli.console import print_note, print_path
 from artgen.cli.json_output import JsonOutput
+from artgen.cli.reporter import Reporter
 from artgen.events import Event, Notice
 
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Do not show progress.")]

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from artgen.cli.console import Reporter, discard_note, print_note
+from artgen.cli.console import discard_note, print_note
 from artgen.cli.display import Display
 from artgen.cli.json_output import JsonOutput
 from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import RequiredImages
+from artgen.cli.reporter import Reporter
 from artgen.cli.stdout_image import check_stdout_image, is_stdout, print_saved_path
 from artgen.spec.settings import DeviceSettings, DisplaySettings, ModelRef
 from artgen.system.counts import counted

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from artgen.api import engine_checks
-from artgen.cli.console import Reporter
 from artgen.cli.display import has_previews
 from artgen.cli.load_times import LoadTimes
+from artgen.cli.reporter import Reporter
 from artgen.cli.run_requests import JobOutcome, OnOutcome, OutputOptions, PendingJob, RunPlan
 from artgen.cli.status_line import status_line
 from artgen.cli.stdout_image import check_stdout_image

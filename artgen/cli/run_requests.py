@@ -12,17 +12,11 @@ from typing import Any, Protocol
 
 import typer
 
-from artgen.cli.console import (
-    EXIT_SOME_FAILED,
-    Reporter,
-    print_error,
-    print_note,
-    print_result,
-    shares_terminal,
-)
+from artgen.cli.console import EXIT_SOME_FAILED, print_error, print_note, print_result, shares_terminal
 from artgen.cli.display import Display
 from artgen.cli.first_run import print_first_step
 from artgen.cli.record_output import image_output
+from artgen.cli.reporter import Reporter
 from artgen.cli.stdout_image import is_stdout, print_saved_path
 from artgen.cli.verbose import version_note
 from artgen.errors import ArtgenError

@@ -7,10 +7,11 @@ import typer
 
 from artgen.api import engine_checks
 from artgen.cli import report_dataset
-from artgen.cli.console import Reporter, print_note, print_path
+from artgen.cli.console import print_note, print_path
 from artgen.cli.interrupts import EXIT_INTERRUPTED, DeferredSigint
 from artgen.cli.json_output import JsonOutput
 from artgen.cli.options import flatten_settings
+from artgen.cli.reporter import Reporter
 from artgen.errors import ArtgenError, UsageError
 from artgen.spec.settings import (
     MAX_SEED,
