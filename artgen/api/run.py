@@ -51,7 +51,7 @@ def run_series(
 
     def build(values: dict[str, Any]) -> Sequence[Request]:
         settings = {**inputs, **convert(values)}
-        if settings.get("prompt", "") is not None:
+        if settings.get("prompt", "") is not None or "image" not in inputs:
             return [request_class(**settings, seed=seed) for seed in seeds]
         requests = [request_class(**{**settings, "prompt": ""}, seed=seed) for seed in seeds]
         return with_recorded_prompts(requests, given, call.listener)

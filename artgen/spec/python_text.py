@@ -9,7 +9,10 @@ from artgen.errors import ArtgenError
 from artgen.spec import settings
 from artgen.spec.settings import options_of, settings_of, type_of
 
-_OPTION_PATTERN = re.compile(r"(?<![\w-])--(?P<name>[a-z][a-z0-9-]*)(?:[ =](?P<value>[^\s,;`)]*[^\s,;`).]))?")
+_OPTION_PATTERN = re.compile(
+    r"(?<![\w-])(?P<flag>--[a-z][a-z0-9-]*|-[a-zA-Z](?![\w-]))(?:[ =](?P<value>\"[^\"]*\"|[^\s,;`)]*[^\s,;`).]))?"
+)
+_COMMAND_PATTERN = re.compile(r"(`artgen [^`]*`|^artgen .*$)")
 _REMOVAL_PATTERN = re.compile(r"\b(remove|omit|without|cannot)\b[^.;]*$", re.IGNORECASE)
 _METAVAR_PATTERN = re.compile(r"[A-Z][A-Z:_]*")
 _NUMBER_PATTERN = re.compile(r"-?\d+(\.\d+)?")
@@ -29,27 +32,30 @@ def for_python() -> Iterator[None]:
 def python_text(text: str) -> str:
     """Return a text in which options such as `--strength 0.5` are keywords, such as `strength=0.5`.
 
-    Options that are not settings stay as they are.
+    Commands, and options that are not settings, stay as they are.
     """
-    return _OPTION_PATTERN.sub(_keyword, text.replace("--set ", "").replace("--set:", "change:"))
+    parts = _COMMAND_PATTERN.split(text.replace("--set ", "").replace("--set:", "change:"))
+    parts[::2] = [_OPTION_PATTERN.sub(_keyword, part) for part in parts[::2]]
+    return "".join(parts)
 
 
 def _keyword(match: re.Match[str]) -> str:
-    option, value = match["name"], match["value"]
-    keyword, fixed = _keywords().get(option, ("", None))
+    value = match["value"]
+    keyword, fixed = _keywords().get(match["flag"], ("", None))
     if not keyword:
         return match[0]
+    rest = match[0][len(match["flag"]) :]
     if fixed is not None:  # a switch
         is_removed = _REMOVAL_PATTERN.search(match.string[: match.start()]) is not None
-        rest = match[0].partition(value)[0][2 + len(option) :] + value if value else ""
         return (keyword if is_removed else f"{keyword}={fixed}") + rest
     if value is None:
         return keyword
-    if _NUMBER_PATTERN.fullmatch(value) or _METAVAR_PATTERN.fullmatch(value):
+    is_literal = value.startswith('"') or _NUMBER_PATTERN.fullmatch(value) or _METAVAR_PATTERN.fullmatch(value)
+    if is_literal:
         return f"{keyword}={value}"
-    if value in _choices().get(keyword, ()) or any(character in value for character in "/.=_"):
-        return f"{keyword}={value!r}"
-    return f"{keyword} {value}"
+    is_code = match.string[match.start() - 1 : match.start()] == "`" == match.string[match.end() : match.end() + 1]
+    is_text = value in _choices().get(keyword, ()) or any(character in value for character in "/.=_")
+    return f"{keyword}={value!r}" if is_code or is_text else f"{keyword}{rest}"
 
 
 @functools.cache
@@ -60,18 +66,15 @@ def _keywords() -> dict[str, tuple[str, str | None]]:
     """
     found: dict[str, tuple[str, str | None]] = {}
     declared = [(name, group) for group in settings.SETTING_GROUPS for name in options_of(group)]
-    named = [(name.replace("_", "-"), name, group) for name, group in declared]
+    named = [(f"--{name.replace('_', '-')}", name, group) for name, group in declared]
     flagged = [
-        (flag[2:].partition("/")[0], name, group)
-        for name, group in declared
-        for flag in settings_of(group)[name].flags
-        if flag.startswith("--")
+        (flag.partition("/")[0], name, group) for name, group in declared for flag in settings_of(group)[name].flags
     ]
     for flag, name, group in named + flagged:
         is_switch = type_of(group, name)[0] is bool
         found.setdefault(flag, (name, "True" if is_switch else None))
         if is_switch:
-            found.setdefault(f"no-{flag}", (name, "False"))
+            found.setdefault(f"--no-{flag[2:]}", (name, "False"))
     return found
 
 
