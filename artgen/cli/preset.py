@@ -161,7 +161,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON o
         else:
             print_result(f"{preset.name:<{width}}  {_text(preset.values)}")
     if not found:
-        print_note("There are no presets. Save one: artgen preset save portrait --steps 28")
+        print_note("No presets exist. Save one: artgen preset save portrait --steps 28")
 
 
 @app.command()

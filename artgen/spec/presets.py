@@ -89,7 +89,7 @@ def find_preset(name: str) -> Preset:
     if name in found:
         return found[name]
     if not found:
-        hint = "There are no presets. Save one: artgen preset save portrait --steps 28"
+        hint = "No presets exist. Save one: artgen preset save portrait --steps 28"
     else:
         from artgen.spec.synonyms import similar_names
 
@@ -145,7 +145,7 @@ def save_preset(name: str, values: Mapping[str, Any], *, overwrite: bool = False
     """Save a preset of the user. Keep the rest of the file, including comments. Return the path of the file.
 
     Raises:
-        UsageError: the name or a value is invalid, there are no values, or the preset exists and `overwrite` is False.
+        UsageError: the name or a value is invalid, `values` is empty, or the preset exists and `overwrite` is False.
         InputFileError: the file is not valid. It is not changed.
         OutputError: the file cannot be written.
     """

@@ -195,7 +195,7 @@ def test_invalid_commands_are_refused(arguments: tuple[str, ...], code: int, tex
 
 
 def test_list_and_show_print_the_settings(capfd: pytest.CaptureFixture[str]) -> None:
-    assert "no presets" in run("preset", "list").stderr
+    assert "No presets" in run("preset", "list").stderr
     run("preset", "save", "mine", "--steps", "3", "--no-safety-checker", "--style", "oil", "--style", "film")
     expected: dict[str, Any] = {"style": ["oil", "film"], "steps": 3, "safety_checker": False}
     assert run("preset", "list").stdout == "mine  style=oil, film, steps=3, safety_checker=false\n"

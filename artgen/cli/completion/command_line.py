@@ -23,6 +23,8 @@ ARGUMENT_KINDS: Mapping[tuple[str, str], str] = {
     ("models alias", "target"): "models",
     ("models list", "family"): "families",
     ("config set", "name"): "config names",
+    ("config get", "name"): "config names",
+    ("config unset", "name"): "config names",
     ("config set", "value"): "config values",
     ("preset save", "name"): "presets",
     ("preset show", "name"): "presets",
