@@ -46,15 +46,29 @@ def convert_error(error: Any, context: Any, args: Sequence[str]) -> UsageError:
     return UsageError(f"{error.format_message().rstrip('.')}.", help_hint(context))
 
 
+def command_name(context: Any) -> str:
+    """Return the name of a command with its groups, such as `models list`; empty for the program."""
+    names: list[str] = []
+    while context.parent is not None:
+        names.insert(0, context.info_name)
+        context = context.parent
+    return " ".join(names)
+
+
+def program_path(context: Any) -> str:
+    """Return the name of a command with the program: `artgen models list`."""
+    return f"artgen {command_name(context)}".rstrip()
+
+
 def help_hint(context: Any) -> str:
     """Return the hint that names the help of a command."""
-    return f"Run `{context.command_path} --help` for all options."
+    return f"Run `{program_path(context)} --help` for all options."
 
 
 def unknown_option_error(name: str, context: Any, args: Sequence[str]) -> UsageError:
     """Return the error for an option that the command does not have."""
     flags = _canonical_flags(context)
-    command = context.command_path.removeprefix("artgen").strip()
+    command = command_name(context)
     typed = next((each.partition("=")[0] for each in args if _begins_with(each, name)), name)
     if not name.startswith("--") and len(typed) > 2:
         name = typed  # -steps: the parser reports -e
@@ -117,7 +131,7 @@ def _missing_error(parameter: Any, context: Any) -> UsageError:
     kind = "argument" if parameter.param_type_name == "argument" else "option"
     name = name.removesuffix("...").strip("[]") if kind == "option" else name.removesuffix("...").strip("[]").upper()
     return UsageError(
-        f"Cannot run `{context.command_path}`: the {kind} {name} is missing.",
+        f"Cannot run `{program_path(context)}`: the {kind} {name} is missing.",
         example_of(context) or help_hint(context),
     )
 
@@ -232,7 +246,7 @@ def quoted_command(context: Any, args: Sequence[str]) -> str:
     images = [] if context.command.name == "txt2img" else images
     prompt = " ".join(word for word in words if word not in images)
     others = [each.text for each in arguments if each.kind != "positional"]
-    return shell_command(context.command_path, [*images, prompt, *others])
+    return shell_command(program_path(context), [*images, prompt, *others])
 
 
 def several_prompts_error(word: str) -> UsageError:
@@ -276,7 +290,7 @@ def several_lines_note(text: str, context: Any, args: Sequence[str]) -> str:
 
 def unknown_command_error(name: str, context: Any, commands: Sequence[str]) -> UsageError:
     """Return the error for a command that a command group does not have."""
-    group = context.command_path.removeprefix("artgen").strip()
+    group = command_name(context)
     hint = command_hint(name, commands, group)
-    path = f"{context.command_path} " if group else ""
+    path = f"{program_path(context)} " if group else ""
     return UsageError(f"Unknown command '{path}{name}'.", hint or f"Commands: {', '.join(commands)}.")

@@ -51,7 +51,9 @@ def parse_size(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"\s*([0-9]{1,6})\s*[xX×]\s*([0-9]{1,6})\s*", text)
     width, height = (int(match[1]), int(match[2])) if match else (0, 0)
     if not width or not height:
-        raise UsageError(f"'{text}' is not a size.", "Use WIDTHxHEIGHT in pixels, such as 768x512.")
+        side = text.strip().removesuffix("px")
+        example = f"{side}x{side}" if side.isdecimal() and len(side) < 6 else "768x512"
+        raise UsageError(f"'{text}' is not a size.", f"Use WIDTHxHEIGHT in pixels, such as {example}.")
     return width, height
 
 

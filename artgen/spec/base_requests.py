@@ -187,4 +187,7 @@ class PromptedImageRequest(Img2ImgInput, ImageRequest, PromptRequest):
 
 def _check_device(device: str) -> None:
     if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,3})?", device):
-        raise UsageError(f"device must be auto, cpu, mps, cuda or cuda:N, not {device!r}.")
+        from artgen.spec.synonyms import value_hint
+
+        hint = value_hint("device", device, ("auto", "cpu", "mps", "cuda"))
+        raise UsageError(f"device must be auto, cpu, mps, cuda or cuda:N, not {device!r}.", hint)

@@ -30,12 +30,14 @@ def option_hint(
         command: command or task that does not know the name, for a setting that other commands take.
         canonical_names: name to show for each known name that is a hidden alias.
     """
+    known_names = list(known_names)
     shown = {name: (canonical_names or {}).get(name, name) for name in known_names}
     is_flag = any(each.startswith("--") for each in shown)
     word = _folded(name)
     if not word or len(name) > MAX_NAME_CHARS:
         return ""
-    meaning = _option_words().get(word if len(word) > 1 else _folded(SHORT_OPTIONS.get(name, "")))
+    is_short = is_flag and len(word) == 1
+    meaning = _option_words().get(_folded(SHORT_OPTIONS.get(name, "")) if is_short else word)
     exact = next((each for typed, each in shown.items() if _folded(typed) == word), "")
     if exact and meaning is None:
         return f"Did you mean {exact}?"
@@ -45,8 +47,10 @@ def option_hint(
     if meaning is None and (other := _other_commands_hint(word, command, is_flag=is_flag)):
         return f"{_did_you_mean(close)} {other}".lstrip()
     if meaning is None and not close:
-        negated = _option_words().get(word.removeprefix("disable").removeprefix("enable").removeprefix("no"))
-        meaning = negated if isinstance(negated, UnsupportedRow) else _misspelled(word)
+        shorter = _without_first_word(name)
+        if shorter:
+            return option_hint(shorter, known_names, command, canonical_names=canonical_names)
+        meaning = _unsupported_word(_parts(name)) or _misspelled(word)
     if isinstance(meaning, OptionRow):
         return _synonym_hint(meaning, shown, command, is_flag=is_flag)
     if meaning is not None:
@@ -119,19 +123,26 @@ def _score(word: str, parts: list[str], known: str, known_parts: list[str]) -> t
     """Return the rank of a similar name, lower is better; None if the names are not similar."""
     if len(word) < 3 or len(known) < 3:
         return (0, 0) if word == known else None
-    limit = min(3, max(1, len(word) // 4))
+    limit = 1 if len(word) < 8 else 2
     distance = _distance(word, known, limit)
+    if len(parts) > 1 and len(parts) == len(known_parts):
+        distance = _distance_of_parts(parts, known_parts)
+        exchanged = _distance_of_parts(sorted(parts), sorted(known_parts))
+        if distance is None and exchanged is not None:
+            return (1, exchanged)
     if distance is not None and (len(word) > 3 or sorted(word) == sorted(known) or len(word) != len(known)):
         return (0 if distance <= 1 else 1, distance)
-    if len(parts) > 1 and len(parts) == len(known_parts):
-        distance = _distance("".join(sorted(parts)), "".join(sorted(known_parts)), limit)
-        if distance is not None:
-            return (1, distance)
     if len(word) > 3 and known.startswith(word):
         return (2, len(known) - len(word))
-    if len(word) > 3 and set(parts) < set(known_parts) and len(known_parts) == len(parts) + 1:
+    if len(word) > 4 and set(parts) < set(known_parts) and len(known_parts) == len(parts) + 1:
         return (3, len(known) - len(word))
     return None
+
+
+def _distance_of_parts(first: list[str], second: list[str]) -> int | None:
+    """Return the sum of the distances of the words of two names; None if a word differs too much."""
+    found = [_distance(a, b, min(2, max(1, len(a) // 4))) for a, b in zip(first, second, strict=True)]
+    return None if None in found else sum(each or 0 for each in found)
 
 
 def _distance(first: str, second: str, limit: int) -> int | None:
@@ -151,15 +162,35 @@ def _distance(first: str, second: str, limit: int) -> int | None:
     return row[-1] if row[-1] <= limit else None
 
 
+def _without_first_word(name: str) -> str:
+    """Return `refiner` for `--use-refiner`; an empty text for other names."""
+    match = re.match(r"-*(?:use|enable|with|set|add)[-_](.+)", name, re.IGNORECASE)
+    return match[1] if match else ""
+
+
+def _unsupported_word(parts: list[str]) -> UnsupportedRow | None:
+    """Return the feature that the first word names, as in `--upscale-method`, also after `no` and `disable`."""
+    words = [part for part in parts if part not in ("no", "disable")]
+    found = _option_words().get(words[0]) if words and len(words[0]) > 4 else None
+    joined = _option_words().get("".join(words))
+    return next((row for row in (joined, found) if isinstance(row, UnsupportedRow)), None)
+
+
 def _misspelled(word: str) -> OptionRow | UnsupportedRow | None:
     """Return the meaning of a misspelled word of another tool."""
     return _option_words().get(_nearest_word(word, _option_words()))
 
 
 def _nearest_word(word: str, words: Iterable[str]) -> str:
-    """Return a word that differs by one letter or two exchanged letters; empty if there is none."""
-    near = (each for each in words if len(each) > 3 and _distance(word, each, 1) is not None)
-    return next(near, "") if len(word) > 3 else ""
+    """Return a word of other tools that differs by one letter or two exchanged letters; empty if there is none.
+
+    Short words are compared strictly: two exchanged letters or a plural.
+    """
+    for each in words:
+        is_strict = sorted(each) == sorted(word) or f"{each}s" == word or f"{word}s" == each
+        if len(each) > 3 and (is_strict or len(word) > 5) and _distance(word, each, 1) is not None:
+            return each
+    return ""
 
 
 def _synonym_hint(row: OptionRow, shown: Mapping[str, str], command: str, *, is_flag: bool) -> str:

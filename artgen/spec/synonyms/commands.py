@@ -113,7 +113,7 @@ COMMAND_ROWS = (
         "Run `artgen train FOLDER`.",
     ),
     CommandRow(
-        "set settings setting configure preferences prefs options defaults env setup",
+        "set settings setting configure preferences prefs options defaults setup",
         "package managers",
         "Run `artgen config show` or `artgen config set NAME VALUE`.",
     ),

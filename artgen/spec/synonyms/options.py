@@ -38,7 +38,7 @@ OPTION_ROWS = (
     OptionRow(
         "count",
         "num number n num_outputs n_samples samples images num_images_per_prompt image_number image_count "
-        "num_samples number_of_images batch_images amount repeat repeats r how_many num_generations n_images "
+        "num_samples number_of_images batch_images amount repeat repeats how_many num_generations n_images "
         "output_count imgs",
         "OpenAI, Replicate, diffusers, Fooocus, Midjourney",
     ),
@@ -60,7 +60,8 @@ OPTION_ROWS = (
     ),
     OptionRow(
         "scheduler",
-        "sampling_method sampler_index sampling method_sampler sample_method schedulers solver noise_scheduler "
+        "sampling_method sampler_index sampling method_sampler sample_method schedulers solver scheduler_type "
+        "noise_scheduler"
         "sampler_type k_sampler",
         "stable-diffusion.cpp, A1111, dgenerate",
     ),
@@ -97,7 +98,7 @@ OPTION_ROWS = (
     ),
     OptionRow("prompt", "text prompts positive_prompt positive caption description", "dgenerate, ComfyUI"),
     OptionRow("seed", "seeds noise_seed rand_seed random_seed sd_seed rng_seed generator", "dgenerate, diffusers"),
-    OptionRow("seed", "gen_seeds sameseed manual_seed", "dgenerate, Midjourney"),
+    OptionRow("seed", "start_seed first_seed gen_seeds sameseed manual_seed", "dgenerate, Midjourney"),
     OptionRow(
         "model",
         "ckpt checkpoint ckpt_name ckpt_path sd_model_checkpoint model_path model_id model_name base_model "
@@ -108,7 +109,7 @@ OPTION_ROWS = (
     OptionRow("lora", "loras lora_paths lora_path lora_name lora_model adapter adapters", "mflux, dgenerate"),
     OptionRow(
         "lora",
-        "lora_scale lora_scales lora_weight lora_weights lora_strength",
+        "weight lora_scale lora_scales lora_weight lora_weights lora_strength",
         "mflux",
         "The scale follows the file: --lora FILE:0.8.",
     ),
@@ -140,7 +141,7 @@ OPTION_ROWS = (
         "disable_safety_checker no_safety no_nsfw skip_safety no_nsfw_filter disable_nsfw safety_off allow_nsfw",
         "Replicate, diffusers",
     ),
-    OptionRow("output", "outdir outpath out outfile out_dir output_path output_dir output_folder", "InvokeAI, CompVis"),
+    OptionRow("output", "outdir outpath out outfile output_path output_dir output_folder", "InvokeAI, CompVis"),
     OptionRow("output", "output_file output_name save save_path save_to save_dir dest destination", "dgenerate, mflux"),
     OptionRow(
         "output",
@@ -152,7 +153,7 @@ OPTION_ROWS = (
     OptionRow(
         "format",
         "image_format output_format ext extension samples_format file_format default_output_format filetype "
-        "output_type type",
+        "output_type",
         "A1111, dgenerate, Fooocus",
     ),
     OptionRow("format=png", "png", "A1111"),
@@ -164,7 +165,7 @@ OPTION_ROWS = (
         "A1111, Replicate",
     ),
     OptionRow("png_level", "png_compression compression compress_level", "InvokeAI"),
-    OptionRow("overwrite", "force f y yes clobber replace output_overwrite overwrite_existing", "dgenerate, ffmpeg"),
+    OptionRow("overwrite", "force yes clobber replace output_overwrite overwrite_existing", "dgenerate, ffmpeg"),
     OptionRow("metadata=none", "no_metadata disable_metadata strip_metadata disable_png_info", "ComfyUI"),
     OptionRow("metadata=full", "save_metadata embed_metadata png_info enable_pnginfo metadata_export", "mflux, A1111"),
     OptionRow("device", "backend accelerator dev gpu_id device_id hardware", "dgenerate, A1111"),
@@ -181,9 +182,9 @@ OPTION_ROWS = (
     ),
     OptionRow(
         "offload",
-        "lowvram low_vram novram medvram med_vram low_mem low_memory lowram offload_to_cpu cpu_offload "
+        "lowvram novram medvram low_memory lowram offload_to_cpu cpu_offload "
         "model_cpu_offload enable_model_cpu_offload enable_sequential_cpu_offload model_offload sequential_offload "
-        "vram lowmem save_memory always_low_vram always_no_vram clip_on_cpu vae_on_cpu medvram_sdxl reserve_vram "
+        "vram save_memory always_low_vram always_no_vram clip_on_cpu vae_on_cpu medvram_sdxl reserve_vram "
         "memory_saving offload_mode sequential_cpu_offload group_offload",
         "A1111, ComfyUI, Fooocus, diffusers, stable-diffusion.cpp",
         "--offload auto selects the first mode that fits.",
@@ -191,23 +192,23 @@ OPTION_ROWS = (
     OptionRow("memory_budget", "max_vram gpu_memory max_memory vram_limit vram_budget max_cache_vram", "InvokeAI"),
     OptionRow(
         "quantize",
-        "quantization quant q quantizer weight_type load_in_8bit load_in_4bit bits int8 8bit 4bit nf4 fp8_e4m3fn "
+        "quantization quant quantizer weight_type load_in_8bit load_in_4bit bits int8 8bit 4bit nf4 fp8_e4m3fn "
         "unet_in_fp8_e4m3fn quantization_config",
         "mflux, stable-diffusion.cpp, ComfyUI, diffusers",
     ),
     OptionRow("quantize=fp8", "fp8 unet_fp8 float8", "ComfyUI, Forge"),
     OptionRow("vae_tiling", "tiled_vae vae_tile vae_tile_size tiled_decode enable_vae_tiling decode_tiled", "ComfyUI"),
     OptionRow("acceleration", "compile torch_compile optimize optimization cuda_graphs speedup", "diffusers"),
-    OptionRow("fast", "turbo deepcache tea_cache teacache hidiffusion tiny_vae taesd taesd_decode cache", "dgenerate"),
+    OptionRow("fast", "speed turbo deepcache teacache hidiffusion tiny_vae taesd cache", "dgenerate"),
     OptionRow("frames", "save_intermediates stepwise stepwise_image_output_dir save_steps video gif mp4", "mflux"),
     OptionRow("frame_interval", "every_n_steps preview_interval live_previews_every", "A1111"),
-    OptionRow("fps", "framerate frame_rate frames_per_second animation_fps", "dgenerate"),
+    OptionRow("fps", "framerate frames_per_second animation_fps", "dgenerate"),
     OptionRow("show", "display view print_image show_image imgcat sixel viu chafa inline", "imgcat, viu, chafa"),
     OptionRow("open", "launch viewer open_image xdg_open open_viewer view_image", "command lines"),
     OptionRow("preview", "live_preview live_previews_enable latent_preview preview_method", "A1111, ComfyUI"),
     OptionRow("offline", "local local_files_only offline_mode no_download no_internet hf_offline", "diffusers"),
     OptionRow("quiet", "silent no_progress no_progress_bar hide_progress s_mode no_output disable_progress", "mflux"),
-    OptionRow("verbose", "debug vv log_level loglevel trace", "stable-diffusion.cpp, InvokeAI"),
+    OptionRow("verbose", "debug vv log_level trace", "stable-diffusion.cpp, InvokeAI"),
     OptionRow("dry_run", "simulate check preview_only plan validate no_generate test n_dry", "package managers"),
     OptionRow("json", "as_json output_json json_output machine_readable print_json", "command lines"),
     OptionRow("sweep", "xyz xyz_plot xy_plot grid_search matrix param_sweep x_axis y_axis z_axis", "A1111"),
@@ -223,7 +224,7 @@ OPTION_ROWS = (
     OptionRow("wildcard_folder", "wildcards wildcard_dir wildcards_dir", "A1111"),
     OptionRow("style_folder", "styles_file styles_dir style_dir", "A1111"),
     OptionRow("civitai_token", "civitai_key civitai_api_key civitai_api_token", "dgenerate, InvokeAI"),
-    OptionRow("workers", "threads_per_job jobs num_workers j num_gpus gpus parallel_jobs", "make, Ray"),
+    OptionRow("workers", "threads_per_job jobs num_workers num_gpus gpus parallel_jobs", "make, Ray"),
     OptionRow("train_steps", "max_steps num_train_steps max_train_steps training_steps", "kohya"),
     OptionRow("learning_rate", "unet_lr rate", "kohya"),
     OptionRow("rank", "network_dim lora_rank network_rank dim_rank", "kohya, diffusers"),
@@ -240,13 +241,15 @@ OPTION_ROWS = (
     OptionRow("snapshot_prompts", "sample_prompts validation_prompt", "kohya, diffusers"),
     OptionRow("snapshot_every", "sample_every_n_steps validation_steps", "kohya, diffusers"),
     OptionRow("snr_gamma", "min_snr_gamma", "kohya"),
+    OptionRow("sigma", "noise noise_level noise_sigma sigma_level", "diffusers, image editors"),
+    OptionRow("background", "background_color bg bgcolor", "image editors"),
     OptionRow("class_label", "class_id class_labels label", "diffusers, dgenerate"),
 )  # fmt: skip
 """Words for options, and for the keys of prompt files and configuration files."""
 
 SHORT_OPTIONS = {
     "-A": "sampling_method", "-C": "cfg", "-G": "cfg", "-I": "init_img", "-N": "n_iter", "-O": "outdir", "-P": "text",
-    "-S": "seeds", "-b": "batch_count", "-d": "backend", "-f": "force", "-k": "k_sampler", "-l": "loras",
+    "-S": "seeds", "-b": "batch_count", "-d": "backend", "-f": "force", "-j": "jobs", "-k": "k_sampler", "-l": "loras",
     "-t": "threads", "-w": "image_width", "-y": "force",
 }  # fmt: skip
 """Short options of other tools, whose case has a meaning -> word of `OPTION_ROWS` or of `UNSUPPORTED_ROWS`."""

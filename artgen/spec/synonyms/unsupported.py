@@ -22,7 +22,7 @@ class UnsupportedRow(NamedTuple):
 UNSUPPORTED_ROWS = (
     UnsupportedRow(
         "Hires fix",
-        "hires_fix hires highres high_res highres_fix enable_hr hr hr_scale hr_upscaler hr_steps hr_resize_x "
+        "hires_fix hires highres highres_fix enable_hr hr hr_scale hr_upscaler hr_steps hr_resize_x "
         "hr_resize_y hr_second_pass_steps hires_upscale hires_steps hires_strength hires_upscaler hires_scale "
         "upscale_denoise",
         "A1111, InvokeAI, stable-diffusion.cpp",
@@ -30,7 +30,8 @@ UNSUPPORTED_ROWS = (
     ),
     UnsupportedRow(
         "Upscaling with a model",
-        "upscale upscaler upscale_by upscale_factor upscale_model upscale_repeats esrgan realesrgan real_esrgan "
+        "upscale upscaler upscale_by upscale_factor upscale_model upscale_repeats esrgan realesrgan "
+        "scale_factor real_esrgan"
         "embiggen upscaling upscaled hd uhd super_resolution 4x 2x enlarge upscale_tile_size upscale_models "
         "resize_scale uov ultimate_sd_upscale",
         "A1111, InvokeAI, stable-diffusion.cpp, Fooocus",
@@ -38,7 +39,7 @@ UNSUPPORTED_ROWS = (
     ),
     UnsupportedRow(
         "ControlNet",
-        "controlnet control control_net control_nets control_image control_images control_strength controlnets "
+        "controlnet control control_nets control_image control_images control_strength "
         "controlnet_image controlnet_strength controlnet_conditioning_scale controlnet_scale control_mode canny "
         "depth openpose pose scribble lineart t2i_adapter t2i_adapters controlnet_image_path "
         "control_guidance_start",
@@ -47,8 +48,8 @@ UNSUPPORTED_ROWS = (
     ),
     UnsupportedRow(
         "IP-Adapter",
-        "ip_adapter ip_adapters ip_adapter_image ip_adapter_scale ipadapter image_prompt image_prompts "
-        "reference_image reference_images ref_image photo_maker photomaker pulid instantid redux cref sref oref cw "
+        "ip_adapter ip_adapters ip_adapter_image ip_adapter_scale image_prompt image_prompts "
+        "reference_image reference_images ref_image photomaker pulid instantid redux cref sref oref cw "
         "sw ow style_reference character_reference ref_images",
         "diffusers, ComfyUI, Fooocus, Midjourney",
         "To keep the layout of an image, use `artgen img2img IMAGE PROMPT --strength 0.5`.",
@@ -56,7 +57,7 @@ UNSUPPORTED_ROWS = (
     UnsupportedRow(
         "Face restoration",
         "restore_faces face_restoration gfpgan codeformer facetool fix_faces gfpgan_strength codeformer_fidelity "
-        "adetailer face_detailer facedetailer face_restore face_fix reactor",
+        "adetailer face_detailer face_restore face_fix reactor",
         "A1111, InvokeAI",
         "To repaint a face, use `artgen inpaint IMAGE PROMPT --mask MASK`.",
     ),
@@ -68,7 +69,8 @@ UNSUPPORTED_ROWS = (
     ),
     UnsupportedRow(
         "A variation seed",
-        "variation variations variation_seed variation_strength variation_amount with_variations subseed "
+        "variation variations seed_variation variation_count variation_seed variation_strength "
+        "variation_amount with_variations subseed"
         "subseed_strength seed_resize_from_w seed_resize_from_h vary v_amount seed_variance",
         "A1111, InvokeAI",
         "For similar images, use `artgen img2img IMAGE PROMPT --strength 0.6 --count 4`; for other images, use "
@@ -106,7 +108,7 @@ UNSUPPORTED_ROWS = (
     ),
     UnsupportedRow(
         "A mask from text",
-        "text_mask mask_prompt clip_seg clipseg segment sam mask_text mask_model masked_prompt",
+        "text_mask mask_prompt clipseg segment sam mask_text mask_model masked_prompt",
         "InvokeAI, imaginAIry",
         "Save a mask, white where the image is repainted, and use --mask.",
     ),
@@ -119,7 +121,7 @@ UNSUPPORTED_ROWS = (
     ),
     UnsupportedRow(
         "A resize mode",
-        "resize_mode resize fit no_aspect crop_mode resize_method center_crop fill_mode just_resize",
+        "resize_mode resize resize_to fit no_aspect crop_mode resize_method center_crop fill_mode just_resize",
         "A1111, InvokeAI, dgenerate",
         "Set the size of the result with --size.",
     ),
@@ -132,20 +134,20 @@ UNSUPPORTED_ROWS = (
     ),
     UnsupportedRow(
         "This option of Midjourney",
-        "stylize stylise chaos weird niji uplight upbeta stop v mj version_number relax creative exp draft q",
+        "stylize stylise chaos weird niji uplight upbeta stop mj version_number relax creative exp draft",
         "Midjourney",
         "Remove the option. --guidance-scale sets how closely the image follows the prompt.",
     ),
     UnsupportedRow(
         "A server",
         "listen port host share api api_key api_server nowebui autolaunch gradio server_name in_browser "
-        "auto_launch enable_cors_header cors_allow_origins gradio_auth ngrok base_url endpoint url",
+        "enable_cors_header cors_allow_origins gradio_auth ngrok base_url endpoint url",
         "A1111, ComfyUI, Fooocus",
         "artgen is a command line and a Python package: docs/python-api.md.",
     ),
     UnsupportedRow(
         "An option for the number of threads",
-        "threads num_threads t n_threads omp_num_threads cpu_threads",
+        "threads num_threads n_threads omp_num_threads cpu_threads",
         "stable-diffusion.cpp",
         "Set the environment variable OMP_NUM_THREADS.",
     ),
@@ -177,7 +179,7 @@ UNSUPPORTED_ROWS = (
     ),
     UnsupportedRow(
         "A watermark",
-        "watermark invisible_watermark add_watermarker nowatermark no_watermark logo",
+        "watermark invisible_watermark add_watermarker nowatermark logo",
         "diffusers, CompVis",
         'artgen writes the mark "AI-generated" into the metadata: --metadata minimal.',
     ),
@@ -198,11 +200,47 @@ UNSUPPORTED_ROWS = (
         "`artgen train --help` lists the options.",
     ),
     UnsupportedRow(
-        "Pickled or remote code",
-        "trust_remote_code custom_pipeline use_safetensors disable_safe_unpickle safetensors variant revision "
-        "token hf_token auth_token use_auth_token subfolder",
+        "This option of diffusers",
+        "trust_remote_code custom_pipeline use_safetensors disable_safe_unpickle safetensors",
         "diffusers, A1111",
-        "Models are safetensors files: -m OWNER/NAME@REVISION selects a revision, `hf auth login` sets a token.",
+        "artgen loads safetensors files only, and no remote code.",
+    ),
+    UnsupportedRow(
+        "A separate option for the revision", "revision variant subfolder version_id", "diffusers",
+        "Use -m OWNER/NAME@REVISION.",
+    ),
+    UnsupportedRow(
+        "An access token as an option", "token hf_token auth_token use_auth_token", "diffusers",
+        "`hf auth login` sets the token.",
+    ),
+    UnsupportedRow(
+        "An option for the mode", "mode run_mode pipeline task_type", "stable-diffusion.cpp",
+        "The command sets the mode: artgen txt2img, artgen img2img, artgen inpaint.",
+    ),
+    UnsupportedRow(
+        "A second prompt", "prompt_2 second_prompt negative_prompt_2 sdxl_second_prompt prompt_3", "diffusers",
+        "All text encoders of the model receive --prompt.",
+    ),
+    UnsupportedRow(
+        "A prompt file as an option", "prompt_file prompts_file from_file prompts_from_file input_prompts batch_file",
+        "InvokeAI, CompVis, mflux", "To generate the images of a file: artgen batch FILE",
+    ),
+    UnsupportedRow(
+        "An option for the configuration file", "config config_file configuration settings config_path profile_file",
+        "stable-diffusion.cpp, mflux", "`artgen config set NAME VALUE` sets defaults; --preset NAME uses a preset.",
+    ),
+    UnsupportedRow(
+        "An option for the cache folder", "cache_dir hf_home hf_cache cache_folder download_dir", "diffusers",
+        "Set the environment variable HF_HOME.",
+    ),
+    UnsupportedRow(
+        "VAE slicing as an option", "vae_slicing enable_vae_slicing", "diffusers, dgenerate",
+        "artgen uses it after an out-of-memory error. --vae-tiling saves more memory.",
+    ),
+    UnsupportedRow(
+        "A method of this kind",
+        "freeu hypertile shift flow_shift mu skip_layers slg self_attention_guidance sag",
+        "A1111, ComfyUI, diffusers, stable-diffusion.cpp", "Remove the option.",
     ),
     UnsupportedRow(
         "This option of a web interface",
