@@ -223,7 +223,7 @@ def _apply_changes(record: dict[str, Any], changes: Mapping[str, Any]) -> bool:
         )
     for name, value in changes.items():
         if name not in options_of(cls):
-            raise UsageError(*settings.unknown_setting_error(name, options_of(cls)))
+            raise UsageError(*settings.unknown_setting_error(name, options_of(cls), cls.task))
         record[name] = settings.parse_value(cls, name, value) if isinstance(value, str) else value
         if name == "scheduler":
             record.pop("sigmas", None)

@@ -10,6 +10,9 @@ from artgen.queue.tool_options import A1111, A1111_IGNORED, A1111_NAMES, ignored
 from artgen.spec.fields import describe_value
 from artgen.spec.settings import unknown_setting_error
 
+MAX_HINTS = 3
+"""Limit of the unknown keys of a job that get a hint."""
+
 REPEATED_HINT = "Remove one of them."
 
 _IMAGES_PER_BATCH = "batch_size"
@@ -141,9 +144,12 @@ def _split_names(text: str) -> list[str]:
 
 
 def _unknown_error(unknown: list[str]) -> UsageError:
-    message, hint = unknown_setting_error(unknown[0], (*LINE_SETTINGS, "task"))
+    known = (*LINE_SETTINGS, "task")
+    message, hint = unknown_setting_error(unknown[0], known)
     if len(unknown) > 1:
-        message, hint = f"Unknown settings: {', '.join(map(describe_value, unknown))}.", ""
+        message = f"Unknown settings: {', '.join(map(describe_value, unknown))}."
+        hints = {key: unknown_setting_error(key, known)[1] for key in unknown[:MAX_HINTS]}
+        hint = " ".join(f"'{key}': {text}" for key, text in hints.items() if text)
     option = "all" if any(not key or "," in key for key in unknown) else ",".join(unknown)
     quoted = f"'{option}'" if " " in option else option
     return UsageError(
