@@ -122,16 +122,37 @@ def set_(
     print_note(f"Set {name} = {config.printable_value(name, value)}." if value else f"Removed {name}.")
 
 
+@dataclass(frozen=True)
+class ConfigValue:
+    """Store one default for `--json`.
+
+    Attributes:
+        name: name of the setting, as typed.
+        value: text, number, true, false or list of texts; None if the setting is not set. A value of the environment
+            is a text. An access token is hidden.
+    """
+
+    name: str
+    value: Any
+
+
+GET_OUTPUT = JsonOutput(lambda: ConfigValue, is_list=False)
+
+
 @app.command()
+@GET_OUTPUT
 def get(
     name: Annotated[str, typer.Argument(help="A setting such as steps, or img2img.strength for one command.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Print the value of one default: of the environment, else of artgen.toml, else of the file of the user.
 
     artgen config get model
     """
     value = config.printable_value(name.rpartition(".")[2], config.find_value(name))
-    if value is None:
+    if as_json:
+        GET_OUTPUT.print(ConfigValue(name, value))
+    elif value is None:
         print_note(f"{name} is not set. `artgen config set {name} VALUE` sets it.")
     else:
         print_result(",".join(map(str, value)) if isinstance(value, list) else str(value))

@@ -60,6 +60,8 @@ PRINTED_OBJECTS = [
     (1, "doctor"),
     (1, "config", "show"),
     (1, "config", "list"),
+    (1, "config", "get", "style_folder"),
+    (1, "config", "get", "steps"),
     (1, "config", "path"),
     (1, "preset", "list"),
     (1, "preset", "show", "small"),
