@@ -150,6 +150,7 @@ def test_links_of_the_page_exist(page: Path) -> None:
         ("commands.md", "generate_commands", "render"),
         ("record-fields.md", "generate_commands", "render_record_fields"),
         ("json.md", "generate_json", "render"),
+        ("names-of-other-tools.md", "generate_names", "render"),
         ("supported-models.md", "generate_supported_models", "render"),
     ],
 )
