@@ -21,7 +21,7 @@ import typer
 
 from artgen.cli.status_line import status_line
 from artgen.errors import ArtgenError, OutputError
-from artgen.system.terminal import has_styles, is_terminal, printable, printable_message, printable_path
+from artgen.system.terminal import fit_words, has_styles, is_terminal, printable, printable_message, printable_path
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,9 +37,9 @@ _closed_streams: "weakref.WeakSet[TextIO]" = weakref.WeakSet()
 """Streams whose reader closed the pipe."""
 
 
-def print_result(line: str) -> None:
-    """Print one line of results to stdout, sanitized."""
-    _write_stdout(printable(line) + "\n")
+def print_result(line: str, hanging_indent: int = 2) -> None:
+    """Print one line of results to stdout, sanitized. A terminal shows the rest of a long line with this indent."""
+    _write_stdout(fit_words(printable(line), sys.stdout, " " * hanging_indent) + "\n")
 
 
 def print_path(path: Path) -> None:
@@ -115,7 +115,8 @@ def is_output_closed() -> bool:
 def print_note(text: str, end: str = "\n") -> None:
     """Print one line to stderr. With another `end`, the caller continues the line."""
     try:
-        _write_stderr(styled(sys.stderr, printable_message(text), dim=True), end)
+        message = printable_message(text)
+        _write_stderr(styled(sys.stderr, fit_words(message, sys.stderr), dim=True), end)
     except OSError as error:  # the note cannot be reported elsewhere
         _discard_stream(sys.stderr, error)
 
@@ -139,9 +140,13 @@ def print_error(error: ArtgenError) -> None:
     """Print an error and its hint to stderr."""
     status_line.close()
     with contextlib.suppress(OSError):  # the exit code still reports the error
-        _write_stderr(styled(sys.stderr, "error: ", fg="red", bold=True) + printable_message(error.message))
+        label = "error: "
+        message = fit_words(f"{label}{printable_message(error.message)}", sys.stderr)
+        _write_stderr(styled(sys.stderr, label, fg="red", bold=True) + message.removeprefix(label))
         if error.hint:
-            _write_stderr(styled(sys.stderr, f"  {printable_message(error.hint)}", fg="cyan"))
+            hint = f"  {printable_message(error.hint)}"
+            is_command = error.hint.startswith(("artgen ", "pip "))  # one line, so that it can be copied
+            _write_stderr(styled(sys.stderr, hint if is_command else fit_words(hint, sys.stderr, "  "), fg="cyan"))
     discard_broken_streams()
 
 

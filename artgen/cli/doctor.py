@@ -29,7 +29,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
         OUTPUT.print(report)
     else:
         for name, value in _lines(report):
-            print_result(f"{name:<16} {value}")
+            print_result(f"{name:<16} {value}", hanging_indent=17)
         for line in (*report.errors, *report.advice) or ["No problems found."]:
             print_result(f"- {line}")
         for line in _suggestions(report):

@@ -2,6 +2,7 @@
 
 import shutil
 import textwrap
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,6 +25,7 @@ DEFAULT_COLUMNS = 100
 """Width of the output if stdout is not a terminal."""
 MAX_LICENSE_COLUMNS = 36
 MIN_DESCRIPTION_COLUMNS = 24
+MIN_LICENSE_COLUMNS = 8
 
 
 def _declare_recommendation() -> type:
@@ -69,20 +71,38 @@ def _print_table(rows: list[ModelDetails]) -> None:
     """Print the models as a table that fits the terminal; the names are not shortened."""
     columns = shutil.get_terminal_size((DEFAULT_COLUMNS, 24)).columns
     name_width = min(24, max([4, *(len(row.name) for row in rows)]))
-    head = f"{'name':<{name_width}} {'kind':<13} {'size':<9} {'download':>8} {'on disk':>9}"
-    rest = max(columns - len(head) - 2, 8)
+    formats = {"kind": "<13", "size": "<9", "download": ">8", "on disk": ">9"}
+    for name in ("size", "kind", "download"):  # the first columns that a narrow terminal omits
+        if len(_table_line("", name_width, dict.fromkeys(formats, ""), formats)) > columns:
+            del formats[name]
+    head = _table_line("name", name_width, {name: name for name in formats}, formats)
+    rest = columns - len(head) - 2
     license_width = rest if rest < MAX_LICENSE_COLUMNS + MIN_DESCRIPTION_COLUMNS else MAX_LICENSE_COLUMNS
-    print_note(f"{head}  {'license':<{license_width}}".rstrip())
+    has_license = rest >= MIN_LICENSE_COLUMNS
+    print_note(f"{head}  license" if has_license else head)
     for row in rows:
-        size = f"{row.width}x{row.height}" if row.width else "-"
-        download = format_bytes(row.download_size) if row.download_size else "-"
         disk = format_bytes(row.on_disk) if row.on_disk else "-"
-        disk += "" if row.complete or not row.on_disk else "*"
-        line = f"{row.name:<{name_width}} {row.architecture or '-':<13} {size:<9} {download:>8} {disk:>9}"
-        line += f"  {_shorten(row.license, license_width):<{license_width}}"
+        cells = {
+            "kind": row.architecture or "-",
+            "size": f"{row.width}x{row.height}" if row.width else "-",
+            "download": format_bytes(row.download_size) if row.download_size else "-",
+            "on disk": disk if row.complete or not row.on_disk else f"{disk}*",
+        }
+        name = row.name
+        if len(name) > name_width and len(_table_line(name, name_width, cells, formats)) > columns:
+            print_result(name)
+            name = ""
+        line = _table_line(name, name_width, cells, formats)
+        if has_license:
+            line += f"  {_shorten(row.license, license_width):<{license_width}}"
         if rest > license_width + MIN_DESCRIPTION_COLUMNS:
             line += f"  {_shorten(row.description, rest - license_width - 2)}"
         print_result(line.rstrip())
+
+
+def _table_line(name: str, name_width: int, cells: Mapping[str, str], formats: Mapping[str, str]) -> str:
+    """Return the cells that the table shows, in columns."""
+    return " ".join([f"{name:<{name_width}}", *(f"{cells[each]:{form}}" for each, form in formats.items())])
 
 
 def _shorten(text: str, width: int) -> str:
@@ -138,6 +158,13 @@ def _disk_text(disk_bytes: int | None) -> str:
 def _print_recommendation(model: "ModelRecommendation") -> None:
     columns = shutil.get_terminal_size((DEFAULT_COLUMNS, 24)).columns
     print_result(_shorten(f"{model.name}: {model.description}", columns))
-    for line in textwrap.wrap(model.reason, columns, initial_indent="  ", subsequent_indent="  "):
+    for line in textwrap.wrap(
+        model.reason,
+        columns,
+        initial_indent="  ",
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    ):
         print_result(line)
     print_result(f"  {model.command}")

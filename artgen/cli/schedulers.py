@@ -29,4 +29,4 @@ def schedulers(
             continue
         labels = [*(["sigmas"] if entry.sigmas else []), *(f"needs {name}" for name in entry.requires)]
         suffix = f"  [{', '.join(labels)}]" if labels else ""
-        print_result(f"{entry.name:<12} {entry.label:<14} {entry.note}{suffix}")
+        print_result(f"{entry.name:<12} {entry.label:<14} {entry.note}{suffix}", hanging_indent=28)

@@ -45,7 +45,8 @@ def styles(
         if as_json:
             OUTPUT.print(style)
         else:
-            print_result(f"{style.name:<{width}}  {_shortened(style.prompt or f'negative: {style.negative_prompt}')}")
+            text = _shortened(style.prompt or f"negative: {style.negative_prompt}")
+            print_result(f"{style.name:<{width}}  {text}", hanging_indent=min(width, 20) + 2)
     for error in folder.errors:
         print_error(error)
     if folder.errors:

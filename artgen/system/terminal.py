@@ -7,6 +7,7 @@ replaces them with visible escapes. JSON output is not sanitized, because it mus
 
 import os
 import re
+import shutil
 import unicodedata
 from typing import TextIO
 
@@ -15,6 +16,8 @@ MAX_MESSAGE_CHARS = 800
 # Cc: control; Cf: format (bidi overrides, zero width, tags); Cs: lone surrogates; Zl, Zp: line, paragraph separators
 _ESCAPED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_JOINER = "\ue000"
+"""Private character in place of a space at which a line is not broken."""
 _PRINTABLE_ASCII = re.compile(r"[ -~]*\Z")
 
 
@@ -26,6 +29,31 @@ def is_terminal(stream: TextIO | None) -> bool:
 def has_styles(stream: TextIO | None) -> bool:
     """Return whether a stream may receive escape sequences: a terminal, unless NO_COLOR or TERM=dumb is set."""
     return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def terminal_columns(stream: TextIO) -> int:
+    """Return the width of the terminal that a stream is connected to."""
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError, AttributeError):
+        columns = 0
+    return columns or shutil.get_terminal_size().columns
+
+
+def fit_words(text: str, stream: TextIO | None, hanging_indent: str = "") -> str:
+    """Return `text` with line breaks between words, so that a terminal does not break lines inside words.
+
+    A command in backticks stays on one line. The text is unchanged if it fits, or if the stream is not a terminal.
+    """
+    if stream is None or not is_terminal(stream) or len(text) <= (columns := terminal_columns(stream)):
+        return text
+    import textwrap
+
+    joined = re.sub("`[^`]*`", lambda match: match[0].replace(" ", _JOINER), text)
+    lines = textwrap.wrap(
+        joined, columns, subsequent_indent=hanging_indent, break_long_words=False, break_on_hyphens=False
+    )
+    return "\n".join(lines).replace(_JOINER, " ")
 
 
 def printable(text: str) -> str:
