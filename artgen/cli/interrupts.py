@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from artgen.system import process, temporary
+from artgen.system import process
 from artgen.system.terminal import has_styles
 
 EXIT_INTERRUPTED = 130
@@ -128,6 +128,8 @@ def _exit_at_once() -> None:
     """End the process with one line of text. The handler and the watcher can call this function at the same time."""
     if not _exit_lock.acquire(blocking=False):
         return
+    from artgen.system import temporary  # imported already, except in the first milliseconds
+
     temporary.remove_own()
     if has_styles(sys.__stderr__):
         _write_unbuffered(_ERASE_LINE + _SHOW_CURSOR)

@@ -9,7 +9,6 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from importlib.abc import MetaPathFinder
 from typing import Any
 
 from artgen.system import process
@@ -131,8 +130,8 @@ def _write(text: str) -> None:
         sys.stderr.flush()
 
 
-class _ImportObserver(MetaPathFinder):
-    """Report the imports of `LIBRARIES` to a status line. It finds no module itself."""
+class _ImportObserver:
+    """Report the imports of `LIBRARIES` to a status line. This entry of `sys.meta_path` finds no module itself."""
 
     def __init__(self, status: StatusLine) -> None:
         self._status = status

@@ -6,6 +6,7 @@ first_output.py CHECKOUT ARGUMENT...
 """
 
 import fcntl
+import itertools
 import json
 import os
 import pty
@@ -43,7 +44,7 @@ if process.wait() != 0:
 first = times[1] - started
 result = {
     "first output": first,
-    "longest pause": max(after - before for before, after in zip(times, times[1:], strict=False)),
+    "longest pause": max(after - before for before, after in itertools.pairwise(times)),
     "silent": first / (times[-1] - started),
 }
 print("result: " + json.dumps(result))
