@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -98,16 +99,19 @@ class _ProgressBar:
                 pass
 
     def _update(self, activity: str, done: int, total: int | None, unit: str) -> None:
-        if not unit:  # without a number of steps
-            if self._bar is not None:
-                self._bar.set_description(activity)
+        """Show an activity: with a unit as a bar, without a unit as a text."""
+        if not unit and self._bar is not None:
+            self._bar.set_description(activity)
             return
         if self._bar is None or activity != self._activity or done < self._bar.n:
             self.close()
-            from tqdm.auto import tqdm
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # tqdm warns if a notebook has no widgets, and then shows a text
+                from tqdm.auto import tqdm
 
             self._activity = activity
-            self._bar = tqdm(total=total, desc=activity, unit=unit, unit_scale=unit == "B", leave=False)
+            look = {"unit": unit, "unit_scale": unit == "B"} if unit else {"bar_format": "{desc}"}
+            self._bar = tqdm(total=total, desc=activity, leave=False, **look)
         self._bar.update(done - self._bar.n)
 
     def close(self) -> None:
