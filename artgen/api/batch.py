@@ -86,6 +86,10 @@ class BatchResult:
         path = self._existing_path()
         return dict(self._record) or dict(read_metadata(path).record or {})
 
+    def __fspath__(self) -> str:
+        """Return the path of the image, so that functions take a result as an input image."""
+        return str(self._existing_path())
+
     def _existing_path(self) -> Path:
         if self.path is None:
             raise self.error or ArtgenError("The job has no image.")
@@ -230,10 +234,13 @@ def _plan(call: Call, prompts: "PromptInput | None") -> _Plan:
     sweep = None
     entries: Sequence[Entry | LineError]
     if swept:
-        sweep = plan_sweep(inputs.sweep_images(), defaults, swept, output)
+        images = inputs.sweep_images()
+        with _folder_hints():
+            sweep = plan_sweep(images, defaults, swept, output)
         entries, folder, defaults = sweep.entries, sweep.folder, dict(sweep.defaults)
     else:
-        folder, output_settings = batch_folder(output, inputs.name)
+        with _folder_hints():
+            folder, output_settings = batch_folder(output, inputs.name)
         defaults |= output_settings
         entries = inputs.entries(defaults, folder, call.listener.add_note)
         if prompts is None and (defaults.get("prompt") or defaults.get("combinatorial")):
@@ -248,6 +255,16 @@ def _plan(call: Call, prompts: "PromptInput | None") -> _Plan:
         on_invalid_entries=_reject_invalid_entries,
     )
     return _Plan(run, folder, sweep)
+
+
+@contextlib.contextmanager
+def _folder_hints() -> Iterator[None]:
+    """Name the keyword `folder` in hints about the destination."""
+    try:
+        yield
+    except UsageError as error:
+        error.hint = error.hint.replace("-o images/", "folder='images'")
+        raise
 
 
 def _reject_invalid_entries(plan: "BatchPlan", *, keep_going: bool) -> None:

@@ -194,7 +194,7 @@ FUNCTIONS: dict[str, FunctionSpec] = {
         {
             "output": Keyword(
                 "str | PathLike[str] | None",
-                "The result: a .safetensors file for a LoRA, otherwise a model folder. [NAME of the folder of images]",
+                "The result: a .safetensors file for a LoRA, otherwise a model folder. Required.",
             ),
             "steps": Keyword("int | None", "Another name of train_steps."),
             "overwrite": Keyword("bool", "Overwrite an existing result, and train from the start. [off]", False),

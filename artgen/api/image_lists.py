@@ -12,10 +12,9 @@ from artgen.spec.fields import describe_value
 from artgen.system.files import missing_file_error
 
 if TYPE_CHECKING:
-    from artgen.api.batch import BatchResult
     from artgen.api.inputs import ImageInput
 
-    ImagesInput: TypeAlias = ImageInput | BatchResult | Iterable[ImageInput | BatchResult]
+    ImagesInput: TypeAlias = ImageInput | Iterable[ImageInput]
     """One image, a folder of images, or several of them."""
 
 
@@ -45,7 +44,6 @@ def image_files(values: Any, on_note: Callable[[str], None]) -> list[Path]:
     items = [values] if isinstance(values, str | os.PathLike) or _is_image(values) else list(values)
     files: list[Path] = []
     for item in items:
-        item = getattr(item, "path", None) or item if type(item).__name__ == "BatchResult" else item
         file = input_file(item)
         is_path = isinstance(item, str | os.PathLike)
         if is_path and not os.path.lexists(file):
