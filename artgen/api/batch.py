@@ -180,7 +180,7 @@ def batch(prompts: "PromptInput | None" = None, **settings: Unpack[BatchKeywords
 
     Args:
         prompts: A path of a prompt file, an image or a folder of images; or a list. Each item of a list is a line of a
-            prompt file (a prompt, which may end with options such as `--seed 7`), a dictionary with the settings of a
+            prompt file (a prompt, and options after it), a dictionary with the settings of a
             job, a record, a request, or a path. None: one prompt, from the keyword `prompt`, for `sweep` and
             `combinatorial`.
 
