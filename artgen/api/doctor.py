@@ -9,9 +9,6 @@ from typing import Any, Literal
 
 from artgen._version import __version__
 from artgen.errors import ArtgenError
-from artgen.jobs.next_step import configured_model, next_step
-from artgen.jobs.recommend import recommend, this_machine
-from artgen.registry.default_selection import BUNDLED_MODEL
 from artgen.spec import config
 from artgen.system import hardware
 from artgen.system.files import nearest_existing
@@ -97,7 +94,11 @@ def doctor() -> DoctorReport:
 
 def _inspect() -> DoctorReport:
     """Return all findings, without the advice."""
+    # Imported here: `artgen doctor --help` does not need these modules.
     import platform
+
+    from artgen.jobs.next_step import configured_model, next_step
+    from artgen.registry.default_selection import BUNDLED_MODEL
 
     packages = (*REQUIRED_PACKAGES, *(extra.package for extra in EXTRAS))
     versions = {name: installed_version(name) for name in packages}
@@ -177,6 +178,8 @@ def _cache(errors: list[str]) -> dict[str, Any]:
 
 def _image_seconds(model: str | None) -> float | None:
     """Return the expected seconds of an image with a model of the catalog on the CPU; else None."""
+    from artgen.jobs.recommend import recommend, this_machine
+
     machine = this_machine()
     found = recommend(machine) if machine is not None else []
     seconds = next((each.seconds for each in found if each.info.name == model), None)

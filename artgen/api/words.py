@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from artgen.errors import UsageError
-from artgen.jobs.trained_words import bundled_words
 from artgen.registry import parse_reference
 from artgen.registry.catalog import BUNDLED_PREFIX
 from artgen.registry.default_selection import BUNDLED_MODEL
@@ -58,5 +57,7 @@ def find_words(name: str) -> TrainedWords:
             f"Cannot list the words of '{name}': only the bundled model '{BUNDLED_MODEL}' has a list of its words.",
             f"artgen models words {BUNDLED_MODEL}",
         )
+    from artgen.jobs.trained_words import bundled_words  # its imports take longer than those of this module
+
     found = bundled_words()
     return TrainedWords(BUNDLED_MODEL, found.subjects, **found.groups)

@@ -1,18 +1,26 @@
 """Define the command `artgen doctor`."""
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from artgen.api.doctor import PROMPT_FOLDERS, DoctorReport, folder_exists
-from artgen.api.doctor import doctor as inspect_installation
 from artgen.cli.console import print_result
 from artgen.cli.json_output import JsonOutput
 from artgen.system.counts import counted
 from artgen.system.optional_packages import install_command, missing_extras
 
-OUTPUT = JsonOutput(lambda: DoctorReport, is_list=False)
+if TYPE_CHECKING:
+    from artgen.api.doctor import DoctorReport
+
+
+def _declare_json() -> type:
+    from artgen.api.doctor import DoctorReport
+
+    return DoctorReport
+
+
+OUTPUT = JsonOutput(_declare_json, is_list=False)
 
 
 @OUTPUT
@@ -24,6 +32,8 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
     artgen doctor
     artgen doctor --json
     """
+    from artgen.api.doctor import doctor as inspect_installation
+
     report = inspect_installation()
     if as_json:
         OUTPUT.print(report)
@@ -38,8 +48,9 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
         raise typer.Exit(5)
 
 
-def _lines(report: DoctorReport) -> Iterator[tuple[str, str]]:
+def _lines(report: "DoctorReport") -> Iterator[tuple[str, str]]:
     """Yield the name and the text of each line."""
+    from artgen.api.doctor import PROMPT_FOLDERS, folder_exists
     from artgen.registry.model_folders import DESCRIPTIONS
 
     yield "artgen", report.artgen
@@ -65,7 +76,7 @@ def _lines(report: DoctorReport) -> Iterator[tuple[str, str]]:
         yield "time of an image", f"about {max(report.image_seconds, 0.1):.1f} s, after the model is loaded"
 
 
-def _suggestions(report: DoctorReport) -> Iterator[str]:
+def _suggestions(report: "DoctorReport") -> Iterator[str]:
     """Yield what the user can do although there is no problem."""
     missing = [extra for extra in missing_extras() if extra.name != "nf4" or report.device == "cuda"]
     if missing:
