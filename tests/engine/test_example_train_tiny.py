@@ -153,6 +153,9 @@ def check_evaluation(recipe: Recipe, out: Path, focus: Path) -> None:
         "4 steps with batch size 4, 16 samples",
     ):
         assert text in card
+    recipe.run("word_list.py", "--data", recipe.raw, "--out", out, "--focus", focus)
+    subjects = json.loads((out / "words.json").read_text())["subjects"]
+    assert {noun for group in subjects.values() for noun in group} <= {"fox", "cat", "frog", "pizza"}
     sums = dict(reversed(line.split()) for line in (out / "SHA256SUMS").read_text().splitlines())
     expected = {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files_of(out)}
     assert sums == expected
