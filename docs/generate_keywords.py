@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     from artgen.api.inputs import ImageInput
 '''
 
-NUMBER_OR_TEXT = {"sigma": "float | str", "class_label": "int | str", "expand": "int | str", "fast": "str"}
+NUMBER_OR_TEXT = {
+    "sigma": "float | str",
+    "class_label": "int | str",
+    "expand": "int | str | Mapping[str, int]",
+    "fast": "str",
+}
 SIZES = ("size", "target_size")
 PATH_TYPE = "str | PathLike[str]"
 
@@ -53,7 +58,7 @@ def _type(name: str, spec: FunctionSpec) -> str:
         text = spec.extra[name].type
         return f'"{text}"' if "ImageInput" in text else text
     group = next(group for group in spec.groups if name in options_of(group))
-    kind, optional = type_of(group, name)
+    kind, _ = type_of(group, name)
     setting = settings_of(group)[name]
     text = kind.__name__
     if setting.choices:
@@ -68,7 +73,7 @@ def _type(name: str, spec: FunctionSpec) -> str:
         text = f"{PATH_TYPE} | Sequence[{PATH_TYPE}]" if setting.is_path else "str | Sequence[str]"
     elif kind is Path or (kind is str and setting.is_path):
         text = PATH_TYPE
-    return f"{text} | None" if optional or spec.has_recorded_defaults else text
+    return f"{text} | None"
 
 
 def _quoted(text: str) -> str:

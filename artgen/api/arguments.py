@@ -21,6 +21,8 @@ Group = TypeVar("Group")
 _NUMBER_TEXTS = ("sigma", "class_label", "expand", "batch_size")
 """Settings that are texts on the command line, and may be numbers in Python."""
 
+_BATCH_SETTINGS = (*options_of(settings.SweepSettings), *options_of(settings.CombinationSettings))
+
 _SIZE_TEXTS = ("size", "target_size")
 """Settings of the form `WxH`, which may be a pair of integers in Python."""
 
@@ -81,7 +83,8 @@ def read_keywords(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         name: name of the function in `FUNCTIONS`.
-        values: keywords of the call. Aliases of options are accepted as names: `cfg_scale`.
+        values: keywords of the call. Aliases of options are accepted as names: `cfg_scale`. None is the same as a
+            keyword that is not given.
 
     Raises:
         UsageError: a keyword is unknown, or is given twice under different names.
@@ -103,8 +106,9 @@ def read_keywords(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
         if fixed is not None:
             if value:
                 found[target] = fixed
-        elif value is None and spec.has_recorded_defaults:
-            found[target] = ""
+        elif value is None:  # the same as a keyword that is not given, or an unset setting of a record
+            if spec.has_recorded_defaults and target not in spec.extra:
+                found[target] = ""
         elif target in spec.extra:
             found[target] = _plain(value)
         else:
@@ -116,9 +120,15 @@ def unknown_keyword_error(function: str, name: str, known: Iterable[str]) -> Usa
     """Return the error for a keyword that the function does not have."""
     from artgen.spec.synonyms import option_hint
 
-    return UsageError(
-        f"{function} has no keyword '{name}'.", option_hint(name, list(known), function.replace("_", "-"))
-    )
+    hint = option_hint(name, list(known), function.replace("_", "-"))
+    if name in options_of(settings.OutputSettings):
+        keyword = "" if name == "output" else f", {name}=..."
+        hint = f'Pass it to the method save of the result: result.save("image.png"{keyword}).'
+    elif name in ("json", "dry_run", "quiet", "verbose", "show", "open", "preview", "compare"):
+        hint = "Only the command line has this option."
+    elif name in keyword_defaults(FUNCTIONS["batch"]) and name in _BATCH_SETTINGS:
+        hint = f"artgen.batch takes {name}."
+    return UsageError(f"{function} has no keyword '{name}'.", hint)
 
 
 def _group_of(groups: Sequence[type], name: str) -> type:
@@ -139,7 +149,9 @@ def python_value(group: type, name: str, value: Any) -> Any:
     if kind is str and name in _SIZE_TEXTS and isinstance(value, tuple | list) and len(value) == 2:
         return f"{value[0]}x{value[1]}"
     if kind is str and name in _NUMBER_TEXTS and isinstance(value, int | float) and not isinstance(value, bool):
-        return f"{value:g}" if isinstance(value, float) else str(value)
+        return f"{value:.15g}" if isinstance(value, float) else str(value)
+    if name == "expand" and isinstance(value, Mapping):
+        return ",".join(f"{side}={pixels}" for side, pixels in value.items())
     return settings.canonical_value(setting, _path_text(value) if setting.is_path else value)
 
 

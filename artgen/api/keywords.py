@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class Txt2ImgKeywords(TypedDict, total=False):
     """Store the keywords of `txt2img`."""
 
-    negative_prompt: str
-    style: str | Sequence[str]
-    embedding: str | PathLike[str] | Sequence[str | PathLike[str]]
+    negative_prompt: str | None
+    style: str | Sequence[str] | None
+    embedding: str | PathLike[str] | Sequence[str | PathLike[str]] | None
     prompt_weights: Literal["a1111", "comfy", "none"] | None
     long_prompt: Literal["chunk", "truncate", "error"] | None
     clip_skip: int | None
@@ -34,25 +34,25 @@ class Txt2ImgKeywords(TypedDict, total=False):
     height: int | None
     size: str | tuple[int, int] | None
     batch_size: int | Literal["auto"] | None
-    preset: str | Sequence[str]
+    preset: str | Sequence[str] | None
     model: str | PathLike[str] | None
-    offline: bool
-    lora: str | PathLike[str] | Sequence[str | PathLike[str]]
+    offline: bool | None
+    lora: str | PathLike[str] | Sequence[str | PathLike[str]] | None
     vae: str | PathLike[str] | None
     refiner: str | PathLike[str] | None
     text_encoder_3: Literal["none"] | None
-    safety_checker: bool
-    device: str
-    dtype: Literal["auto", "fp32", "fp16", "bf16"]
+    safety_checker: bool | None
+    device: str | None
+    dtype: Literal["auto", "fp32", "fp16", "bf16"] | None
     offload: Literal["auto", "none", "text", "model", "group", "sequential"] | None
     memory_budget: str | None
     quantize: Literal["fp8", "int8", "nf4"] | None
     vae_tiling: bool | None
     acceleration: Literal["none", "exact", "full"] | None
     frames: bool
-    frames_show: Literal["x0", "xt"]
+    frames_show: Literal["x0", "xt"] | None
     frame_interval: int | None
-    include_noising: bool
+    include_noising: bool | None
     progress: bool | None
     listener: Listener | None
 
@@ -62,10 +62,10 @@ class Img2ImgKeywords(TypedDict, total=False):
 
     max_side: int | None
     strength: float | None
-    background: str
-    negative_prompt: str
-    style: str | Sequence[str]
-    embedding: str | PathLike[str] | Sequence[str | PathLike[str]]
+    background: str | None
+    negative_prompt: str | None
+    style: str | Sequence[str] | None
+    embedding: str | PathLike[str] | Sequence[str | PathLike[str]] | None
     prompt_weights: Literal["a1111", "comfy", "none"] | None
     long_prompt: Literal["chunk", "truncate", "error"] | None
     clip_skip: int | None
@@ -81,25 +81,25 @@ class Img2ImgKeywords(TypedDict, total=False):
     height: int | None
     size: str | tuple[int, int] | None
     batch_size: int | Literal["auto"] | None
-    preset: str | Sequence[str]
+    preset: str | Sequence[str] | None
     model: str | PathLike[str] | None
-    offline: bool
-    lora: str | PathLike[str] | Sequence[str | PathLike[str]]
+    offline: bool | None
+    lora: str | PathLike[str] | Sequence[str | PathLike[str]] | None
     vae: str | PathLike[str] | None
     refiner: str | PathLike[str] | None
     text_encoder_3: Literal["none"] | None
-    safety_checker: bool
-    device: str
-    dtype: Literal["auto", "fp32", "fp16", "bf16"]
+    safety_checker: bool | None
+    device: str | None
+    dtype: Literal["auto", "fp32", "fp16", "bf16"] | None
     offload: Literal["auto", "none", "text", "model", "group", "sequential"] | None
     memory_budget: str | None
     quantize: Literal["fp8", "int8", "nf4"] | None
     vae_tiling: bool | None
     acceleration: Literal["none", "exact", "full"] | None
     frames: bool
-    frames_show: Literal["x0", "xt"]
+    frames_show: Literal["x0", "xt"] | None
     frame_interval: int | None
-    include_noising: bool
+    include_noising: bool | None
     progress: bool | None
     listener: Listener | None
 
@@ -109,17 +109,17 @@ class InpaintKeywords(TypedDict, total=False):
 
     max_side: int | None
     strength: float | None
-    background: str
-    negative_prompt: str
-    style: str | Sequence[str]
-    embedding: str | PathLike[str] | Sequence[str | PathLike[str]]
+    background: str | None
+    negative_prompt: str | None
+    style: str | Sequence[str] | None
+    embedding: str | PathLike[str] | Sequence[str | PathLike[str]] | None
     prompt_weights: Literal["a1111", "comfy", "none"] | None
     long_prompt: Literal["chunk", "truncate", "error"] | None
     clip_skip: int | None
-    invert_mask: bool
-    resize_mask: bool
+    invert_mask: bool | None
+    resize_mask: bool | None
     feather: int | None
-    keep_original: bool
+    keep_original: bool | None
     steps: int | None
     guidance_scale: float | None
     scheduler: str | None
@@ -132,25 +132,25 @@ class InpaintKeywords(TypedDict, total=False):
     height: int | None
     size: str | tuple[int, int] | None
     batch_size: int | Literal["auto"] | None
-    preset: str | Sequence[str]
+    preset: str | Sequence[str] | None
     model: str | PathLike[str] | None
-    offline: bool
-    lora: str | PathLike[str] | Sequence[str | PathLike[str]]
+    offline: bool | None
+    lora: str | PathLike[str] | Sequence[str | PathLike[str]] | None
     vae: str | PathLike[str] | None
     refiner: str | PathLike[str] | None
     text_encoder_3: Literal["none"] | None
-    safety_checker: bool
-    device: str
-    dtype: Literal["auto", "fp32", "fp16", "bf16"]
+    safety_checker: bool | None
+    device: str | None
+    dtype: Literal["auto", "fp32", "fp16", "bf16"] | None
     offload: Literal["auto", "none", "text", "model", "group", "sequential"] | None
     memory_budget: str | None
     quantize: Literal["fp8", "int8", "nf4"] | None
     vae_tiling: bool | None
     acceleration: Literal["none", "exact", "full"] | None
     frames: bool
-    frames_show: Literal["x0", "xt"]
+    frames_show: Literal["x0", "xt"] | None
     frame_interval: int | None
-    include_noising: bool
+    include_noising: bool | None
     progress: bool | None
     listener: Listener | None
 
@@ -160,17 +160,17 @@ class OutpaintKeywords(TypedDict, total=False):
 
     max_side: int | None
     strength: float | None
-    background: str
-    negative_prompt: str
-    style: str | Sequence[str]
-    embedding: str | PathLike[str] | Sequence[str | PathLike[str]]
+    background: str | None
+    negative_prompt: str | None
+    style: str | Sequence[str] | None
+    embedding: str | PathLike[str] | Sequence[str | PathLike[str]] | None
     prompt_weights: Literal["a1111", "comfy", "none"] | None
     long_prompt: Literal["chunk", "truncate", "error"] | None
     clip_skip: int | None
-    expand: int | str | None
+    expand: int | str | Mapping[str, int] | None
     target_size: str | tuple[int, int] | None
     feather: int | None
-    keep_original: bool
+    keep_original: bool | None
     steps: int | None
     guidance_scale: float | None
     scheduler: str | None
@@ -180,25 +180,25 @@ class OutpaintKeywords(TypedDict, total=False):
     sigmas: Literal["normal", "karras", "exponential", "beta"] | None
     fast: str | None
     batch_size: int | Literal["auto"] | None
-    preset: str | Sequence[str]
+    preset: str | Sequence[str] | None
     model: str | PathLike[str] | None
-    offline: bool
-    lora: str | PathLike[str] | Sequence[str | PathLike[str]]
+    offline: bool | None
+    lora: str | PathLike[str] | Sequence[str | PathLike[str]] | None
     vae: str | PathLike[str] | None
     refiner: str | PathLike[str] | None
     text_encoder_3: Literal["none"] | None
-    safety_checker: bool
-    device: str
-    dtype: Literal["auto", "fp32", "fp16", "bf16"]
+    safety_checker: bool | None
+    device: str | None
+    dtype: Literal["auto", "fp32", "fp16", "bf16"] | None
     offload: Literal["auto", "none", "text", "model", "group", "sequential"] | None
     memory_budget: str | None
     quantize: Literal["fp8", "int8", "nf4"] | None
     vae_tiling: bool | None
     acceleration: Literal["none", "exact", "full"] | None
     frames: bool
-    frames_show: Literal["x0", "xt"]
+    frames_show: Literal["x0", "xt"] | None
     frame_interval: int | None
-    include_noising: bool
+    include_noising: bool | None
     progress: bool | None
     listener: Listener | None
 
@@ -214,16 +214,16 @@ class DenoiseKeywords(TypedDict, total=False):
     fidelity: float | None
     steps: int | None
     seed: int | None
-    preset: str | Sequence[str]
+    preset: str | Sequence[str] | None
     model: str | PathLike[str] | None
-    offline: bool
-    lora: str | PathLike[str] | Sequence[str | PathLike[str]]
-    device: str
-    dtype: Literal["auto", "fp32", "fp16", "bf16"]
+    offline: bool | None
+    lora: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    device: str | None
+    dtype: Literal["auto", "fp32", "fp16", "bf16"] | None
     frames: bool
-    frames_show: Literal["x0", "xt"]
+    frames_show: Literal["x0", "xt"] | None
     frame_interval: int | None
-    include_noising: bool
+    include_noising: bool | None
     reference: "ImageInput | None"
     progress: bool | None
     listener: Listener | None
@@ -237,15 +237,15 @@ class SampleKeywords(TypedDict, total=False):
     scheduler: str | None
     class_label: int | str | None
     batch_size: int | Literal["auto"] | None
-    preset: str | Sequence[str]
+    preset: str | Sequence[str] | None
     model: str | PathLike[str] | None
-    offline: bool
-    device: str
-    dtype: Literal["auto", "fp32", "fp16", "bf16"]
+    offline: bool | None
+    device: str | None
+    dtype: Literal["auto", "fp32", "fp16", "bf16"] | None
     frames: bool
-    frames_show: Literal["x0", "xt"]
+    frames_show: Literal["x0", "xt"] | None
     frame_interval: int | None
-    include_noising: bool
+    include_noising: bool | None
     progress: bool | None
     listener: Listener | None
 
@@ -267,7 +267,7 @@ class ReplayKeywords(TypedDict, total=False):
     max_side: int | None
     strength: float | None
     background: str | None
-    expand: int | str | None
+    expand: int | str | Mapping[str, int] | None
     target_size: str | tuple[int, int] | None
     feather: int | None
     keep_original: bool | None
@@ -314,18 +314,18 @@ class BatchKeywords(TypedDict, total=False):
     """Store the keywords of `batch`."""
 
     limit: int | None
-    shuffle: bool
+    shuffle: bool | None
     shard: str | None
-    keep_going: bool
-    retry_failed: bool
-    workers: int
+    keep_going: bool | None
+    retry_failed: bool | None
+    workers: int | None
     ray: str | None
     task: Literal["txt2img", "img2img", "inpaint", "outpaint", "denoise", "sample"] | None
     ignore_columns: str | None
-    prompt: str
-    negative_prompt: str
-    style: str | Sequence[str]
-    embedding: str | PathLike[str] | Sequence[str | PathLike[str]]
+    prompt: str | None
+    negative_prompt: str | None
+    style: str | Sequence[str] | None
+    embedding: str | PathLike[str] | Sequence[str | PathLike[str]] | None
     prompt_weights: Literal["a1111", "comfy", "none"] | None
     long_prompt: Literal["chunk", "truncate", "error"] | None
     clip_skip: int | None
@@ -343,13 +343,13 @@ class BatchKeywords(TypedDict, total=False):
     size: str | tuple[int, int] | None
     max_side: int | None
     strength: float | None
-    background: str
+    background: str | None
     mask: str | PathLike[str] | None
-    invert_mask: bool
-    resize_mask: bool
+    invert_mask: bool | None
+    resize_mask: bool | None
     feather: int | None
-    keep_original: bool
-    expand: int | str | None
+    keep_original: bool | None
+    expand: int | str | Mapping[str, int] | None
     target_size: str | tuple[int, int] | None
     sigma: float | str | None
     method: Literal["pixel", "latent", "tv", "nlm"] | None
@@ -359,17 +359,17 @@ class BatchKeywords(TypedDict, total=False):
     seed: int | Sequence[int] | None
     count: int | None
     batch_size: int | Literal["auto"] | None
-    combinatorial: bool
-    preset: str | Sequence[str]
+    combinatorial: bool | None
+    preset: str | Sequence[str] | None
     model: str | PathLike[str] | None
-    offline: bool
-    lora: str | PathLike[str] | Sequence[str | PathLike[str]]
+    offline: bool | None
+    lora: str | PathLike[str] | Sequence[str | PathLike[str]] | None
     vae: str | PathLike[str] | None
     refiner: str | PathLike[str] | None
     text_encoder_3: Literal["none"] | None
-    safety_checker: bool
-    device: str
-    dtype: Literal["auto", "fp32", "fp16", "bf16"]
+    safety_checker: bool | None
+    device: str | None
+    dtype: Literal["auto", "fp32", "fp16", "bf16"] | None
     offload: Literal["auto", "none", "text", "model", "group", "sequential"] | None
     memory_budget: str | None
     quantize: Literal["fp8", "int8", "nf4"] | None
@@ -378,12 +378,12 @@ class BatchKeywords(TypedDict, total=False):
     format: Literal["png", "jpeg", "jpg", "webp"] | None
     quality: int | None
     png_level: int | None
-    metadata: Literal["full", "minimal", "none"]
+    metadata: Literal["full", "minimal", "none"] | None
     frames: str | None
     fps: float | None
-    frames_show: Literal["x0", "xt"]
+    frames_show: Literal["x0", "xt"] | None
     frame_interval: int | None
-    include_noising: bool
+    include_noising: bool | None
     folder: str | PathLike[str] | None
     sweep: Mapping[str, object] | Sequence[str] | None
     progress: bool | None
@@ -394,45 +394,45 @@ class TrainKeywords(TypedDict, total=False):
     """Store the keywords of `train`."""
 
     caption_template: str | None
-    require_license: bool
+    require_license: bool | None
     licenses: str | None
     resolution: int | None
     min_side: int | None
-    crop: Literal["center", "random"]
-    flip: bool
-    duplicates: Literal["keep", "drop", "refuse"]
-    on_bad_image: Literal["skip", "refuse"]
-    mode: Literal["lora", "full", "vae", "scratch"]
-    rank: int
+    crop: Literal["center", "random"] | None
+    flip: bool | None
+    duplicates: Literal["keep", "drop", "refuse"] | None
+    on_bad_image: Literal["skip", "refuse"] | None
+    mode: Literal["lora", "full", "vae", "scratch"] | None
+    rank: int | None
     alpha: float | None
     target: Literal["attention", "linear", "all", "decoder"] | None
-    train_text_encoder: bool
+    train_text_encoder: bool | None
     trigger: str | None
-    caption_dropout: float
+    caption_dropout: float | None
     channels: int | None
     train_steps: int | None
     learning_rate: float | None
-    lr_scheduler: Literal["constant", "cosine", "step"]
+    lr_scheduler: Literal["constant", "cosine", "step"] | None
     lr_warmup_steps: int | None
     train_batch_size: int | None
-    gradient_accumulation_steps: int
-    max_grad_norm: float
-    weight_decay: float
+    gradient_accumulation_steps: int | None
+    max_grad_norm: float | None
+    weight_decay: float | None
     ema_decay: float | None
-    gradient_checkpointing: bool
+    gradient_checkpointing: bool | None
     perceptual_weight: float | None
     vgg: str | PathLike[str] | None
     snr_gamma: float | None
-    checkpoint_every: int
-    keep_checkpoints: int
-    resume: bool
-    snapshot_every: int
-    snapshot_prompts: str | Sequence[str]
-    lora_format: Literal["diffusers", "kohya"]
+    checkpoint_every: int | None
+    keep_checkpoints: int | None
+    resume: bool | None
+    snapshot_every: int | None
+    snapshot_prompts: str | Sequence[str] | None
+    lora_format: Literal["diffusers", "kohya"] | None
     model: str | PathLike[str] | None
-    offline: bool
-    device: str
-    dtype: Literal["auto", "fp32", "fp16", "bf16"]
+    offline: bool | None
+    device: str | None
+    dtype: Literal["auto", "fp32", "fp16", "bf16"] | None
     output: str | PathLike[str] | None
     steps: int | None
     overwrite: bool
@@ -448,13 +448,13 @@ class AnomalyKeywords(TypedDict, total=False):
     prompt: str | None
     noise_levels: str | None
     noise_samples: int | None
-    seed: int
+    seed: int | None
     fit: str | PathLike[str] | None
-    alpha: float
+    alpha: float | None
     model: str | PathLike[str] | None
-    offline: bool
-    device: str
-    dtype: Literal["auto", "fp32", "fp16", "bf16"]
+    offline: bool | None
+    device: str | None
+    dtype: Literal["auto", "fp32", "fp16", "bf16"] | None
     save_fit: str | PathLike[str] | None
     overwrite: bool
     progress: bool | None
@@ -488,9 +488,9 @@ class ReconstructKeywords(TypedDict, total=False):
     """Store the keywords of `reconstruct`."""
 
     model: str | PathLike[str] | None
-    offline: bool
-    device: str
-    dtype: Literal["auto", "fp32", "fp16", "bf16"]
+    offline: bool | None
+    device: str | None
+    dtype: Literal["auto", "fp32", "fp16", "bf16"] | None
     progress: bool | None
     listener: Listener | None
 
@@ -498,17 +498,17 @@ class ReconstructKeywords(TypedDict, total=False):
 class ExplainPromptKeywords(TypedDict, total=False):
     """Store the keywords of `explain_prompt`."""
 
-    negative_prompt: str
-    style: str | Sequence[str]
-    embedding: str | PathLike[str] | Sequence[str | PathLike[str]]
+    negative_prompt: str | None
+    style: str | Sequence[str] | None
+    embedding: str | PathLike[str] | Sequence[str | PathLike[str]] | None
     prompt_weights: Literal["a1111", "comfy", "none"] | None
     long_prompt: Literal["chunk", "truncate", "error"] | None
     clip_skip: int | None
     steps: int | None
     seed: int | None
     model: str | PathLike[str] | None
-    offline: bool
-    lora: str | PathLike[str] | Sequence[str | PathLike[str]]
+    offline: bool | None
+    lora: str | PathLike[str] | Sequence[str | PathLike[str]] | None
 
 
 class PullModelKeywords(TypedDict, total=False):

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from artgen.errors import ArtgenError, WrongSizeError
+from artgen.errors import ArtgenError, UsageError, WrongSizeError
 from artgen.spec.base_requests import Request
+from artgen.spec.fields import describe_value
 from artgen.spec.python_text import for_python, python_text
 from artgen.spec.settings import OutputSettings, validate
 from artgen.system.memory_file import MEMORY_NAME, MemoryFile
@@ -83,15 +84,15 @@ class GeneratedImage:
         """
         from artgen.outputs.save_result import save_image
 
-        output = OutputSettings(
-            output=_output_text(path),
-            format=format,
-            quality=quality,
-            png_level=png_level,
-            metadata=metadata,
-            overwrite=overwrite,
-        )
         with for_python():
+            output = OutputSettings(
+                output=_output_text(path),
+                format=format,
+                quality=quality,
+                png_level=png_level,
+                metadata=metadata,
+                overwrite=overwrite,
+            )
             validate(output)
             saved = save_image(self.image, self.record, self.request, output, self.low_bytes)
         for note in saved.notes:
@@ -141,5 +142,7 @@ def wrong_size_error(size: tuple[int, int], expected: tuple[int, int]) -> WrongS
 
 def _output_text(path: "str | os.PathLike[str]") -> str:
     """Return a path as the value of `--output`. Braces of a `Path` are not fields, and `-` is not standard output."""
+    if not isinstance(path, str | bytes | os.PathLike):
+        raise UsageError(f"path must be a path, not {describe_value(path)}.", 'For example: "fox.png".')
     text = path if isinstance(path, str) else os.fsdecode(path).replace("{", "{{").replace("}", "}}")
     return f".{os.sep}-" if text == "-" else text

@@ -2,12 +2,14 @@
 
 import contextlib
 import functools
+import json
 import re
+import shlex
 from collections.abc import Iterator
 
 from artgen.errors import ArtgenError
 from artgen.spec import settings
-from artgen.spec.settings import options_of, settings_of, type_of
+from artgen.spec.settings import TASK_NAMES, options_of, settings_of, type_of
 
 _OPTION_PATTERN = re.compile(
     r"(?<![\w-])(?P<flag>--[a-z][a-z0-9-]*|-[a-zA-Z](?![\w-]))(?:[ =](?P<value>\"[^\"]*\"|[^\s,;`)]*[^\s,;`).]))?"
@@ -32,11 +34,38 @@ def for_python() -> Iterator[None]:
 def python_text(text: str) -> str:
     """Return a text in which options such as `--strength 0.5` are keywords, such as `strength=0.5`.
 
-    Commands, and options that are not settings, stay as they are.
+    Commands of images are calls. Other commands, and options that are not settings, stay as they are.
     """
     parts = _COMMAND_PATTERN.split(text.replace("--set ", "").replace("--set:", "change:"))
     parts[::2] = [_OPTION_PATTERN.sub(_keyword, part) for part in parts[::2]]
+    parts[1::2] = [_python_call(part) for part in parts[1::2]]
     return "".join(parts)
+
+
+def _python_call(command: str) -> str:
+    """Return a command of an image as a call: `artgen.txt2img("a fox", steps=20)`. Other commands are unchanged."""
+    mark = "`" if command.startswith("`") else ""
+    try:
+        _, name, *words = shlex.split(command.strip("`"))
+    except ValueError:
+        return command
+    arguments: list[str] = []
+    while words:
+        word = words.pop(0)
+        keyword, fixed = _keywords().get(word, ("", None))
+        if word.startswith("-") and not keyword:
+            return command
+        if keyword:
+            value = fixed or (_literal(words.pop(0)) if words else "")
+            arguments.append(f"{keyword}={value}")
+        else:
+            arguments.append(_literal(word))
+    return f"{mark}artgen.{name}({', '.join(arguments)}){mark}" if name in (*TASK_NAMES, "replay") else command
+
+
+def _literal(word: str) -> str:
+    is_bare = _NUMBER_PATTERN.fullmatch(word) or _METAVAR_PATTERN.fullmatch(word)
+    return word if is_bare else json.dumps(word, ensure_ascii=False)
 
 
 def _keyword(match: re.Match[str]) -> str:

@@ -195,6 +195,8 @@ def test_save_never_replaces_another_file(fox: artgen.GeneratedImage) -> None:
     [
         ({"path": "a.gif"}, artgen.UsageError),
         ({"path": ""}, artgen.UsageError),
+        ({"path": None}, artgen.UsageError),
+        ({"path": 5}, artgen.UsageError),
         ({"path": "{nothing}.png"}, artgen.UsageError),
         ({"path": "a.png", "format": "jpeg"}, artgen.UsageError),
         ({"path": "a.jpg", "quality": 0}, artgen.UsageError),

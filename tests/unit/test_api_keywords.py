@@ -88,7 +88,11 @@ def test_aliases_of_options_are_keywords(group: type) -> None:
         ("img2img", "strengh", "strength"),
         ("denoise", "sigmas", "sigma"),
         ("txt2img", "hires_fix", "not supported"),
-        ("txt2img", "output", ""),
+        ("txt2img", "output", 'result.save("image.png")'),
+        ("txt2img", "quality", "result.save("),
+        ("txt2img", "combinatorial", "artgen.batch takes combinatorial."),
+        ("img2img", "sweep", "artgen.batch takes sweep."),
+        ("txt2img", "json", "Only the command line"),
     ],
 )  # fmt: skip
 def test_unknown_keyword_is_refused_with_a_hint(name: str, keyword: str, hint: str) -> None:
@@ -125,6 +129,8 @@ def test_keyword_and_its_alias_are_refused_together(first: str) -> None:
         ("sigma", 12.5, "12.5"),
         ("class_label", 7, "7"),
         ("batch_size", 4, "4"),
+        ("sigma", 12.3456789, "12.3456789"),
+        ("expand", {"left": 64, "top": 32}, "left=64,top=32"),
         ("frames_show", "estimate", "x0"),
         ("mask", "mask.png", Path("mask.png")),
     ],
@@ -199,7 +205,11 @@ def test_txt2img_needs_a_prompt() -> None:
         ("Then add `-m sd-turbo`.", "Then add `model='sd-turbo'`."),
         ('For no prompt, add --prompt "".', 'For no prompt, add prompt="".'),
         ("`artgen anomaly --fit FOLDER` fits.", "`artgen anomaly --fit FOLDER` fits."),
-        ("artgen outpaint input.png --expand 64", "artgen outpaint input.png --expand 64"),
+        ("artgen outpaint input.png --expand 64", 'artgen.outpaint("input.png", expand=64)'),
+        ('artgen txt2img "a red fox" -m tiny', 'artgen.txt2img("a red fox", model="tiny")'),
+        ("Use `artgen img2img IMAGE PROMPT --strength 0.5`.", "Use `artgen.img2img(IMAGE, PROMPT, strength=0.5)`."),
+        ("artgen inpaint a.png --mask b.png --invert-mask", 'artgen.inpaint("a.png", mask="b.png", invert_mask=True)'),
+        ("`artgen models list` lists the names.", "`artgen models list` lists the names."),
         ("pip install --upgrade artgen", "pip install --upgrade artgen"),
     ],
 )  # fmt: skip
@@ -237,3 +247,10 @@ def test_help_of_keywords_contains_no_option() -> None:
             for name in settings_of(group).keys() & keyword_defaults(spec).keys():
                 help_text = settings_of(group)[name].help
                 assert "--" not in without_commands(python_text(help_text).replace("--save-fit", "")), name
+
+
+def test_none_is_a_keyword_that_is_not_given() -> None:
+    for name, spec in FUNCTIONS.items():
+        if not spec.has_recorded_defaults:
+            assert read_keywords(name, dict.fromkeys(keyword_defaults(spec))) == {}
+    assert read_keywords("replay", {"negative_prompt": None, "image": None}) == {"negative_prompt": ""}
