@@ -199,3 +199,29 @@ def test_a_dry_run_refuses_a_size_without_position_embeddings(models: dict[str, 
         if code:
             assert f"Cannot generate {width}x64 with" in _refusal(result)[1]
             assert f"both sides can have at most {limit} pixels" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "printed"),
+    [
+        (("noise", "in.png", "--steps", "5", "--schedule", "cosine"), "steps=5  schedule=cosine  space=pixel"),
+        (("noise", "in.png", "-o", "strip.png"), "output=strip.png"),
+        (("anomaly", "in.png"), "in.png"),
+    ],
+)
+def test_a_dry_run_of_noise_and_anomaly_prints_the_plan(arguments: tuple[str, ...], printed: str) -> None:
+    save_inputs()
+    result = run(*arguments, "--dry-run")
+    assert printed in result.stdout
+    assert "Dry run: 1 " in result.stderr
+    assert not Path("strip.png").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [("noise", "in.png"), ("anomaly", "in.png"), ("denoise", "in.png", "--method", "tv")], ids=" ".join
+)
+def test_a_quiet_dry_run_prints_no_notes(arguments: tuple[str, ...]) -> None:
+    save_inputs()
+    result = run(*arguments, "--dry-run", "-q")
+    assert result.stdout
+    assert not result.stderr
