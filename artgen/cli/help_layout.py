@@ -13,14 +13,15 @@ MIN_COLUMNS = 40
 MAX_COLUMNS = 100
 MAX_NAME_COLUMNS = 28
 """Maximum width of the first of two columns."""
-MIN_TWO_COLUMNS = 70
-"""Minimum width of a page whose rows have two columns. On a narrower page, the text is below the name."""
+MIN_TEXT_COLUMNS = 36
+"""Minimum width of the second column. If the page has less space, the text is below the name."""
 INDENT = "  "
 
 Row = tuple[str, str]
 """Name and text."""
 
-_EXAMPLE_WORDS = re.compile(r'(?:"[^"]*"|\S)+')
+_EXAMPLE_WORDS = re.compile(r'-\S+ (?!-)(?:"[^"]*"|\S)+|(?:"[^"]*"|\S)+')
+"""Words of a command; an option and its value are one word."""
 
 
 def page_columns() -> int:
@@ -98,7 +99,7 @@ class Page:
 
     def _row_lines(self, name: str, text: str, text_column: int) -> list[str]:
         plain = name.lstrip()
-        if self.columns < MIN_TWO_COLUMNS:
+        if self.columns - text_column < MIN_TEXT_COLUMNS:
             names = [f"{INDENT}{styled(sys.stdout, part, fg='cyan')}" for part in self._split_name(plain)]
             return [*names, *wrap(text, self.columns, INDENT * 3)]
         shown = styled(sys.stdout, plain, fg="cyan")

@@ -72,9 +72,9 @@ MAX_DEFAULT_CHARS = 40
 
 _SENTENCE_END = re.compile(r"(?<=\.) ")
 _METAVARS = {
-    "<int>": "N", "<int range>": "N", "<float>": "NUMBER", "<float range>": "NUMBER", "<str>": "TEXT", "<path>": "FILE"
+    "int": "N", "int range": "N", "float": "NUMBER", "float range": "NUMBER", "str": "TEXT", "path": "FILE"
 }  # fmt: skip
-"""Placeholder of a value for each placeholder of Typer."""
+"""Placeholder of a value for each type of Typer."""
 
 
 def command_name(context: Any) -> str:
@@ -222,10 +222,10 @@ def _format_value(value: Any) -> str:
 
 def _names(parameter: Any, context: Any, *, full: bool) -> str:
     """Return `-g, --guidance-scale NUMBER`. Names without a short form are indented."""
-    typer_metavar: str = parameter.make_metavar(ctx=context)
-    metavar = _METAVARS.get(typer_metavar, typer_metavar)
     if parameter.param_type_name == "argument":
-        return metavar.upper()
+        argument: str = parameter.make_metavar(ctx=context)
+        return argument.upper()
+    metavar = parameter.metavar or _METAVARS.get(parameter.type.name, parameter.type.name.upper())
     flags = sorted(parameter.opts, key=lambda flag: flag.startswith("--"))
     if not full and parameter.secondary_opts and parameter.default is not None:  # a switch: the flag that changes it
         flags = parameter.secondary_opts if parameter.default else flags

@@ -106,7 +106,11 @@ def _table_line(name: str, name_width: int, cells: Mapping[str, str], formats: M
 
 
 def _shorten(text: str, width: int) -> str:
-    return text if len(text) <= width else f"{text[: width - 3].rstrip()}..."
+    """Return a text of at most `width` columns; a longer text ends after a word."""
+    if len(text) <= width:
+        return text
+    shown, _, _ = text[: width - 2].rpartition(" ")
+    return f"{(shown or text[: width - 3]).rstrip()}..."
 
 
 @RECOMMEND_OUTPUT
