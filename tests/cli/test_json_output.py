@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import other_tools
 import pytest
+import tiny_loras
 import torch
 from command_line import FAST, run, save_inputs_of_all_commands
 from jsonschema import Draft202012Validator
+from typer.testing import Result
 
 from artgen.cli.json_output import json_output
 from artgen.cli.main import COMMAND_SUMMARIES, load_command
@@ -109,6 +112,15 @@ def parse_object(line: str) -> dict[str, Any]:
     return loaded
 
 
+def check_objects(result: Result, *name: str) -> list[dict[str, Any]]:
+    """Return the printed objects, which fit the schema of a command."""
+    validator = Draft202012Validator(without_unknown_fields(schema_of(*name)))
+    objects = [parse_object(text) for text in result.stdout.splitlines()]
+    for each in objects:
+        assert [f"{list(error.path)}: {error.message}" for error in validator.iter_errors(each)] == []
+    return objects
+
+
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the inputs of all command lines."""
@@ -131,14 +143,37 @@ def test_printed_objects_fit_the_schema(line: tuple[Any, ...], inputs: Path, mon
     count, *arguments = line
     monkeypatch.chdir(inputs)
     name = command_name(tuple(arguments))
-    validator = Draft202012Validator(without_unknown_fields(schema_of(*name)))
     extra = ["--overwrite"] * (name[0] in ("noise", "sheet", "reconstruct", "inpaint", "sample", "denoise", "train"))
-    result = run(*arguments, *extra, "--json")
-    objects = [parse_object(text) for text in result.stdout.splitlines()]
+    objects = check_objects(run(*arguments, *extra, "--json"), *name)
     assert len(objects) == count or (count is None and len(objects) > 1)
-    for each in objects:
-        assert next(iter(each)) == "schema"
-        assert [f"{list(error.path)}: {error.message}" for error in validator.iter_errors(each)] == []
+    assert all(next(iter(each)) == "schema" for each in objects)
+
+
+TOOL_TEXTS = {
+    "a1111": {"parameters": other_tools.A1111},
+    "swarmui": {"parameters": other_tools.SWARMUI},
+    "fooocus": {"fooocus_scheme": "fooocus", "parameters": other_tools.FOOOCUS},
+    "invokeai": {"invokeai_metadata": other_tools.INVOKEAI},
+}
+
+
+@pytest.mark.parametrize("tool", TOOL_TEXTS)
+def test_the_metadata_of_other_tools_fits_the_schema(tool: str) -> None:
+    other_tools.write_png(Path("a.png"), TOOL_TEXTS[tool])
+    (found,) = check_objects(run("info", "a.png", "--json"), "info")
+    assert (found["source"], found["seed"]) == (tool, 42)
+
+
+def test_loras_and_embeddings_fit_the_schema(sd1: str) -> None:
+    tiny_loras.kohya_lora(Path("k.safetensors"), Path(sd1))
+    tiny_loras.diffusers_lora(Path("d.safetensors"), Path(sd1))
+    found = check_objects(run("info", "k.safetensors", "d.safetensors", "--json"), "info")
+    assert [each["kind"] for each in found] == ["lora", "lora"]
+    options = ("-m", sd1, *FAST, "--lora", "k.safetensors:0.5", "-o", "a.png")
+    (image,) = check_objects(run("txt2img", "x", *options, "--json"), "txt2img")
+    assert image["lora"] == ["k.safetensors:0.5"]
+    check_objects(run("info", "a.png", "--json"), "info")
+    check_objects(run("replay", "a.png", "-o", "b.png", "--json"), "replay")
 
 
 def test_each_command_that_prints_data_has_a_schema() -> None:
