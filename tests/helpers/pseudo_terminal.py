@@ -72,6 +72,23 @@ class Terminal:
         return chunk
 
     def lines(self) -> list[str]:
-        """Return the lines that remain on the screen: without erased text and without styles."""
-        shown = [line.rpartition("\r\x1b[2K")[2] for line in self.output.decode().split("\r\n")]
-        return [text for line in shown if (text := re.sub(r"\x1b\[[?\d;]*[A-Za-z]", "", line))]
+        """Return the lines that remain on the screen, without styles. Erased text and moved cursors are respected."""
+        screen = [""]
+        row = column = 0
+        for text, up, erase in re.findall(
+            r"([^\x1b\r\n]+|[\r\n])|\x1b\[(\d*)A|\x1b\[2(K)|\x1b\[[?\d;]*[A-Za-z]", self.output.decode()
+        ):
+            if text == "\r":
+                column = 0
+            elif text == "\n":
+                row += 1
+                screen += [""] * (row + 1 - len(screen))
+            elif text:
+                line = screen[row].ljust(column)
+                screen[row] = line[:column] + text + line[column + len(text) :]
+                column += len(text)
+            elif erase:
+                screen[row] = ""
+            elif up:
+                row = max(0, row - int(up))
+        return [line.rstrip() for line in screen if line.strip()]
