@@ -168,7 +168,7 @@ def test_options_of_the_page_exist(page: Path) -> None:
     from artgen.cli.help import EAGER_OPTIONS
     from artgen.cli.main import load_command
 
-    known = {"--install-completion", "--help", "--version", "--index-url", "--pip-args"}
+    known = {"--install-completion", "--show-completion", "--help", "--version", "--index-url", "--pip-args"}
     known |= {"--ar", "--no", "--n-iter", "--sampler-name"}  # Lines of prompt files of other tools.
     known |= {"--before"}  # A script of the tests.
     known |= {flag for option in EAGER_OPTIONS for flag in option.flags}
