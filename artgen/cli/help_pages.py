@@ -4,11 +4,13 @@ import contextlib
 import inspect
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from artgen.cli.help_layout import Page, Row, page_columns
 from artgen.errors import ArtgenError
-from artgen.spec.fields import Setting, describe_limits
+
+if TYPE_CHECKING:
+    from artgen.spec.fields import Setting
 
 MOST_USED_OPTIONS: dict[str, tuple[str, ...]] = {
     "txt2img": (
@@ -168,7 +170,7 @@ def parameter_row(command: Any, parameter: Any, context: Any, *, full: bool) -> 
     return _names(parameter, context, full=full), f"{text} [default: {default}]" if default else text
 
 
-def defaults_of_all_tasks(setting: Setting) -> str:
+def defaults_of_all_tasks(setting: "Setting") -> str:
     """Return the default of a setting, and the defaults that differ from task to task: `2; inpaint, outpaint: 1`."""
     _, default = text_and_default(setting.help)
     names_of: dict[str, list[str]] = {}
@@ -186,14 +188,16 @@ def text_and_default(text: str) -> tuple[str, str]:
     return text.rstrip(), default.removeprefix("default: ")
 
 
-def _limits(parameter: Any, setting: Setting | None) -> str:
+def _limits(parameter: Any, setting: "Setting | None") -> str:
     if setting is not None:
+        from artgen.spec.fields import describe_limits
+
         return describe_limits(setting)
     minimum, maximum = getattr(parameter.type, "min", None), getattr(parameter.type, "max", None)
     return "" if minimum is None or maximum is None else f"{minimum:,} to {maximum:,}"
 
 
-def _shown_aliases(setting: Setting) -> list[str]:
+def _shown_aliases(setting: "Setting") -> list[str]:
     return [alias for alias in setting.aliases if alias not in (*setting.unlisted_aliases, *setting.flags)]
 
 
@@ -203,7 +207,7 @@ def _declared_default(parameter: Any) -> str:
     return "" if is_empty else _format_value(default)
 
 
-def _configured_default(parameter: Any, setting: Setting, context: Any) -> str:
+def _configured_default(parameter: Any, setting: "Setting", context: Any) -> str:
     """Return the user's default of an option and its source; empty if the user has not set it."""
     from artgen.cli import user_defaults
 
