@@ -56,7 +56,8 @@ class DoctorReport:
         errors: errors that prevented a check, such as an invalid configuration file.
         advice: instructions for each problem; empty if there are no problems.
         extras: extras of artgen whose package is not installed.
-        next_step: what a user who has only the demonstration model can do next; empty with another default model.
+        next_step: what a user can do whose default model is the demonstration model or is not on this computer; else
+            empty.
     """
 
     artgen: str
@@ -97,8 +98,7 @@ def _inspect() -> DoctorReport:
     # Imported here: `artgen doctor --help` does not need these modules.
     import platform
 
-    from artgen.jobs.next_step import configured_model, next_step
-    from artgen.registry.default_selection import BUNDLED_MODEL
+    from artgen.jobs.next_step import configured_model, default_next_step
 
     packages = (*REQUIRED_PACKAGES, *(extra.package for extra in EXTRAS))
     versions = {name: installed_version(name) for name in packages}
@@ -123,7 +123,7 @@ def _inspect() -> DoctorReport:
         bundled_model=_bundled_model(),
         image_seconds=_image_seconds(found["default_model"]),
         extras=tuple(extra.name for extra in missing_extras()),
-        next_step=next_step() if found["default_model"] == BUNDLED_MODEL else "",
+        next_step=default_next_step("txt2img"),
         configuration=config_file,
         configuration_exists=os.path.exists(config_file),  # noqa: PTH110 - Path.exists raises for long names
         errors=tuple(dict.fromkeys(errors)),

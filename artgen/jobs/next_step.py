@@ -5,8 +5,9 @@ import os
 from artgen import registry
 from artgen.errors import ArtgenError
 from artgen.jobs.recommend import Machine, Recommendation, recommend, this_machine
-from artgen.registry.default_selection import BUNDLED_MODEL
+from artgen.registry.default_selection import BUNDLED_MODEL, is_downloaded
 from artgen.registry.hub import cache
+from artgen.registry.references import parse_reference
 from artgen.spec import config
 from artgen.system.counts import format_bytes, format_duration
 
@@ -42,12 +43,21 @@ def next_step(task: str = "txt2img", machine: Machine | None = None) -> str:
 
 
 def default_next_step(task: str) -> str:
-    """Return the next step if the demonstration model is the user's default model for a task; else an empty text."""
+    """Return the next step if the default model is the demonstration model or not on the disk; else empty."""
     try:
-        is_default = configured_model(task) == BUNDLED_MODEL
+        model = configured_model(task)
+        if model == BUNDLED_MODEL:
+            return next_step(task)
+        reference = parse_reference(model)
     except ArtgenError:
         return ""
-    return next_step(task) if is_default else ""
+    if is_downloaded(reference):
+        return ""
+    size = reference.info.download_size if reference.info else None
+    return (
+        f"Next step: `artgen models pull {model}` downloads the default model"
+        f"{f' ({format_bytes(size)})' if size else ''}. Without a download: `-m {BUNDLED_MODEL}`."
+    )
 
 
 def configured_model(task: str = "txt2img") -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from command_line import FAST, run
 
+from artgen import registry
 from artgen.cli import first_run
 from artgen.jobs import recommend
 from artgen.jobs.next_step import next_step
@@ -79,13 +80,18 @@ def test_unwritable_state_folder_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp
     assert not printed
 
 
-def test_other_default_models_have_no_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_next_step_of_other_default_models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARTGEN_MODEL", "sd15")
-    assert "Next step" not in run("doctor").stdout
-    assert "Next step" not in run("models", "list").output
+    step = "Next step: `artgen models pull sd15` downloads the default model (2.7 GB). Without a download: `-m tiny`."
+    assert f"The default model 'sd15' is not on this computer. {step}" in run("doctor").stdout
+    assert step in run("models", "list").stderr
     monkeypatch.delenv("ARTGEN_MODEL")
-    run("config", "set", "model", "sdxl")
+    folder = registry.find_local_model("denoiser")
+    assert folder is not None
+    run("config", "set", "model", str(folder.path))
     assert "Next step" not in run("doctor").stdout + run("models", "list").output
+    run("config", "set", "model", "no/such/folder")
+    assert "Next step" not in run("doctor").stdout
 
 
 def test_damaged_configuration_does_not_stop_the_lists() -> None:
