@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from artgen.api.replay import replay
     from artgen.api.requests import find_anomalies, generate, generate_all
     from artgen.api.schedulers import SchedulerInfo, list_schedulers
-    from artgen.api.sheets import Sheet, sheet
+    from artgen.api.sheet import sheet
+    from artgen.api.sheets import Sheet
     from artgen.api.styles import list_styles
     from artgen.api.train import TrainingResult, train
     from artgen.api.words import TrainedWords, model_words
@@ -84,7 +85,8 @@ _LAZY_IMPORTS = {
     "explain_prompt": "artgen.api.prompt",
     "reconstruct": "artgen.api.reconstruct",
     **dict.fromkeys(("SchedulerInfo", "list_schedulers"), "artgen.api.schedulers"),
-    **dict.fromkeys(("Sheet", "sheet"), "artgen.api.sheets"),
+    "sheet": "artgen.api.sheet",
+    "Sheet": "artgen.api.sheets",
     "list_styles": "artgen.api.styles",
     **dict.fromkeys(("TrainingResult", "train"), "artgen.api.train"),
     **dict.fromkeys(("TrainedWords", "model_words"), "artgen.api.words"),

@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING
 
 from artgen.errors import UsageError
 from artgen.events import Listener
-from artgen.jobs.prompt_explanation import PromptReport, explain_prompts
 from artgen.spec.requests import Txt2Img
 
 if TYPE_CHECKING:
+    from artgen.jobs.prompt_explanation import PromptReport
     from artgen.registry import ResolvedModel
 
 
-def report_prompt(request: Txt2Img, listener: Listener) -> PromptReport:
+def report_prompt(request: Txt2Img, listener: Listener) -> "PromptReport":
     """Return how the prompts of a request are read, without loading or downloading a model.
 
     Raises:
@@ -19,6 +19,8 @@ def report_prompt(request: Txt2Img, listener: Listener) -> PromptReport:
     """
     if not request.prompt.strip() and not request.style:
         raise UsageError("Cannot explain a prompt: the prompt is missing.", 'artgen prompt "a (red:1.3) fox"')
+    from artgen.jobs.prompt_explanation import explain_prompts
+
     return explain_prompts(request, listener, _count_tokens)
 
 

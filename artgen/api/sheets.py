@@ -1,16 +1,12 @@
-"""Arrange images on labeled contact sheets."""
+"""Arrange images on labeled contact sheets, for the command and the function `sheet`."""
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
-from artgen.api.arguments import api_function
-from artgen.api.call import start_call
-from artgen.api.image_lists import image_files
-from artgen.api.keywords import SheetKeywords
 from artgen.errors import InputFileError, UsageError
 from artgen.spec.fields import check_range, describe_value
 from artgen.spec.python_text import for_python
@@ -20,7 +16,6 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from artgen.api.image_lists import ImagesInput
     from artgen.images.contact_sheet import ContactSheet
 
 LABEL_SETTINGS = (
@@ -89,22 +84,6 @@ class Sheet:
         return encode_without_metadata(self.image, "png")
 
 
-@api_function("sheet")
-def sheet(images: "ImagesInput", **settings: Unpack[SheetKeywords]) -> Sheet:
-    """Arrange images on a labeled contact sheet. By default, the labels are the settings that differ.
-
-    Args:
-        images: paths, folders, PIL images, arrays or results.
-
-    Raises:
-        InputFileError: a file cannot be read.
-        UsageError: a value is invalid.
-    """
-    with start_call("sheet", settings) as call:
-        files = image_files(images, call.listener.add_note)
-        return create_sheet(files, call.listener.add_note, **call.values)
-
-
 def create_sheet(
     files: Sequence[Path],
     on_note: "Callable[[str], None]",
@@ -114,7 +93,7 @@ def create_sheet(
     cell: int = 256,
     label: str = "auto",
 ) -> Sheet:
-    """Return the sheet of image files. See `sheet`.
+    """Return the sheet of image files. See `artgen.sheet`.
 
     Args:
         files: the images, in order.
