@@ -94,6 +94,7 @@ def save(
     artgen preset save portrait --steps 28 -g 6 -n "blurry"
     """
     from artgen.spec import presets
+    from artgen.spec.preset_values import PRESET_SETTINGS
 
     groups = (
         prompt, series, sampling, resolve_size(canvas, size), source, mask, blend, denoise_settings, model, compute,
@@ -111,11 +112,11 @@ def save(
         values, notes = recorded_settings(from_)
         for note in notes:
             print_note(note)
-    typed = {each for each in presets.PRESET_SETTINGS if is_typed(each) or (size.size and each in ("width", "height"))}
+    typed = {each for each in PRESET_SETTINGS if is_typed(each) or (size.size and each in ("width", "height"))}
     for group in groups:
         for each in options_of(type(group)).keys() & typed:
             values[each] = _with_absolute_path(each, getattr(group, each))
-    values = {each: values[each] for each in presets.PRESET_SETTINGS if each in values}
+    values = {each: values[each] for each in PRESET_SETTINGS if each in values}
     path = presets.save_preset(name, values, overwrite=output.overwrite)
     print_note(f"Saved the preset '{name}' in '{path}': {_text(presets.find_preset(name).values)}.")
 

@@ -8,7 +8,7 @@ from artgen import metadata, registry
 from artgen.errors import ArtgenError, InputFileError, UsageError
 from artgen.jobs import replay_other_tools
 from artgen.jobs.replay_checks import PINNED_SETTINGS
-from artgen.spec.presets import PRESET_SETTINGS, checked_values
+from artgen.spec.preset_values import PRESET_SETTINGS, checked_values
 from artgen.spec.settings import canonical_keys, options_of, settings_of, type_of
 from artgen.spec.wildcards import has_wildcards
 

@@ -13,7 +13,6 @@ Priority, highest first: settings of the call, presets (a later preset first), `
 configuration files.
 """
 
-import contextlib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ from typing import Any
 from artgen.errors import ArtgenError, InputFileError, UsageError
 from artgen.spec import settings
 from artgen.spec.config import (
-    CONFIGURABLE_SETTINGS,
     MAX_USER_FILE_BYTES,
     PRESETS_TABLE,
     PROJECT_FILE,
@@ -31,17 +29,10 @@ from artgen.spec.config import (
     user_config_folder,
 )
 from artgen.spec.fields import describe_value
-from artgen.spec.requests import Denoise, Inpaint
-from artgen.spec.settings import options_of, type_of, unknown_setting_error
+from artgen.spec.preset_values import PRESET_SETTINGS, checked_values
+from artgen.spec.settings import options_of
 from artgen.system.external_data import read_regular
 from artgen.system.files import wrap_read_errors, write_atomically
-
-PRESET_SETTINGS: dict[str, type] = {
-    name: group
-    for name, group in CONFIGURABLE_SETTINGS.items()
-    if group not in (settings.ModelFolders, *settings.TRAINING_GROUPS)
-}
-"""Settings that a preset may contain, each with the group that declares it."""
 
 _NAME_PATTERN = re.compile(r"[^\W_][\w.+-]{0,63}")
 _FIELDS = {name: options_of(group)[name] for name, group in PRESET_SETTINGS.items()}
@@ -235,42 +226,6 @@ def _read_values(place: "_Place", name: str, values: dict[str, Any]) -> dict[str
     except ArtgenError as error:
         key = next((each for each in error.settings if each in values), "")
         raise place.error(name, key, error.message.rstrip("."), error.hint) from error
-
-
-def checked_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of a preset with the types of their settings.
-
-    Raises:
-        UsageError: a setting cannot be in a preset, or a value is invalid.
-    """
-    checked: dict[str, Any] = {}
-    for name, value in values.items():
-        if name not in PRESET_SETTINGS:
-            message, hint = unknown_setting_error(name, PRESET_SETTINGS)
-            raise UsageError(message, hint, settings=(name,))
-        kind, _ = type_of(PRESET_SETTINGS[name], name)
-        checked[name] = value
-        if kind is tuple and isinstance(value, list):
-            checked[name] = tuple(value)
-        elif kind is float and isinstance(value, int) and not isinstance(value, bool):
-            with contextlib.suppress(OverflowError):  # the check of the limits reports a number that is too large
-                checked[name] = float(value)
-        try:
-            settings.validate(PRESET_SETTINGS[name](**{name: checked[name]}))
-            _build_requests({name: checked[name]})
-        except UsageError as error:
-            raise UsageError(error.message, error.hint, settings=(name,)) from error
-    _build_requests(checked)
-    return checked
-
-
-def _build_requests(values: Mapping[str, Any]) -> None:
-    """Validate settings together. Requests parse schedulers, LoRAs and others, and compare settings."""
-    denoise = options_of(settings.DenoiseSettings)
-    placeholder = Path("-")
-    inpaint_values = {name: values[name] for name in options_of(Inpaint) if name in values}
-    Inpaint(image=placeholder, mask=placeholder, **inpaint_values)
-    Denoise(image=placeholder, **{name: values[name] for name in denoise if name in values})
 
 
 @dataclass(frozen=True)

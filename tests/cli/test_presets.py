@@ -8,6 +8,7 @@ import pytest
 from command_line import FAST, record, run, save_inputs
 
 from artgen.spec import presets
+from artgen.spec.preset_values import PRESET_SETTINGS
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import options_of, settings_of, type_of
 
@@ -43,7 +44,7 @@ UNSUPPORTED = {"quantize", "text_encoder_3", "guidance_rescale", "acceleration",
 
 def _typed_option(name: str) -> list[str]:
     """Return an option with a value that is not the default; empty if there is none."""
-    group = presets.PRESET_SETTINGS[name]
+    group = PRESET_SETTINGS[name]
     kind, _ = type_of(group, name)
     setting, default = settings_of(group)[name], options_of(group)[name].default
     flag = (setting.flags[-1] if setting.flags else f"--{name.replace('_', '-')}").partition("/")[0]
@@ -74,7 +75,7 @@ def _command(name: str) -> list[str]:
     return [task, *inputs, "--seed", "1"]
 
 
-@pytest.mark.parametrize("name", sorted(presets.PRESET_SETTINGS.keys() - UNSUPPORTED))
+@pytest.mark.parametrize("name", sorted(PRESET_SETTINGS.keys() - UNSUPPORTED))
 def test_preset_equals_its_typed_options(name: str) -> None:
     option = _typed_option(name)
     if not option:

@@ -128,6 +128,8 @@ def state_files(g: Grammar) -> Case:
         ("work/artgen.toml", partial(prompts.toml, g), 
          "txt2img x --dry-run; config show; config set --project steps 3"),
         ("home/.config/artgen/config.toml", partial(prompts.toml, g), "img2img p.png x; config set steps 3; doctor"),
+        ("home/.config/artgen/presets.toml", partial(prompts.toml, g),
+         "preset list; txt2img x --preset img2img --dry-run; preset save a --steps 3; preset remove img2img"),
         ("work/p.json", lambda: g.mutated_json(RECORD), 
          "info p.json; replay p.json --dry-run; info p.png; sheet p.png"),
         ("home/.cache/huggingface/hub/models--owner--tiny/refs/main",

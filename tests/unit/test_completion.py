@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from artgen.cli.completion import values
-from artgen.cli.completion.command_line import ARGUMENT_KINDS, Completion, complete
+from artgen.cli.completion.command_line import ARGUMENT_KINDS, complete
 from artgen.cli.completion.shells import SCRIPTS, answer, show_or_install
 from artgen.cli.completion.words import split_line
 from artgen.cli.main import COMMAND_SUMMARIES, load_command
@@ -195,7 +195,7 @@ def test_every_option_and_argument_has_valid_candidates(path: str) -> None:
             continue
         for typed in ("", "a", "s", "=", "é", "\0", "x:", "-", "../", "a=b,"):
             found = complete(before, typed)
-            assert isinstance(found, Completion)
+            assert isinstance(found, values.Completion)
             if typed != "-":
                 assert all(values.begins_with(each.text, typed) for each in found.candidates), (before, typed)
             assert all(each.text.isprintable() for each in found.candidates)

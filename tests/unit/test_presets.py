@@ -11,6 +11,7 @@ import pytest
 from artgen.errors import InputFileError, UsageError
 from artgen.jobs.recorded_settings import recorded_settings
 from artgen.spec import config, presets
+from artgen.spec.preset_values import PRESET_SETTINGS
 from artgen.spec.presets import apply_presets, find_preset, list_presets, preset_values, remove_preset, save_preset
 from artgen.spec.settings import ModelFolders, excluded_settings, options_of, settings_of
 
@@ -55,10 +56,10 @@ def test_valid_names_are_read_again(name: str) -> None:
 
 
 def test_presets_contain_no_secrets_and_no_folders() -> None:
-    assert not presets.PRESET_SETTINGS.keys() & options_of(ModelFolders).keys()
-    declared = [settings_of(group)[name] for name, group in presets.PRESET_SETTINGS.items()]
+    assert not PRESET_SETTINGS.keys() & options_of(ModelFolders).keys()
+    declared = [settings_of(group)[name] for name, group in PRESET_SETTINGS.items()]
     assert not any(setting.is_secret or setting.per_call for setting in declared)
-    assert presets.PRESET_SETTINGS.keys() < config.CONFIGURABLE_SETTINGS.keys()
+    assert PRESET_SETTINGS.keys() < config.CONFIGURABLE_SETTINGS.keys()
 
 
 @pytest.mark.parametrize(

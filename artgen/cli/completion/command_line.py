@@ -3,14 +3,19 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 from artgen.cli.completion import values
-from artgen.cli.completion.values import Candidate, begins_with
+from artgen.cli.completion.setting_values import (
+    assignments,
+    config_names,
+    config_values,
+    declared_settings,
+    first_sentence,
+    kind_of,
+)
+from artgen.cli.completion.values import Candidate, Completion, begins_with
 from artgen.cli.main import COMMAND_SUMMARIES, app_command, load_command
-from artgen.spec import settings
-from artgen.spec.settings import Setting, options_of, type_of
 
 ARGUMENT_KINDS: Mapping[tuple[str, str], str] = {
     ("models show", "name"): "models",
@@ -43,21 +48,6 @@ ARGUMENT_KINDS: Mapping[tuple[str, str], str] = {
 
 _FILE_KINDS = frozenset({"models", "loras", "vaes", "embeddings"})
 """Kinds whose values can also be paths."""
-
-
-@dataclass(frozen=True)
-class Completion:
-    """Represent the candidates at the cursor.
-
-    Attributes:
-        candidates: candidates for the complete word, or for the value of an option that is attached with `=`.
-        files: `files` or `folders` if the shell shall add the names of files or folders; else empty.
-        option: option of an attached value, with the `=`; else empty.
-    """
-
-    candidates: Sequence[Candidate] = ()
-    files: str = ""
-    option: str = ""
 
 
 @dataclass
@@ -188,7 +178,7 @@ def _options(command: Any, current: str) -> Iterator[Candidate]:
     typed = current.replace("_", "-") if current.startswith("--") else current
     found = [flag for flag, each in flags.items() if begins_with(flag, typed) and not each.hidden]
     for flag in sorted(found, key=lambda flag: (not flag.startswith("--"), flag.startswith("--no-"))):
-        yield Candidate(flag, _first_sentence(flags[flag].help))
+        yield Candidate(flag, first_sentence(flags[flag].help))
     if not found and hasattr(command, "flag_aliases"):
         for alias, target in command.flag_aliases().items():
             parameter = flags.get(target.partition("=")[0])
@@ -198,20 +188,20 @@ def _options(command: Any, current: str) -> Iterator[Candidate]:
 
 def _complete_value(path: str, parameter: Any, arguments: Sequence[str], current: str) -> Completion:
     name = parameter.name.removesuffix("_positional")
-    declared = _settings().get(name)
+    declared = declared_settings().get(name)
     kind = ARGUMENT_KINDS.get((path, parameter.name), "")
     if not kind and declared is not None:
-        kind = _kind_of(*declared)
+        kind = kind_of(*declared)
     if not kind and parameter.type.name in ("path", "file", "directory"):
         kind = "files"
     if kind in ("files", "folders"):
         return Completion(files=kind)
     if kind == "assignments":
-        return Completion(list(_assignments(name, current)))
+        return Completion(list(assignments(name, current)))
     if kind == "config names":
-        return Completion(list(_config_names(current)))
+        return Completion(list(config_names(current)))
     if kind == "config values":
-        return _config_values(arguments[0] if arguments else "", current)
+        return config_values(arguments[0] if arguments else "", current)
     if kind:
         has_scale = "[:" in (parameter.metavar or "") and re.search(r":[-+0-9.:]*$", current)  # style:0.8
         files = "files" if kind in _FILE_KINDS and not has_scale else ""
@@ -220,75 +210,10 @@ def _complete_value(path: str, parameter: Any, arguments: Sequence[str], current
     return Completion([Candidate(each) for each in choices if begins_with(each, current)])
 
 
-def _kind_of(group: type, setting: Setting) -> str:
-    name = next(name for name, each in options_of(group).items() if each.metadata["setting"] is setting)
-    return setting.values or ("files" if type_of(group, name)[0].__name__ == "Path" else "")
-
-
 def _choices(parameter: Any) -> list[str]:
     """Return the words of a placeholder: `auto` of `N|auto`, and all of `pixel|latent`."""
     parts = (parameter.metavar or "").split("|")
     return [part for part in parts if re.fullmatch(r"[a-z][a-z0-9-]*", part)] if len(parts) > 1 else []
-
-
-@cache
-def _settings() -> dict[str, tuple[type, Setting]]:
-    """Return the group and the declaration of each setting."""
-    return {
-        name: (group, each.metadata["setting"])
-        for group in settings.SETTING_GROUPS
-        for name, each in options_of(group).items()
-    }
-
-
-def _setting_values(name: str, current: str) -> list[Candidate]:
-    group, setting = _settings()[name]
-    if kind := _kind_of(group, setting):
-        return [] if kind in ("files", "folders") else list(values.candidates(kind, current))
-    is_switch = type_of(group, name)[0] is bool
-    choices = ("true", "false") if is_switch else setting.choices
-    return [Candidate(each) for each in choices if begins_with(each, current)]
-
-
-def _assignments(parameter: str, current: str) -> Iterator[Candidate]:
-    """Yield `NAME=` and `NAME=VALUE`; for a sweep also `NAME=VALUE,VALUE`."""
-    name, separator, typed = current.partition("=")
-    known = {
-        each: setting
-        for each, (_, setting) in _settings().items()
-        if setting.in_prompt_file and (parameter != "sweep" or setting.sweepable) and each not in ("preset", "task")
-    }
-    if not separator:
-        for each, setting in known.items():
-            if begins_with(each, name.replace("-", "_")):
-                yield Candidate(f"{each}=", _first_sentence(setting.help))
-        return
-    key = name.replace("-", "_")
-    aliases = settings.aliases_of({each: options_of(group)[each] for each, (group, _) in _settings().items()})
-    key = aliases[key].setting if key not in known and key in aliases else key
-    if key in known:
-        first, comma, last = typed.rpartition(",") if parameter == "sweep" else ("", "", typed)
-        for found in _setting_values(key, last):
-            yield Candidate(f"{name}={first}{comma}{found.text}", found.help)
-
-
-def _config_names(current: str) -> Iterator[Candidate]:
-    from artgen.spec.config import CONFIGURABLE_SETTINGS
-
-    prefix, dot, typed = current.rpartition(".")
-    for name in CONFIGURABLE_SETTINGS:
-        if begins_with(name, typed.replace("-", "_")) and (not dot or prefix in settings.TASK_NAMES):
-            yield Candidate(f"{prefix}{dot}{name}", _first_sentence(_settings()[name][1].help))
-    if not dot:
-        yield from (Candidate(f"{task}.") for task in settings.TASK_NAMES if current and begins_with(task, current))
-
-
-def _config_values(name: str, current: str) -> Completion:
-    key = name.rpartition(".")[2].replace("-", "_")
-    if key not in _settings():
-        return Completion()
-    kind = _kind_of(*_settings()[key])
-    return Completion(_setting_values(key, current), kind if kind in ("files", "folders") else "")
 
 
 def _commands() -> Iterator[tuple[str, str]]:
@@ -298,7 +223,3 @@ def _commands() -> Iterator[tuple[str, str]]:
 
 def _summary(command: Any) -> str:
     return (command.help or "").partition("\n\n")[0]
-
-
-def _first_sentence(text: str | None) -> str:
-    return re.split(r"(?<=[.:;])\s|\s\[", text or "", maxsplit=1)[0].rstrip(":;")

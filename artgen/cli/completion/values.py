@@ -1,7 +1,8 @@
 """List the values of settings and arguments: names of models, files, schedulers and others."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from artgen.errors import ArtgenError
@@ -15,6 +16,21 @@ class Candidate(NamedTuple):
 
     text: str
     help: str = ""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """Represent the candidates at the cursor.
+
+    Attributes:
+        candidates: candidates for the complete word, or for the value of an option that is attached with `=`.
+        files: `files` or `folders` if the shell shall add the names of files or folders; else empty.
+        option: option of an attached value, with the `=`; else empty.
+    """
+
+    candidates: Sequence[Candidate] = ()
+    files: str = ""
+    option: str = ""
 
 
 def candidates(kind: str, typed: str) -> Iterator[Candidate]:
