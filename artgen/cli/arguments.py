@@ -63,14 +63,16 @@ def flags_with_value(parameters: Sequence[Any]) -> frozenset[str]:
 
 
 def check_arguments(parameters: Sequence[Any], args: Sequence[str]) -> None:
-    """Refuse an option in place of a value (`-o --steps 5`), and one dash or a long dash in place of two.
+    """Refuse an option in place of a value (`-o --steps 5`), one dash or a long dash in place of two, and empty paths.
 
-    The parser would use `--steps` as the value of `-o`, and read `-prompt fox` as `-p rompt fox`.
+    The parser would use `--steps` as the value of `-o`, and read `-prompt fox` as `-p rompt fox`. An empty path would
+    be the working directory.
 
     Raises:
         UsageError: see above.
     """
     flags = {flag for each in parameters for flag in (*each.opts, *each.secondary_opts) if flag.startswith("--")}
+    has_paths = any(each.param_type_name == "argument" and each.type.name == "path" for each in parameters)
     option = ""
     for text, kind in iter_arguments(parameters, args):
         name = text.partition("=")[0]
@@ -79,7 +81,13 @@ def check_arguments(parameters: Sequence[Any], args: Sequence[str]) -> None:
                 f"Cannot use '{name}': the name of a long option begins with two dashes.",
                 f"Did you mean -{text.replace('_', '-')}?",
             )
-        if kind == "positional" and (typed := f"--{name.lstrip(_LONG_DASHES)}") in flags and name[0] in _LONG_DASHES:
+        if kind == "positional" and has_paths and not text:
+            raise UsageError("Cannot use an empty text as a path.", "Check the variables of the shell.")
+        if (
+            kind == "positional"
+            and (typed := f"--{name.lstrip(_LONG_DASHES)}") in flags
+            and name[:1] in (*_LONG_DASHES,)
+        ):
             raise UsageError(f"Cannot use '{name}': it begins with a long dash.", f"Did you mean {typed}?")
         if kind == "value" and name in flags:
             long = next(max(each.opts, key=len) for each in parameters if option in each.opts)

@@ -181,7 +181,11 @@ class Group(PlainHelpMixin, TyperGroup):
             self.get_help(ctx)
             ctx.exit()
         with _convert_usage_errors(ctx, args):
-            return super().parse_args(ctx, list(args))
+            rest = super().parse_args(ctx, list(args))
+        if set(args) == {"--"} and not ctx.resilient_parsing:
+            self.get_help(ctx)
+            ctx.exit()
+        return rest
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command, and its arguments. `help COMMAND` is `COMMAND --help`."""

@@ -61,6 +61,8 @@ def split_positionals(
             images.append(Path(argument))
         else:
             prompts.append(argument)
+    if positionals and not positionals[0] and not source.image:
+        raise UsageError("Cannot use an empty text as the image.", "Check the variables of the shell.")
     if len(prompts) > 1:
         from artgen.cli.usage_errors import several_prompts_error
 

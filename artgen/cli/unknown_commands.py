@@ -90,7 +90,9 @@ def _unknown_error(context: Any, args: Sequence[str], commands: Sequence[str]) -
     if "run `artgen txt2img" in hint and count > 1:
         typed = shell_command("artgen txt2img", [" ".join(args[1:count]), *args[count:]])
         return UsageError(error.message, f"To generate an image: {typed}") if typed else error
-    if hint or not args[0].isprintable():
+    if hint or not args[0].isprintable() or {"-h", "--help", "--help-all"} & set(args):
         return error
+    if not args[0].strip(" -"):
+        return UsageError(error.message, "`artgen --help` lists the commands. A prompt from stdin: artgen txt2img -")
     typed = shell_command("artgen txt2img", [" ".join(args[:count]), *args[count:]])
     return UsageError(error.message, f"`artgen --help` lists the commands. To generate an image: {typed}")

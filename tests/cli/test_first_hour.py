@@ -390,6 +390,21 @@ def test_text_without_a_command_is_a_prompt(text: str) -> None:
     assert "Running" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments", [("img2img", "", "a fox"), ("inpaint", ""), ("denoise", ""), ("info", ""), ("sheet", "in.png", "")]
+)
+def test_empty_texts_are_not_the_working_directory(arguments: tuple[str, ...]) -> None:
+    save_inputs()
+    assert "Cannot use an empty text" in run(*arguments, code=2).stderr
+
+
+@pytest.mark.parametrize("text", ["", " ", "-", "nosuch"])
+def test_unusable_text_is_no_prompt(text: str) -> None:
+    assert run(text, "--help", code=2).stderr.count("txt2img --help") == 0
+    assert 'txt2img ""' not in run(text, code=2).stderr
+    assert "Usage" in run("--").stdout
+
+
 def test_help_is_an_argument_unless_a_file_has_the_name() -> None:
     assert "Usage" in run("denoise", "help").stdout
     save_inputs()
