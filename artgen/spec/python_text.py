@@ -79,6 +79,8 @@ def _keyword(match: re.Match[str]) -> str:
         return (keyword if is_removed else f"{keyword}={fixed}") + rest
     if value is None:
         return keyword
+    if value.startswith("'"):  # a quoted value of the user
+        return f"{keyword} {value}"
     is_literal = value.startswith('"') or _NUMBER_PATTERN.fullmatch(value) or _METAVAR_PATTERN.fullmatch(value)
     if is_literal:
         return f"{keyword}={value}"

@@ -179,7 +179,7 @@ def test_every_public_name_has_a_docstring_and_can_be_imported() -> None:
         (lambda: artgen.batch(["a"], sweep={"steps": [1, 2]}), 'Use prompt="a red fox" and sweep='),
         (lambda: artgen.batch(prompt="a", sweep={"stps": [1]}), "Did you mean steps?"),
         (lambda: artgen.batch(prompt="a", sweep=3), "sweep must be a dictionary, not 3."),
-        (lambda: artgen.batch(["a"], shard="9/2"), "it is not i/n"),
+        (lambda: artgen.batch(["a"], shard="9/2"), "Cannot use shard '9/2': it is not i/n"),
         (lambda: artgen.batch(["a"], workers=0), "workers must be 1 to 256, not 0."),
     ],
 )  # fmt: skip
