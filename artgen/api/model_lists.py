@@ -1,4 +1,4 @@
-"""Describe the models that artgen knows, and the machine that recommended models fit. Nothing is downloaded."""
+"""Describe the models of the catalog and on this computer, and the machine that models must fit. No downloads."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

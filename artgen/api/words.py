@@ -51,8 +51,6 @@ def model_words(name: str = BUNDLED_MODEL) -> TrainedWords:
 
 def find_words(name: str) -> TrainedWords:
     """Return the words of a model. See `model_words`."""
-    from artgen.jobs.trained_words import bundled_words
-
     reference = parse_reference(name)
     if reference.info is None or reference.info.source != f"{BUNDLED_PREFIX}{BUNDLED_MODEL}":
         raise UsageError(
