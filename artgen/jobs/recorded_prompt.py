@@ -19,6 +19,7 @@ from artgen.spec.prompt_expansion import PromptExpansion
 from artgen.spec.prompt_syntax import has_syntax
 from artgen.spec.settings import PromptSettings, validate
 from artgen.spec.settings.prompts import PROMPT_WEIGHTS
+from artgen.system.input_files import is_stdin
 
 DROPPABLE = ("negative_prompt", "prompt_weights")
 """Recorded settings that are ignored, with a note, if the model does not support them."""
@@ -91,7 +92,8 @@ def recorded_prompt(
     except UsageError as error:
         listener(Notice(f"The recorded prompt of '{path.name}' is not used: {error.message}"))
         return None
-    return RecordedPrompt(values, path.name, tuple(_unused_sentences(found, given, model)))
+    name = "standard input" if is_stdin(path) else path.name
+    return RecordedPrompt(values, name, tuple(_unused_sentences(found, given, model)))
 
 
 def with_recorded_prompts(requests: Sequence[Request], given: Collection[str], listener: Listener) -> list[Request]:

@@ -138,7 +138,7 @@ def words_note(requests: Iterable[tuple[Request, ResolvedModel | None]]) -> str:
     if not sentences:
         return ""
     task = next(iter(seen.values()))
-    return " ".join([*sentences, "`artgen models words tiny` lists its words.", next_step(task)])
+    return " ".join([*sentences, "`artgen models words tiny` lists the trained words.", next_step(task)])
 
 
 def _is_bundled(model: ResolvedModel) -> bool:
@@ -229,11 +229,12 @@ def _sentences(found: FoundWords) -> Iterator[str]:
         verb = "has" if len(found.ignored) == 1 else "have"
         place = "" if found.unknown else " with the demonstration model 'tiny'"
         yield f"{_listed(found.ignored)} {verb} no effect{place}."
+    model = "'tiny'" if found.unknown or found.ignored else "the demonstration model 'tiny'"
     if found.num_without_subject and found.num_prompts == 1:
-        yield "The prompt names none of its subjects, so the image may show another object."
+        yield f"The prompt names no subject of {model}, so the image may show another object."
     elif found.num_without_subject:
         yield (
-            f"{found.num_without_subject:,} of {found.num_prompts:,} prompts name none of its subjects, so the images "
+            f"{found.num_without_subject:,} of {found.num_prompts:,} prompts name no subject of {model}, so the images "
             "may show other objects."
         )
     if found.several:

@@ -16,7 +16,7 @@ from artgen.spec.requests import Img2Img, Txt2Img
 
 GIB = 2**30
 FEW_IMAGES = "has few or no training images of"
-NO_SUBJECT = "names none of its subjects"
+NO_SUBJECT = "names no subject of"
 
 
 def tiny() -> ResolvedModel:
@@ -98,7 +98,7 @@ def test_prompts_of_one_command_share_one_note() -> None:
     text = note("a lynx", "a forest", "a lynx", "a red fox")
     assert text.count("demonstration model") == 1
     assert "'lynx' and 'forest'" in text
-    assert "2 of 3 prompts name none of its subjects" in text
+    assert "2 of 3 prompts name no subject of 'tiny'" in text
 
 
 def test_time_of_large_batches_is_bounded() -> None:
