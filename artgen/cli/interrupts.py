@@ -57,7 +57,8 @@ class DeferredSigint:
         self._previous_handler = signal.getsignal(signal.SIGINT)
         if self._previous_handler is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, self._on_sigint)
-            self._watcher = _SignalWatcher(self._exit_if_idle)
+            if process.owns_process() and sys.platform != "win32":  # Windows accepts only sockets
+                self._watcher = _SignalWatcher(self._exit_if_idle)
         return self
 
     def __exit__(self, *_: object) -> None:
