@@ -228,6 +228,8 @@ def extra_arguments_error(context: Any, extra: Sequence[str], args: Sequence[str
 
 def is_image_name(text: str) -> bool:
     """Return whether a text is the name of an image file."""
+    if not Path(text).suffix:
+        return False
     from artgen.images import IMAGE_SUFFIXES
 
     return Path(text).suffix.lower() in IMAGE_SUFFIXES

@@ -162,7 +162,8 @@ def unknown_task_hint(task: object) -> str:
     """Return the hint for a task that does not exist: a similar name, else all tasks."""
     from artgen.spec.synonyms import value_hint
 
-    return value_hint("task", task, TASKS) or f"Tasks: {', '.join(TASKS)}."
+    hint = value_hint("task", task, TASKS) if isinstance(task, str) else ""
+    return hint or f"Tasks: {', '.join(TASKS)}."
 
 
 def _expansion_facts(request: Request) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Test what users of other tools type in their first hour: the commands that run, and the hints of the refusals."""
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -426,3 +428,13 @@ def test_configuration_is_read_and_removed(monkeypatch: pytest.MonkeyPatch) -> N
     assert run("config", "list").stdout == run("config", "show").stdout == "txt2img.steps = 20\n"
     run("config", "set", "civitai_token", "secret")
     assert run("config", "get", "civitai_token").stdout == "(set)\n"
+
+
+def test_valid_commands_do_not_import_the_table() -> None:
+    code = (
+        "import sys; from typer.testing import CliRunner; from artgen.cli.main import app\n"
+        "result = CliRunner().invoke(app, ['schedulers'])\n"
+        "assert result.exit_code == 0 and CliRunner().invoke(app, ['txt2img', '--help']).exit_code == 0\n"
+        "print([name for name in sys.modules if 'synonyms' in name or 'usage_errors' in name])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
