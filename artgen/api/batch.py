@@ -282,8 +282,10 @@ def _results(plan: _Plan, state: "RunState", call: Call, resources: contextlib.E
             for _ in plan.run.run(state, outcomes.append, call.listener, waits_for_saves=True):
                 while outcomes:
                     yield _result(outcomes.popleft())
-        except ArtgenError:
+        except ArtgenError as error:
             yield from map(_result, outcomes)
+            if error.message.startswith("Cannot start a worker"):
+                error.hint = 'Protect the script with `if __name__ == "__main__":`, or call batch without workers.'
             raise
         yield from map(_result, outcomes)
         if plan.sweep is not None:
