@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_line import run
 
 import artgen
 from artgen.api import keywords
@@ -254,3 +255,20 @@ def test_none_is_a_keyword_that_is_not_given() -> None:
         if not spec.has_recorded_defaults:
             assert read_keywords(name, dict.fromkeys(keyword_defaults(spec))) == {}
     assert read_keywords("replay", {"negative_prompt": None, "image": None}) == {"negative_prompt": ""}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("img2img", "missing.png", "a fox"), 3),
+        (("txt2img", "a fox", "--scheduler", "eulr"), 2),
+        (("txt2img", "a fox", "--steps", "0"), 2),
+        (("replay", "missing.png"), 3),
+        (("txt2img", "a fox", "--preset", "portrait"), 2),
+        (("batch", "missing.txt"), 3),
+    ],
+)  # fmt: skip
+def test_command_line_prints_message_and_hint_once(arguments: tuple[str, ...], code: int) -> None:
+    lines = [line.strip() for line in run(*arguments, code=code).stderr.splitlines()]
+    assert len(lines) == len(set(lines))
+    assert sum(line.startswith("error: ") for line in lines) == 1
