@@ -1,4 +1,4 @@
-"""Test the image functions of the Python API: their results equal those of the command line."""
+"""Test the image functions of the Python API: they give the results of the command line."""
 
 import asyncio
 import json
@@ -301,7 +301,7 @@ def test_progress_bar(sd1: str, capsys: pytest.CaptureFixture[str], monkeypatch:
 def test_functions_in_threads_and_asyncio(
     sd1: str, models: dict[str, Path], zoo: Mapping[str, Path], files: None
 ) -> None:
-    """Eight threads call different functions; the results equal those of sequential calls."""
+    """Call different functions in eight threads; sequential calls give the same results."""
     calls: list[Callable[[], artgen.GeneratedImage]] = [
         *(lambda name=name: CALLS[name][0](model=sd1) for name in CALLS),  # type: ignore[misc]
         lambda: artgen.sample(model=str(zoo["ddpm"]), steps=2, seed=3),
@@ -323,7 +323,7 @@ def _generate_in_worker(model: str) -> artgen.GeneratedImage:
 
 
 def test_worker_process_returns_a_result(sd1: str, fox: artgen.GeneratedImage) -> None:
-    """A result is pickled between processes, also after an input in memory."""
+    """Return a result from a process that `spawn` starts."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         from_worker = pool.apply(_generate_in_worker, (sd1,))
     assert sample_images.same(from_worker.image, fox.image)
