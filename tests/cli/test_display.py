@@ -85,7 +85,7 @@ ENVIRONMENTS: list[tuple[dict[str, str], Callable[[str], Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("environment", "decode"), ENVIRONMENTS, ids=str)
+@pytest.mark.parametrize(("environment", "decode"), ENVIRONMENTS, ids=("kitty", "iterm2", "true-color", "tmux"))
 def test_terminal_receives_the_pixels(environment: dict[str, str], decode: Callable[[str], Any]) -> None:
     terminal = Terminal("info", "in.png", "--show", size=(60, 60), **environment)
     terminal.wait()

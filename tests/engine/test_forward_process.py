@@ -10,7 +10,7 @@ from diffusers import DDPMScheduler
 from PIL import Image
 
 from artgen import registry
-from artgen.api.noise import SCHEDULES
+from artgen.api.noise_strip import SCHEDULES
 from artgen.engine.diffusion.noise_schedule import SCHEDULE_CONFIGS, noise_levels
 from artgen.engine.diffusion.pixel_forward import add_pixel_noise
 
