@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from artgen.api.doctor import DoctorReport, doctor
     from artgen.api.images import denoise, img2img, inpaint, outpaint, sample, txt2img
     from artgen.api.info import FileInfo, info
+    from artgen.api.model_downloads import PulledFile
     from artgen.api.model_functions import (
         convert_model,
         list_models,
@@ -31,19 +32,19 @@ if TYPE_CHECKING:
         verify_model,
     )
     from artgen.api.model_lists import ModelDetails
-    from artgen.api.models import ModelCard, PulledFile
+    from artgen.api.model_operations import ModelCard
     from artgen.api.noise import noise
     from artgen.api.noise_strip import NoiseStrip
     from artgen.api.prompt import explain_prompt
     from artgen.api.reconstruct import reconstruct
     from artgen.api.replay import replay
-    from artgen.api.requests import find_anomalies, generate, generate_all
+    from artgen.api.request_functions import find_anomalies, generate, generate_all
     from artgen.api.schedulers import SchedulerInfo, list_schedulers
     from artgen.api.sheet import sheet
-    from artgen.api.sheets import Sheet
+    from artgen.api.sheet_pages import Sheet
     from artgen.api.styles import list_styles
     from artgen.api.train import TrainingResult, train
-    from artgen.api.words import TrainedWords, model_words
+    from artgen.api.trained_words import TrainedWords, model_words
     from artgen.engine.anomaly.result import AnomalyResult
     from artgen.engine.results import FailedImage, GeneratedImage
     from artgen.errors import (
@@ -79,17 +80,18 @@ _LAZY_IMPORTS = {
         "artgen.api.model_functions",
     ),
     "ModelDetails": "artgen.api.model_lists",
-    **dict.fromkeys(("ModelCard", "PulledFile"), "artgen.api.models"),
+    "ModelCard": "artgen.api.model_operations",
+    "PulledFile": "artgen.api.model_downloads",
     "noise": "artgen.api.noise",
     "NoiseStrip": "artgen.api.noise_strip",
     "explain_prompt": "artgen.api.prompt",
     "reconstruct": "artgen.api.reconstruct",
     **dict.fromkeys(("SchedulerInfo", "list_schedulers"), "artgen.api.schedulers"),
     "sheet": "artgen.api.sheet",
-    "Sheet": "artgen.api.sheets",
+    "Sheet": "artgen.api.sheet_pages",
     "list_styles": "artgen.api.styles",
     **dict.fromkeys(("TrainingResult", "train"), "artgen.api.train"),
-    **dict.fromkeys(("TrainedWords", "model_words"), "artgen.api.words"),
+    **dict.fromkeys(("TrainedWords", "model_words"), "artgen.api.trained_words"),
     **dict.fromkeys(("list_presets", "save_preset", "remove_preset"), "artgen.spec.presets"),
     **dict.fromkeys(
         ("batch", "batch_status", "verify_batch", "BatchResult", "BatchResults", "InvalidBatchError"),
@@ -98,7 +100,7 @@ _LAZY_IMPORTS = {
     **dict.fromkeys(("FailedImage", "GeneratedImage"), "artgen.engine.results"),
     **dict.fromkeys(("FileInfo", "info"), "artgen.api.info"),
     "replay": "artgen.api.replay",
-    **dict.fromkeys(("find_anomalies", "generate", "generate_all"), "artgen.api.requests"),
+    **dict.fromkeys(("find_anomalies", "generate", "generate_all"), "artgen.api.request_functions"),
     "Anomaly": "artgen.jobs.anomaly",
     "AnomalyResult": "artgen.engine.anomaly.result",
     **dict.fromkeys(

@@ -1,17 +1,17 @@
-"""Generate artgen/api/keywords.py, the types of the keywords of the Python API, from the settings.
+"""Generate artgen/api/keyword_types.py, the types of the keywords of the Python API, from the settings.
 
 python docs/generate_keywords.py
 """
 
 from pathlib import Path
 
-from artgen.api.functions import FUNCTIONS, FunctionSpec, keyword_class, keyword_defaults
+from artgen.api.function_keywords import FUNCTIONS, FunctionSpec, keyword_class, keyword_defaults
 from artgen.spec.settings import options_of, settings_of, type_of
 
-MODULE = Path(__file__).parents[1] / "artgen" / "api" / "keywords.py"
+MODULE = Path(__file__).parents[1] / "artgen" / "api" / "keyword_types.py"
 HEADER = '''"""Define the types of the keywords of the functions.
 
-`docs/generate_keywords.py` generates this module from `artgen.api.functions`. Do not edit it.
+`docs/generate_keywords.py` generates this module from `artgen.api.function_keywords`. Do not edit it.
 """
 
 from collections.abc import Mapping, Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Unpack
 from artgen.api.arguments import api_function
 from artgen.api.call import start_call
 from artgen.api.image_lists import image_files, is_single_image
-from artgen.api.keywords import AnomalyKeywords
+from artgen.api.keyword_types import AnomalyKeywords
 from artgen.errors import OutputError, UsageError
 
 if TYPE_CHECKING:

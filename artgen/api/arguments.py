@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from artgen.api import keywords as keyword_types
-from artgen.api.functions import FUNCTIONS, FunctionSpec, keyword_class, keyword_defaults
+from artgen.api import keyword_types
+from artgen.api.function_keywords import FUNCTIONS, FunctionSpec, keyword_class, keyword_defaults
 from artgen.errors import UsageError
 from artgen.spec import settings
 from artgen.spec.python_text import for_python, python_text

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 from artgen.api.arguments import api_function, take_group
 from artgen.api.batch_inputs import parse_inputs, sweep_texts
 from artgen.api.call import Call, start_call
-from artgen.api.functions import FUNCTIONS
-from artgen.api.keywords import BatchKeywords
-from artgen.api.run import take_series
+from artgen.api.function_keywords import FUNCTIONS
+from artgen.api.generation import take_series
+from artgen.api.keyword_types import BatchKeywords
 from artgen.errors import ArtgenError, InputFileError, UsageError
 from artgen.spec.fields import non_default_settings, validate
 from artgen.spec.python_text import for_python, python_text

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from artgen.api.arguments import read_keywords
-from artgen.api.functions import COMMON_KEYWORDS, FUNCTIONS, keyword_defaults
+from artgen.api.function_keywords import COMMON_KEYWORDS, FUNCTIONS, keyword_defaults
 from artgen.api.progress import CallListener, call_listener
 from artgen.errors import ArtgenError
 from artgen.spec.presets import apply_presets

@@ -1,6 +1,6 @@
 """Define the functions that generate and edit images.
 
-Each function has the name of a command, and keywords for its settings. `artgen.api.functions` lists the keywords.
+Each function has the name of a command, and keywords for its settings; see `artgen.api.function_keywords`.
 """
 
 import dataclasses
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 from artgen.api.arguments import api_function, take_group
 from artgen.api.call import start_call
 from artgen.api.denoise_comparison import DenoiseComparison
+from artgen.api.generation import run_call, run_series
 from artgen.api.inputs import input_file
-from artgen.api.keywords import (
+from artgen.api.keyword_types import (
     DenoiseKeywords,
     Img2ImgKeywords,
     InpaintKeywords,
@@ -21,7 +22,6 @@ from artgen.api.keywords import (
     SampleKeywords,
     Txt2ImgKeywords,
 )
-from artgen.api.run import run_call, run_series
 from artgen.jobs.size import resolve_size
 from artgen.spec.base_requests import Request
 from artgen.spec.requests import Denoise, Img2Img, Inpaint, Outpaint, Sample, Txt2Img

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from artgen import registry
-from artgen.api import model_lists, models
+from artgen.api import model_downloads, model_lists, model_operations
 from artgen.api.arguments import api_function
 from artgen.api.call import start_call
-from artgen.api.keywords import ConvertModelKeywords, PullModelKeywords, VerifyModelKeywords
+from artgen.api.keyword_types import ConvertModelKeywords, PullModelKeywords, VerifyModelKeywords
+from artgen.api.model_downloads import PulledFile
 from artgen.api.model_lists import ModelDetails
-from artgen.api.models import ModelCard, PulledFile
+from artgen.api.model_operations import ModelCard
 from artgen.errors import UsageError
 from artgen.registry import FileCheck
 from artgen.spec.fields import check_choice, check_range, describe_value
@@ -71,7 +72,7 @@ def show_model(name: str) -> ModelCard:
     Raises:
         UsageError, ModelUnavailableError, RefusedError, InputFileError: the model is unknown or damaged.
     """
-    return models.describe_model(_text(name))
+    return model_operations.describe_model(_text(name))
 
 
 @api_function("pull_model")
@@ -89,10 +90,10 @@ def pull_model(name: str, **settings: Unpack[PullModelKeywords]) -> PulledFile:
         OutputError: the disk is full or the folder cannot be written.
     """
     with start_call("pull_model", settings) as call:
-        pulled = models.pull_source(
-            models.parse_pull_source(_text(name)), call.values.get("force", False), call.listener
+        pulled = model_downloads.pull_source(
+            model_downloads.parse_pull_source(_text(name)), call.values.get("force", False), call.listener
         )
-        return pulled or models.local_file(name)
+        return pulled or model_downloads.local_file(name)
 
 
 @api_function("verify_model")
@@ -106,8 +107,8 @@ def verify_model(*names: str, **settings: Unpack[VerifyModelKeywords]) -> list[F
         UsageError, ModelUnavailableError: a model is unknown or not downloaded.
     """
     with start_call("verify_model", settings) as call:
-        selected = names or models.downloaded_models()
-        return [check for name in selected for check in models.verify_files(_text(name), call.listener)]
+        selected = names or model_operations.downloaded_models()
+        return [check for name in selected for check in model_operations.verify_files(_text(name), call.listener)]
 
 
 @api_function("convert_model")
@@ -129,7 +130,7 @@ def convert_model(file: str | os.PathLike[str], **settings: Unpack[ConvertModelK
         output = call.values.get("output")
         output_text = None if output is None else os.fsdecode(output)
         overwrite = call.values.get("overwrite", False)
-        return list(models.iter_conversions(Path(_text(file, "file")), output_text, overwrite, call.listener))
+        return list(model_operations.iter_conversions(Path(_text(file, "file")), output_text, overwrite, call.listener))
 
 
 @for_python()
@@ -143,7 +144,7 @@ def remove_model(name: str) -> int:
         ModelUnavailableError: the model is unknown or not downloaded.
         OutputError: the files cannot be deleted.
     """
-    return models.find_removal(_text(name)).run()
+    return model_operations.find_removal(_text(name)).run()
 
 
 @for_python()
@@ -153,7 +154,7 @@ def model_path(name: str) -> Path:
     Raises:
         ModelUnavailableError: the model is unknown or not downloaded.
     """
-    return models.local_path(_text(name))
+    return model_operations.local_path(_text(name))
 
 
 @for_python()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Unpack
 from artgen.api.arguments import api_function
 from artgen.api.call import start_call
 from artgen.api.inputs import input_file
-from artgen.api.keywords import NoiseKeywords
+from artgen.api.keyword_types import NoiseKeywords
 from artgen.api.noise_strip import NoiseSettings, NoiseStrip, prepare_noise
 from artgen.errors import UsageError
 from artgen.spec.fields import describe_value

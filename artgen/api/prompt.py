@@ -4,7 +4,7 @@ from typing import Unpack
 
 from artgen.api.arguments import api_function
 from artgen.api.call import start_call
-from artgen.api.keywords import ExplainPromptKeywords
+from artgen.api.keyword_types import ExplainPromptKeywords
 from artgen.api.prompt_report import report_prompt
 from artgen.jobs.prompt_explanation import PromptReport
 from artgen.spec.requests import Txt2Img

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Unpack
 from artgen.api.arguments import api_function, take_group
 from artgen.api.call import start_call
 from artgen.api.image_lists import image_files, is_single_image
-from artgen.api.keywords import ReconstructKeywords
+from artgen.api.keyword_types import ReconstructKeywords
 from artgen.errors import ModelUnavailableError
 from artgen.events import Listener, ModelSelected
 from artgen.spec.settings import DeviceSettings, ModelRef

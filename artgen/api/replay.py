@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from artgen.api.arguments import api_function
 from artgen.api.call import start_call
+from artgen.api.generation import generate_images, take_frames
 from artgen.api.inputs import input_file
-from artgen.api.keywords import ReplayKeywords
-from artgen.api.run import generate_images, take_frames
+from artgen.api.keyword_types import ReplayKeywords
 from artgen.errors import UsageError
 from artgen.jobs.batch_size import ExactBatchSize
 from artgen.jobs.replay import read_replay_spec

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Unpack
 from artgen.api.arguments import api_function
 from artgen.api.call import start_call
 from artgen.api.image_lists import image_files
-from artgen.api.keywords import SheetKeywords
-from artgen.api.sheets import Sheet, create_sheet
+from artgen.api.keyword_types import SheetKeywords
+from artgen.api.sheet_pages import Sheet, create_sheet
 
 if TYPE_CHECKING:
     from artgen.api.image_lists import ImagesInput

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from artgen.api.arguments import api_function, take_group
 from artgen.api.call import start_call
-from artgen.api.keywords import TrainKeywords
+from artgen.api.keyword_types import TrainKeywords
 from artgen.errors import UsageError
 from artgen.events import StepEvent
 from artgen.spec.fields import check_range, describe_value

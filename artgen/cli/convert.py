@@ -49,10 +49,10 @@ def convert(
     artgen models convert model.ckpt
     artgen models convert model.ckpt -o models/
     """
-    from artgen.api import models
+    from artgen.api import model_operations
 
     print_note(f"Converting '{file}'.")
-    for path in models.iter_conversions(file, output, overwrite, note_listener(print_note)):
+    for path in model_operations.iter_conversions(file, output, overwrite, note_listener(print_note)):
         if as_json:
             OUTPUT.print(Converted(file, path))
         else:

@@ -9,16 +9,16 @@ from typing import Annotated, Any, NotRequired, TypedDict
 import typer
 
 from artgen import registry
-from artgen.api import models
+from artgen.api import model_operations
 from artgen.api.model_lists import ModelDetails
 from artgen.cli.console import print_note, print_path, print_result
 from artgen.cli.convert import convert
 from artgen.cli.help import App
 from artgen.cli.json_output import JsonOutput
 from artgen.cli.models_list import AsJson, list_models, recommend
+from artgen.cli.models_words import words
 from artgen.cli.pull import Quiet, pull
 from artgen.cli.reporter import Reporter
-from artgen.cli.words import words
 from artgen.errors import RefusedError, UsageError
 from artgen.system.counts import counted, format_bytes
 
@@ -70,7 +70,7 @@ def _details_schema() -> dict[str, Any]:
     from artgen.spec.json_schema import nullable, object_schema
 
     listed, shown = object_schema(ModelDetails), object_schema(ShownFields)
-    of_files = object_schema(registry.ResolvedModel, models.MODEL_FILE_FIELDS)["properties"]
+    of_files = object_schema(registry.ResolvedModel, model_operations.MODEL_FILE_FIELDS)["properties"]
     added = {name: nullable(each) for name, each in of_files.items() if name not in listed["properties"]}
     properties = listed["properties"] | added | shown["properties"]
     required = dict.fromkeys([*listed["required"], *shown["required"], *of_files])
@@ -89,7 +89,7 @@ def show(name: ModelName, as_json: AsJson = False) -> None:
     artgen models show sd15
     artgen models show tiny --json
     """
-    card = models.describe_model(name)
+    card = model_operations.describe_model(name)
     _print_details(card.details, as_json)
     if as_json:
         return
@@ -131,13 +131,13 @@ def verify(
     artgen models verify
     artgen models verify tiny
     """
-    selected = names or models.downloaded_models()
+    selected = names or model_operations.downloaded_models()
     if not selected:
         print_note("No models are downloaded.")
     failed_checks: list[registry.FileCheck] = []
     for name in selected:
         with Reporter(quiet) as report:
-            checks = models.verify_files(name, report)
+            checks = model_operations.verify_files(name, report)
         failed = [check for check in checks if not check.ok]
         failed_checks += failed
         for check in checks if as_json else failed:
@@ -150,7 +150,7 @@ def verify(
     if failed_checks:
         damaged = list(dict.fromkeys(check.model for check in failed_checks))
         files = counted(len(failed_checks), "file does", "files do")
-        hints = map(models.repair_hint, damaged)
+        hints = map(model_operations.repair_hint, damaged)
         raise RefusedError(
             f"Verification of {', '.join(damaged)} failed: {files} not match the SHA-256.",
             " ".join(dict.fromkeys(hints)),
@@ -190,7 +190,7 @@ def remove(
 
     artgen models remove sd15
     """
-    removal = models.find_removal(name)
+    removal = model_operations.find_removal(name)
     size = format_bytes(removal.num_bytes)
     question = (
         f"Delete {removal.label} ({size}){' from the cache, which is shared with other tools' * removal.is_shared}?"
@@ -232,7 +232,7 @@ def path(
 
     artgen models path tiny
     """
-    found = models.local_path(name)
+    found = model_operations.local_path(name)
     if as_json:
         PATH_OUTPUT.print(ModelPath(name, found))
     else:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from artgen.api import models
+from artgen.api import model_downloads
 from artgen.cli.console import print_note, print_path
 from artgen.cli.json_output import JsonOutput
 from artgen.cli.reporter import Reporter
@@ -54,12 +54,12 @@ def pull(
     artgen models pull sd15
     artgen models pull runwayml/stable-diffusion-v1-5 civitai:4384
     """
-    sources = list(map(models.parse_pull_source, names))
+    sources = list(map(model_downloads.parse_pull_source, names))
     for name, source in zip(names, sources, strict=True):
         with Reporter(quiet) as report:
-            pulled = models.pull_source(source, force, partial(_show_event, report))
+            pulled = model_downloads.pull_source(source, force, partial(_show_event, report))
         if as_json:
-            found = pulled or models.local_file(name)
+            found = pulled or model_downloads.local_file(name)
             OUTPUT.print(Pulled(name, found.path, found.usage))
         elif pulled is not None:
             print_path(pulled.path)

@@ -61,7 +61,7 @@ def sheet(
     artgen sheet outputs/
     artgen sheet outputs/*.png --columns 4 --label seed,steps -o sheet.png
     """
-    from artgen.api.sheets import create_sheet
+    from artgen.api.sheet_pages import create_sheet
     from artgen.images import iter_images
     from artgen.outputs import check_sheet_path, path_of_file_option
 

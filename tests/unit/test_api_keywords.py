@@ -14,9 +14,9 @@ import pytest
 from command_line import run
 
 import artgen
-from artgen.api import keywords
+from artgen.api import keyword_types
 from artgen.api.arguments import python_value, read_keywords
-from artgen.api.functions import FUNCTIONS, keyword_class, keyword_defaults
+from artgen.api.function_keywords import FUNCTIONS, keyword_class, keyword_defaults
 from artgen.cli.main import COMMAND_SUMMARIES
 from artgen.errors import OutputError, UsageError
 from artgen.spec import settings
@@ -35,12 +35,12 @@ def without_commands(text: str) -> str:
 
 
 def test_generated_module_is_current() -> None:
-    """To update the module, run `python docs/generate_keywords.py`."""
+    """Compare with the generated module. To update it, run `python docs/generate_keywords.py`."""
     result = subprocess.run(
         [sys.executable, "-c", "import generate_keywords as g, sys; sys.stdout.write(g.render())"],
         cwd=ROOT / "docs", env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert result.stdout == (ROOT / "artgen" / "api" / "keywords.py").read_text("utf-8")
+    assert result.stdout == (ROOT / "artgen" / "api" / "keyword_types.py").read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -51,7 +51,7 @@ def test_signature_and_docstring_list_all_keywords(name: str) -> None:
         assert parameters[keyword].default == default
         assert parameters[keyword].annotation is not inspect.Parameter.empty
         assert f"    {keyword}: " in function.__doc__
-    hints = typing.get_type_hints(getattr(keywords, keyword_class(name)), localns={"ImageInput": object})
+    hints = typing.get_type_hints(getattr(keyword_types, keyword_class(name)), localns={"ImageInput": object})
     assert hints.keys() <= parameters.keys()
 
 

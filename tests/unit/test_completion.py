@@ -14,7 +14,7 @@ import pytest
 from artgen.cli.completion import values
 from artgen.cli.completion.command_line import ARGUMENT_KINDS, complete
 from artgen.cli.completion.shells import SCRIPTS, answer, show_or_install
-from artgen.cli.completion.words import split_line
+from artgen.cli.completion.split_line import split_line
 from artgen.cli.main import COMMAND_SUMMARIES, load_command
 from artgen.errors import UsageError
 from artgen.registry import set_alias

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from artgen.cli.completion.words import SplitLine, split_line
+from artgen.cli.completion.split_line import SplitLine, split_line
 from artgen.errors import UsageError
 
 VARIABLE = "_ARTGEN_COMPLETE"

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from artgen.api.words import TrainedWords, find_words
+from artgen.api.trained_words import TrainedWords, find_words
 from artgen.cli.console import print_result
 from artgen.cli.json_output import JsonOutput
 from artgen.registry.default_selection import BUNDLED_MODEL

@@ -1,6 +1,6 @@
 """Define the types of the keywords of the functions.
 
-`docs/generate_keywords.py` generates this module from `artgen.api.functions`. Do not edit it.
+`docs/generate_keywords.py` generates this module from `artgen.api.function_keywords`. Do not edit it.
 """
 
 from collections.abc import Mapping, Sequence

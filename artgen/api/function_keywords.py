@@ -1,6 +1,6 @@
 """Define the keywords of each function of the Python API, as groups of settings.
 
-`docs/generate_keywords.py` writes `artgen/api/keywords.py` from this table, for editors and type checkers.
+`docs/generate_keywords.py` writes `artgen/api/keyword_types.py` from this table, for editors and type checkers.
 """
 
 from collections.abc import Mapping
@@ -275,7 +275,7 @@ FUNCTIONS: dict[str, FunctionSpec] = {
 
 
 def keyword_class(name: str) -> str:
-    """Return the name of the class in `artgen.api.keywords` with the keywords of a function."""
+    """Return the name of the class in `artgen.api.keyword_types` with the keywords of a function."""
     return "".join(part.capitalize() for part in name.split("_")).replace("2img", "2Img") + "Keywords"
 
 
