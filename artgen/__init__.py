@@ -14,7 +14,9 @@ TYPE_CHECKING = False  # type checkers treat this name as True; the import of `t
 if TYPE_CHECKING:
     from artgen._version import __version__
     from artgen.api.anomaly import anomaly
-    from artgen.api.batch import BatchResult, BatchResults, InvalidBatchError, batch, batch_status, verify_batch
+    from artgen.api.batch import batch
+    from artgen.api.batch_folder import batch_status, verify_batch
+    from artgen.api.batch_results import BatchResult, BatchResults, InvalidBatchError
     from artgen.api.doctor import DoctorReport, doctor
     from artgen.api.images import denoise, img2img, inpaint, outpaint, sample, txt2img
     from artgen.api.info import FileInfo, info
@@ -93,10 +95,9 @@ _LAZY_IMPORTS = {
     **dict.fromkeys(("TrainingResult", "train"), "artgen.api.train"),
     **dict.fromkeys(("TrainedWords", "model_words"), "artgen.api.trained_words"),
     **dict.fromkeys(("list_presets", "save_preset", "remove_preset"), "artgen.spec.presets"),
-    **dict.fromkeys(
-        ("batch", "batch_status", "verify_batch", "BatchResult", "BatchResults", "InvalidBatchError"),
-        "artgen.api.batch",
-    ),
+    "batch": "artgen.api.batch",
+    **dict.fromkeys(("batch_status", "verify_batch"), "artgen.api.batch_folder"),
+    **dict.fromkeys(("BatchResult", "BatchResults", "InvalidBatchError"), "artgen.api.batch_results"),
     **dict.fromkeys(("FailedImage", "GeneratedImage"), "artgen.engine.results"),
     **dict.fromkeys(("FileInfo", "info"), "artgen.api.info"),
     "replay": "artgen.api.replay",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from artgen.api import engine_checks
+from artgen.api.batch_checks import check_unused_settings, reject_selected_gpu
 from artgen.errors import ArtgenError, UsageError
 from artgen.events import Listener, no_op
 from artgen.jobs.batch_size import AutoTuneBatchSize, parse_batch_size
@@ -21,7 +22,7 @@ from artgen.queue.plan import BatchPlan, PlannedJob
 from artgen.queue.planner import Planner
 from artgen.queue.recovery import find_images
 from artgen.queue.timings import Timings
-from artgen.spec.settings import FramesSettings, RunSettings, options_of
+from artgen.spec.settings import RunSettings
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,9 @@ class BatchRun:
             self.plan = self._create_planner(listener).build_plan(entries)
         notes = self._recover_images()
         self._report_invalid_entries(self.plan, keep_going=self._run_settings.keep_going)
-        notes += self._check_unused_settings()
+        notes += check_unused_settings(self.plan, self._defaults, self._is_typed)
         self._check_jobs(listener)
-        _reject_selected_gpu(self.plan, self._run_settings)
+        reject_selected_gpu(self.plan, self._run_settings)
         state = pending_jobs(self.plan.jobs, self.ledger, self._filter)
         words = words_note((job.request, job.template.model) for job in state.pending)
         self.notes = list(filter(None, [*self.ledger.damage_notes(), *notes, *self.plan.notes, words]))
@@ -182,22 +183,6 @@ class BatchRun:
         self._recovered = recovery.records
         self.ledger.records |= self._recovered
         return recovery.notes(reason)
-
-    def _check_unused_settings(self) -> list[str]:
-        """Return a note for each default of the user that no job takes.
-
-        Raises:
-            UsageError: no job takes a setting that was set explicitly.
-        """
-        unused = self.plan.unused(name for name in self._defaults if name not in options_of(FramesSettings))
-        flags = [_flag(name, self._defaults[name]) for name in unused if self._is_typed(name)]
-        if flags:
-            tasks = ", ".join(sorted({job.request.task for job in self.plan.jobs}))
-            raise UsageError(
-                f"No job of the batch takes {' or '.join(flags)}: the tasks are {tasks}.",
-                f"Remove {' and '.join(flags)}, or set the task of a line or --task.",
-            )
-        return self.plan.unused_default_notes(unused)
 
     def _check_jobs(self, listener: Listener) -> None:
         """Run the checks of the engine that need no weights on all jobs without an image.
@@ -304,22 +289,3 @@ def _failed_outcome(job: PlannedJob, record: JobRecord, message: str) -> BatchOu
     error = ArtgenError(first_line, hint)
     error.exit_code = record.exit_code
     return BatchOutcome(job.location, job, error=error)
-
-
-def _flag(name: str, value: Any) -> str:
-    return f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
-
-
-def _reject_selected_gpu(plan: BatchPlan, run_settings: RunSettings) -> None:
-    """Reject `--device cuda:N` for several processes: each process sees only its own GPU.
-
-    Raises:
-        UsageError: a job selects a GPU by its number.
-    """
-    devices = [job.request.device for job in plan.jobs if job.request.device.startswith("cuda:")]
-    if (run_settings.workers > 1 or run_settings.ray is not None) and devices:
-        option = "--workers" if run_settings.ray is None else "--ray"
-        raise UsageError(
-            f"Cannot combine {option} with --device {devices[0]}: {option} assigns a different GPU to each process.",
-            "Omit --device. Select GPUs with CUDA_VISIBLE_DEVICES=0,2.",
-        )

@@ -14,11 +14,12 @@ from artgen.api.model_lists import ModelDetails
 from artgen.api.model_operations import ModelCard
 from artgen.errors import UsageError
 from artgen.registry import FileCheck
-from artgen.spec.fields import check_choice, check_range, describe_value
+from artgen.spec.fields import describe_value
 from artgen.spec.python_text import for_python
+from artgen.spec.value_checks import check_choice, check_range
 
 if TYPE_CHECKING:
-    from artgen.jobs.recommend import ModelRecommendation
+    from artgen.jobs.model_recommendation import ModelRecommendation
 
 
 @for_python()
@@ -54,12 +55,13 @@ def recommend_models(
     Raises:
         UsageError: a value is not valid, or the memory of this machine is unknown.
     """
-    from artgen.jobs import recommend
+    from artgen.jobs.model_recommendation import describe
+    from artgen.jobs.recommend import recommend
 
     check_choice("task", task, model_lists.TASKS)
     check_range("limit", limit, 1, 1000)
     machine = model_lists.find_machine(memory, device, "memory")
-    return [recommend.describe(each, machine) for each in recommend.recommend(machine, task)[:limit]]
+    return [describe(each, machine) for each in recommend(machine, task)[:limit]]
 
 
 @for_python()

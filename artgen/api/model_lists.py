@@ -9,8 +9,8 @@ from artgen.errors import ArtgenError, UsageError
 from artgen.registry import web
 from artgen.registry.hub import cache
 from artgen.registry.pipelines import pipeline_entries
-from artgen.spec.fields import check_choice
 from artgen.spec.memory_budget import parse_bytes
+from artgen.spec.value_checks import check_choice
 
 if TYPE_CHECKING:
     from artgen.jobs.recommend import Machine

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.events import Listener
-from artgen.spec.fields import check_choice, check_range, describe_value
+from artgen.spec.fields import describe_value
+from artgen.spec.value_checks import check_choice, check_range
 from artgen.system import process
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from artgen.errors import InputFileError, UsageError
-from artgen.spec.fields import check_range, describe_value
+from artgen.spec.fields import describe_value
 from artgen.spec.python_text import for_python
+from artgen.spec.value_checks import check_range
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ from artgen.api.call import start_call
 from artgen.api.keyword_types import TrainKeywords
 from artgen.errors import UsageError
 from artgen.events import StepEvent
-from artgen.spec.fields import check_range, describe_value
+from artgen.spec.fields import describe_value
 from artgen.spec.settings import (
     MAX_SEED,
     CheckpointSettings,
@@ -25,6 +25,7 @@ from artgen.spec.settings import (
     ModelRef,
     OptimizerSettings,
 )
+from artgen.spec.value_checks import check_range
 
 if TYPE_CHECKING:
     from artgen.jobs.training_plan import TrainingPlan

@@ -206,7 +206,7 @@ def verify(folder: Folder, as_json: AsJson = False) -> None:
 
 
 def _read_ledger(folder: Path) -> "Ledger":
-    from artgen.api.batch import read_ledger
+    from artgen.api.batch_folder import read_ledger
 
     ledger = read_ledger(folder)
     for note in ledger.damage_notes():

@@ -11,7 +11,7 @@ import typer
 from artgen.cli.console import note_unreadable_files, print_note, print_path, print_result
 from artgen.cli.help import App
 from artgen.cli.json_output import JsonOutput
-from artgen.spec import config
+from artgen.spec import config, config_values
 
 app = App(
     """Show and set your default settings.
@@ -118,7 +118,7 @@ def set_(
     artgen config set img2img.strength 0.5
     artgen config set steps ""
     """
-    config.set_value(name, value, _config_file(project))
+    config_values.set_value(name, value, _config_file(project))
     print_note(f"Set {name} = {config.printable_value(name, value)}." if value else f"Removed {name}.")
 
 
@@ -149,7 +149,7 @@ def get(
 
     artgen config get model
     """
-    value = config.printable_value(name.rpartition(".")[2], config.find_value(name))
+    value = config.printable_value(name.rpartition(".")[2], config_values.find_value(name))
     if as_json:
         GET_OUTPUT.print(ConfigValue(name, value))
     elif value is None:
@@ -168,12 +168,12 @@ def unset(
     artgen config unset steps
     """
     path = _config_file(project)
-    command, key = config.parse_name(name)
+    command, key = config_values.parse_name(name)
     values = config.read_config_file(path)
     if key not in (values.get(command, {}) if command else values):
         print_note(f"{name} is not set in '{path}'.")
         return
-    config.set_value(name, "", path)
+    config_values.set_value(name, "", path)
     print_note(f"Removed {name}.")
 
 

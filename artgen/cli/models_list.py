@@ -11,12 +11,12 @@ from artgen.api import model_lists
 from artgen.api.model_lists import TASKS, ModelDetails
 from artgen.cli.console import print_note, print_result
 from artgen.cli.json_output import JsonOutput
-from artgen.spec.fields import check_choice
 from artgen.spec.memory_budget import format_gib
+from artgen.spec.value_checks import check_choice
 from artgen.system.counts import counted, format_bytes
 
 if TYPE_CHECKING:
-    from artgen.jobs.recommend import ModelRecommendation
+    from artgen.jobs.model_recommendation import ModelRecommendation
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 TaskName = typer.Option("--task", metavar="TASK", help="txt2img, img2img, inpaint, outpaint or sample.")
@@ -29,7 +29,7 @@ MIN_LICENSE_COLUMNS = 8
 
 
 def _declare_recommendation() -> type:
-    from artgen.jobs.recommend import ModelRecommendation
+    from artgen.jobs.model_recommendation import ModelRecommendation
 
     return ModelRecommendation
 
@@ -137,6 +137,7 @@ def recommend(
     artgen models recommend --memory 8GiB --task inpaint
     """
     from artgen.jobs import recommend as recommending
+    from artgen.jobs.model_recommendation import describe
 
     check_choice("task", task, TASKS)
     machine = model_lists.find_machine(memory, device)
@@ -145,7 +146,7 @@ def recommend(
     number, size = counted(len(results), "model fits", "models fit"), format_gib(machine.memory_bytes)
     print_note(f"{number} {kind} with {size}{_disk_text(machine.disk_bytes)}.")
     for each in results[:limit]:
-        described = recommending.describe(each, machine)
+        described = describe(each, machine)
         if as_json:
             RECOMMEND_OUTPUT.print(described)
         else:

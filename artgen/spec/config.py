@@ -19,11 +19,10 @@ from typing import Any
 
 import platformdirs
 
-from artgen.errors import InputFileError, OutputError, UsageError
+from artgen.errors import InputFileError, UsageError
 from artgen.spec import settings
 from artgen.spec.settings import options_of, unknown_setting_error
 from artgen.system.external_data import read_optional
-from artgen.system.files import wrap_write_errors, write_atomically
 
 PROJECT_FILE = "artgen.toml"
 PRESETS_TABLE = "presets"
@@ -42,15 +41,14 @@ CONFIGURABLE_SETTINGS: dict[str, type] = {
 }
 """Settings that a configuration file may contain, each with the group that declares it."""
 
-_SHARED_SETTINGS = options_of(settings.ModelFolders)
+SHARED_SETTINGS = options_of(settings.ModelFolders)
 """Settings that apply to all commands."""
 
 _DISPLAYING_COMMANDS = frozenset({"batch", "noise", "anomaly", "reconstruct", "sheet", "info", "replay"})
 """Commands besides the tasks that show images. Other defaults do not apply to them."""
 
-_ABSOLUTE_FOLDERS = ("embedding_folder", "wildcard_folder", "style_folder")
-
-_CONFIGURABLE_FIELDS = {name: options_of(group)[name] for name, group in CONFIGURABLE_SETTINGS.items()}
+CONFIGURABLE_FIELDS = {name: options_of(group)[name] for name, group in CONFIGURABLE_SETTINGS.items()}
+"""Fields of these settings."""
 
 
 def user_config_folder() -> Path:
@@ -126,7 +124,7 @@ def _folder(name: str) -> Path | None:
         InputFileError: a file is not valid TOML, or contains an invalid setting.
     """
     folder = os.environ.get(f"ARTGEN_{name.upper()}") or _shared_setting(name)
-    return _expanded(folder) if folder else None
+    return expand_home(folder) if folder else None
 
 
 def model_folders() -> list[Path]:
@@ -139,7 +137,7 @@ def model_folders() -> list[Path]:
     text = os.environ.get("ARTGEN_MODEL_FOLDERS")
     group = CONFIGURABLE_SETTINGS["model_folders"]
     folders = settings.parse_value(group, "model_folders", text) if text else _shared_setting("model_folders") or ()
-    return [_expanded(folder) for folder in folders if folder.strip()]
+    return [expand_home(folder) for folder in folders if folder.strip()]
 
 
 def civitai_token() -> str | None:
@@ -154,7 +152,7 @@ def civitai_token() -> str | None:
 
 def printable_value(name: str, value: Any) -> Any:
     """Return the value of a setting or a variable for the terminal. The value of a secret is hidden."""
-    field = _CONFIGURABLE_FIELDS.get(name.removeprefix("ARTGEN_").lower())
+    field = CONFIGURABLE_FIELDS.get(name.removeprefix("ARTGEN_").lower())
     is_secret = field is not None and field.metadata["setting"].is_secret
     return HIDDEN_VALUE if is_secret and value else value
 
@@ -169,7 +167,8 @@ def _shared_setting(name: str) -> Any:
     return {**read_config_file(user_config_file()), **read_config_file(Path(PROJECT_FILE))}.get(name)
 
 
-def _expanded(folder: str) -> Path:
+def expand_home(folder: str) -> Path:
+    """Return a path in which `~` is the home folder of the user."""
     return Path(os.path.expanduser(folder))  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
 
 
@@ -205,7 +204,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
             continue
         values = value if name in settings.TASK_NAMES and isinstance(value, dict) else {name: value}
         for key, item in values.items():
-            if values is value and key in _SHARED_SETTINGS:
+            if values is value and key in SHARED_SETTINGS:
                 raise InputFileError(
                     f"Invalid configuration file '{path}': '{key}' cannot be in the table '{name}'.",
                     "Move it above the first table: it applies to all commands.",
@@ -236,88 +235,7 @@ def parse_toml(data: bytes, subject: str) -> dict[str, Any]:
 
 
 def _canonical(values: dict[str, Any]) -> dict[str, Any]:
-    return settings.canonical_keys(values, _CONFIGURABLE_FIELDS)
-
-
-def parse_name(name: str) -> tuple[str, str]:
-    """Return the command and the setting of `img2img.strength`; an empty command for all commands.
-
-    Raises:
-        UsageError: the command or the setting is unknown.
-    """
-    command, _, key = name.rpartition(".")
-    if command and command not in settings.TASK_NAMES:
-        from artgen.spec.synonyms import command_hint
-
-        hint = command_hint(command, settings.TASK_NAMES) or f"Commands: {', '.join(settings.TASK_NAMES)}."
-        raise UsageError(f"Unknown command: {command!r}.", hint)
-    key = key.replace("-", "_")
-    aliases = settings.aliases_of(_CONFIGURABLE_FIELDS)
-    if key not in CONFIGURABLE_SETTINGS and key in aliases:
-        key = aliases[key].setting
-    if key not in CONFIGURABLE_SETTINGS:
-        raise UsageError(*unknown_setting_error(key, CONFIGURABLE_SETTINGS))
-    if command and key in _SHARED_SETTINGS:
-        raise UsageError(f"'{key}' applies to all commands.", f"Use {key} without '{command}.'.")
-    return command, key
-
-
-def find_value(name: str) -> Any:
-    """Return the value of a setting, or of `command.setting`, in the files and the environment; None if it is unset.
-
-    Raises:
-        UsageError: the setting is unknown.
-        InputFileError: a file is not a valid configuration.
-    """
-    command, key = parse_name(name)
-    if text := os.environ.get(f"ARTGEN_{key.upper()}"):
-        return text
-    values = {path: read_config_file(path) for path in (Path(PROJECT_FILE), user_config_file())}
-    found = (table.get(key) for each in values.values() for table in (each.get(command, {}), each))
-    return next((value for value in found if value is not None), None)
-
-
-def set_value(name: str, text: str, path: Path) -> None:
-    """Set one setting in a configuration file. Keep the rest of the file, including comments.
-
-    Args:
-        name: a setting, or `command.setting`.
-        text: value as typed on the command line; an empty text removes the setting. Folders of models, embeddings,
-            wildcards and styles are saved as absolute paths.
-        path: configuration file; created if it does not exist.
-
-    Raises:
-        UsageError: the setting is unknown, or the value is invalid.
-        InputFileError: the file is not a valid configuration. The file is not changed.
-        OutputError: the file cannot be written.
-    """
-    import tomlkit
-
-    command, key = parse_name(name)
-    aliases = settings.aliases_of(_CONFIGURABLE_FIELDS)
-    value = settings.parse_value(CONFIGURABLE_SETTINGS[key], key, text) if text else None
-    if key == "model_folders" and value:
-        value = tuple(str(_expanded(folder).absolute()) for folder in value if folder.strip())
-    elif key in _ABSOLUTE_FOLDERS and value:
-        value = str(_expanded(value).absolute())
-    if value is not None:
-        settings.validate(CONFIGURABLE_SETTINGS[key](**{key: value}))
-    if is_unreadable(path):
-        raise OutputError(f"Cannot change '{path}': the file cannot be read.", "Move or delete it.")
-    read_config_file(path)
-    document = tomlkit.parse((read_optional(path, MAX_USER_FILE_BYTES) or b"").decode("utf-8-sig"))
-    table = document.setdefault(command, tomlkit.table()) if command else document
-    names = {alias for alias, meant in aliases.items() if meant.setting == key and alias not in CONFIGURABLE_SETTINGS}
-    for name in {*names, *(each.replace("_", "-") for each in {key, *names})} - {key}:
-        table.pop(name, None)
-    if value is None or text == "":
-        table.pop(key, None)
-    else:
-        table[key] = str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
-    write_atomically(path, tomlkit.dumps(document))
-    if any(field.metadata["setting"].is_secret and name in document for name, field in _CONFIGURABLE_FIELDS.items()):
-        with wrap_write_errors(path):
-            path.chmod(0o600)
+    return settings.canonical_keys(values, CONFIGURABLE_FIELDS)
 
 
 def _command_settings(path: Path, command: str) -> dict[str, Any]:

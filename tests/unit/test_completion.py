@@ -18,7 +18,7 @@ from artgen.cli.completion.split_line import split_line
 from artgen.cli.main import COMMAND_SUMMARIES, load_command
 from artgen.errors import UsageError
 from artgen.registry import set_alias
-from artgen.spec import config, fast, presets, settings
+from artgen.spec import config, config_values, fast, presets, settings
 from artgen.spec.schedulers import SCHEDULERS, find_scheduler_with_sigmas
 from artgen.spec.settings import options_of, settings_of, type_of
 
@@ -49,8 +49,8 @@ def user_files() -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
     Path("styles.csv").write_text('name,prompt\nFilm noir,x\nfilm grain,x\n"a\nb",x\n')
-    config.set_value("model_folders", "models", config.user_config_file())
-    config.set_value("style_folder", "styles.csv", config.user_config_file())
+    config_values.set_value("model_folders", "models", config.user_config_file())
+    config_values.set_value("style_folder", "styles.csv", config.user_config_file())
     set_alias("mine", "owner/name")
     presets.save_preset("portrait", {"steps": 3})
     snapshot = Path(os.environ["HF_HOME"], "hub", "models--ada--fox", "snapshots", "0" * 40)

@@ -6,7 +6,7 @@ import pytest
 
 from artgen import registry
 from artgen.errors import InputFileError, OutputError, UsageError
-from artgen.spec import config
+from artgen.spec import config, config_values
 from artgen.system import files
 
 
@@ -14,10 +14,10 @@ def test_set_value_keeps_the_rest_of_the_file() -> None:
     path = config.user_config_file()
     path.parent.mkdir(parents=True)
     path.write_text("# mine\nsteps = 9\n")
-    config.set_value("img2img.strength", "0.5", path)
+    config_values.set_value("img2img.strength", "0.5", path)
     assert path.read_text().startswith("# mine\nsteps = 9\n")
     assert config.read_config_file(path) == {"steps": 9, "img2img": {"strength": 0.5}}
-    config.set_value("steps", "", path)
+    config_values.set_value("steps", "", path)
     assert config.read_config_file(path) == {"img2img": {"strength": 0.5}}
     assert [file.name for file in path.parent.iterdir()] == ["config.toml"]
 
@@ -27,7 +27,7 @@ def test_unusable_paths_raise_output_errors(path: str) -> None:
     Path("folder").mkdir()
     Path("file").write_text("text")
     with pytest.raises(OutputError) as caught:
-        config.set_value("steps", "4", Path(path))
+        config_values.set_value("steps", "4", Path(path))
     assert path in caught.value.message
     assert caught.value.hint
     assert sorted(file.name for file in Path().iterdir()) == ["file", "folder"]
@@ -38,7 +38,7 @@ def test_set_value_does_not_change_invalid_files() -> None:
     for data in (b"steps = \n", b"stepps = 4\n", b"\xff\xfe"):
         Path("artgen.toml").write_bytes(data)
         with pytest.raises(InputFileError):
-            config.set_value("steps", "4", Path("artgen.toml"))
+            config_values.set_value("steps", "4", Path("artgen.toml"))
         assert Path("artgen.toml").read_bytes() == data
 
 
@@ -48,7 +48,7 @@ def test_text_that_is_not_utf8_is_not_written() -> None:
     before = registry.user_aliases_path().read_bytes()
     for attempt in (
         lambda: files.write_atomically(Path("x.toml"), "model = '\udcff'"),
-        lambda: config.set_value("model", "./m\udcff", Path("x.toml")),
+        lambda: config_values.set_value("model", "./m\udcff", Path("x.toml")),
         lambda: registry.set_alias("other", "./m\udcff"),
     ):
         with pytest.raises(UsageError, match="UTF-8"):

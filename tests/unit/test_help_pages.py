@@ -15,7 +15,8 @@ from command_line import run
 from artgen.cli.help_layout import MAX_COLUMNS, MIN_COLUMNS
 from artgen.cli.help_pages import MOST_USED_OPTIONS, description_and_examples
 from artgen.cli.main import COMMAND_SECTIONS, COMMAND_SUMMARIES, app, load_command
-from artgen.spec.config import set_value, user_config_file
+from artgen.spec.config import user_config_file
+from artgen.spec.config_values import set_value
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import SETTING_GROUPS, settings_of
 

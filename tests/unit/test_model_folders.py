@@ -15,7 +15,7 @@ from artgen.registry import lora as lora_files
 from artgen.registry import model_folders
 from artgen.registry.connected_prior import combined_folder
 from artgen.registry.lora.find import find_recorded
-from artgen.spec import config
+from artgen.spec import config, config_values
 
 LORA_KEY = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_k"
 LORA = {f"{LORA_KEY}.lora_down.weight": (4, 320), f"{LORA_KEY}.lora_up.weight": (320, 4), f"{LORA_KEY}.alpha": ()}
@@ -57,7 +57,7 @@ def write_tree(root: Path, names: dict[str, str]) -> Path:
 
 
 def use(*folders: Path | str) -> None:
-    config.set_value("model_folders", ",".join(map(str, folders)), config.user_config_file())
+    config_values.set_value("model_folders", ",".join(map(str, folders)), config.user_config_file())
 
 
 @pytest.mark.parametrize("names", [A1111, COMFYUI], ids=["a1111", "comfyui"])
@@ -193,7 +193,7 @@ def test_invalid_settings_are_rejected(text: str) -> None:
 
 def test_the_setting_applies_to_all_commands() -> None:
     with pytest.raises(UsageError, match="all commands"):
-        config.set_value("txt2img.model_folders", "x", Path("artgen.toml"))
+        config_values.set_value("txt2img.model_folders", "x", Path("artgen.toml"))
 
 
 def test_a_missing_folder_is_noted_and_reported(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_replay_finds_a_model_of_a_model_folder_by_its_hash(tmp_path: Path) -> N
     use(write_tree(tmp_path / "ui", COMFYUI))
     model = registry.resolve_model("nebula", offline=True)
     registry.save_location(model.model_hash(), model.path)
-    config.set_value("model_folders", "", config.user_config_file())
+    config_values.set_value("model_folders", "", config.user_config_file())
     assert [found.path for found in registry.find_models_by_hash(model.model_hash())] == [model.path]
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from artgen.jobs import recommend as recommending
+from artgen.jobs.model_recommendation import reason
 from artgen.jobs.recommend import Machine, Recommendation, recommend
 from artgen.registry import catalog
 from artgen.registry.memory import estimate_catalog_memory, estimate_memory
@@ -31,7 +32,7 @@ def test_each_recommended_model_supports_the_task_and_fits(task: str, gib: int) 
         assert recommending.supports_task(each.info, task)
         assert f"-m {each.info.name}" in each.command
         assert ("--offload" in each.command) == (each.plan.offload != "none")
-        assert "None" not in recommending.reason(each, gpu(gib))
+        assert "None" not in reason(each, gpu(gib))
     assert [each.rank for each in results] == sorted((each.rank for each in results), reverse=True)
 
 

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from artgen.cli.options import AliasCommand, flatten_settings
 from artgen.queue.entries import LINE_SETTINGS, setting_name
 from artgen.queue.prompt_line import parse_prompt_line
-from artgen.spec.config import CONFIGURABLE_SETTINGS, load_defaults, set_value
+from artgen.spec.config import CONFIGURABLE_SETTINGS, load_defaults
+from artgen.spec.config_values import set_value
 from artgen.spec.records import from_record
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import SETTING_GROUPS, canonical_keys, options_of, settings_of, type_of

@@ -10,7 +10,8 @@ from command_line import run
 from artgen.cli.main import COMMAND_SUMMARIES, load_command
 from artgen.cli.options import AliasCommand
 from artgen.queue.sweeps import parse_axes
-from artgen.spec.config import CONFIGURABLE_SETTINGS, load_defaults, set_value
+from artgen.spec.config import CONFIGURABLE_SETTINGS, load_defaults
+from artgen.spec.config_values import set_value
 from artgen.spec.settings import canonical_keys, options_of
 
 

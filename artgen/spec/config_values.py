@@ -1,0 +1,98 @@
+"""Find and set single values of the configuration, for `artgen config`."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from artgen.errors import OutputError, UsageError
+from artgen.spec import config, settings
+from artgen.spec.settings import unknown_setting_error
+from artgen.system.external_data import read_optional
+from artgen.system.files import wrap_write_errors, write_atomically
+
+_ABSOLUTE_FOLDERS = ("embedding_folder", "wildcard_folder", "style_folder")
+
+
+def parse_name(name: str) -> tuple[str, str]:
+    """Return the command and the setting of `img2img.strength`; an empty command for all commands.
+
+    Raises:
+        UsageError: the command or the setting is unknown.
+    """
+    command, _, key = name.rpartition(".")
+    if command and command not in settings.TASK_NAMES:
+        from artgen.spec.synonyms import command_hint
+
+        hint = command_hint(command, settings.TASK_NAMES) or f"Commands: {', '.join(settings.TASK_NAMES)}."
+        raise UsageError(f"Unknown command: {command!r}.", hint)
+    key = key.replace("-", "_")
+    aliases = settings.aliases_of(config.CONFIGURABLE_FIELDS)
+    if key not in config.CONFIGURABLE_SETTINGS and key in aliases:
+        key = aliases[key].setting
+    if key not in config.CONFIGURABLE_SETTINGS:
+        raise UsageError(*unknown_setting_error(key, config.CONFIGURABLE_SETTINGS))
+    if command and key in config.SHARED_SETTINGS:
+        raise UsageError(f"'{key}' applies to all commands.", f"Use {key} without '{command}.'.")
+    return command, key
+
+
+def find_value(name: str) -> Any:
+    """Return the value of a setting, or of `command.setting`, in the files and the environment; None if it is unset.
+
+    Raises:
+        UsageError: the setting is unknown.
+        InputFileError: a file is not a valid configuration.
+    """
+    command, key = parse_name(name)
+    if text := os.environ.get(f"ARTGEN_{key.upper()}"):
+        return text
+    values = {path: config.read_config_file(path) for path in (Path(config.PROJECT_FILE), config.user_config_file())}
+    found = (table.get(key) for each in values.values() for table in (each.get(command, {}), each))
+    return next((value for value in found if value is not None), None)
+
+
+def set_value(name: str, text: str, path: Path) -> None:
+    """Set one setting in a configuration file. Keep the rest of the file, including comments.
+
+    Args:
+        name: a setting, or `command.setting`.
+        text: value as typed on the command line; an empty text removes the setting. Folders of models, embeddings,
+            wildcards and styles are saved as absolute paths.
+        path: configuration file; created if it does not exist.
+
+    Raises:
+        UsageError: the setting is unknown, or the value is invalid.
+        InputFileError: the file is not a valid configuration. The file is not changed.
+        OutputError: the file cannot be written.
+    """
+    import tomlkit
+
+    command, key = parse_name(name)
+    aliases = settings.aliases_of(config.CONFIGURABLE_FIELDS)
+    value = settings.parse_value(config.CONFIGURABLE_SETTINGS[key], key, text) if text else None
+    if key == "model_folders" and value:
+        value = tuple(str(config.expand_home(folder).absolute()) for folder in value if folder.strip())
+    elif key in _ABSOLUTE_FOLDERS and value:
+        value = str(config.expand_home(value).absolute())
+    if value is not None:
+        settings.validate(config.CONFIGURABLE_SETTINGS[key](**{key: value}))
+    if config.is_unreadable(path):
+        raise OutputError(f"Cannot change '{path}': the file cannot be read.", "Move or delete it.")
+    config.read_config_file(path)
+    document = tomlkit.parse((read_optional(path, config.MAX_USER_FILE_BYTES) or b"").decode("utf-8-sig"))
+    table = document.setdefault(command, tomlkit.table()) if command else document
+    names = {
+        alias for alias, meant in aliases.items() if meant.setting == key and alias not in config.CONFIGURABLE_SETTINGS
+    }
+    for name in {*names, *(each.replace("_", "-") for each in {key, *names})} - {key}:
+        table.pop(name, None)
+    if value is None or text == "":
+        table.pop(key, None)
+    else:
+        table[key] = str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+    write_atomically(path, tomlkit.dumps(document))
+    if any(
+        field.metadata["setting"].is_secret and name in document for name, field in config.CONFIGURABLE_FIELDS.items()
+    ):
+        with wrap_write_errors(path):
+            path.chmod(0o600)
