@@ -15,10 +15,10 @@ from artgen.queue.batch_entries import batch_name, read_entries
 from artgen.queue.entries import MAX_JOBS, Entry, LineError
 from artgen.queue.job_settings import entry_or_error, parse_settings
 from artgen.queue.keys import Keys
-from artgen.queue.prompt_files import PROMPT_FILE_SUFFIXES, STDIN
 from artgen.queue.text_prompts import parse_text
 from artgen.spec.base_requests import Request
 from artgen.spec.fields import describe_value, non_default_settings
+from artgen.system.input_files import PROMPT_FILE_SUFFIXES, is_stdin
 
 Job: TypeAlias = str | os.PathLike[str] | Mapping[str, Any] | Request
 PromptInput: TypeAlias = str | os.PathLike[str] | Iterable[Job]
@@ -85,7 +85,7 @@ def parse_inputs(prompts: PromptInput | None, ignore_columns: str | None) -> Bat
     if isinstance(prompts, str | os.PathLike):
         path = Path(os.fsdecode(prompts))
         _check_is_path(path)
-        return BatchInputs("stdin" if str(path) == STDIN else batch_name(path), (path,), ignore_columns)
+        return BatchInputs("stdin" if is_stdin(path) else batch_name(path), (path,), ignore_columns)
     if isinstance(prompts, Mapping | Request | bytes) or not isinstance(prompts, Iterable):
         raise UsageError(f"prompts must be a path or a list, not {describe_value(prompts)}.", _LIST_HINT)
     items: list[Path | Entry | LineError] = []
@@ -101,7 +101,7 @@ def _check_is_path(path: Path) -> None:
     Raises:
         UsageError: no such file exists, and the text has no suffix of a prompt file or of an image.
     """
-    if str(path) != STDIN and not os.path.lexists(path) and not _has_known_suffix(path):
+    if not is_stdin(path) and not os.path.lexists(path) and not _has_known_suffix(path):
         raise UsageError(
             f"Cannot read {describe_value(str(path))}: no file or folder has this name.",
             f"Prompts are a list: {_LIST_HINT}.",

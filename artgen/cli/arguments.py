@@ -1,4 +1,4 @@
-"""Walk the arguments of a command line, and refuse arguments that the parser would misread."""
+"""Read the command line that runs: its command and its arguments. Refuse arguments that the parser would misread."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -21,6 +21,15 @@ def set_command_line(context: Any, args: Sequence[str]) -> None:
 def command_line() -> tuple[Any, tuple[str, ...]]:
     """Return the context of the command that runs, and its arguments without hidden aliases."""
     return _COMMAND_LINE.get()
+
+
+def command_name(context: Any) -> str:
+    """Return the name of a command with its groups, such as `models list`; empty for the program."""
+    names: list[str] = []
+    while context.parent is not None:
+        names.insert(0, context.info_name)
+        context = context.parent
+    return " ".join(names)
 
 
 class Argument(NamedTuple):

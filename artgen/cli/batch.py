@@ -112,7 +112,6 @@ def run(
         status_line.start()
     from artgen.cli.ledger_jobs import LedgerJobs
     from artgen.cli.run_requests import run_requests
-    from artgen.queue import prompt_files
     from artgen.queue.batch_entries import batch_folder, batch_name, read_entries
     from artgen.spec.fields import non_default_settings
 
@@ -121,7 +120,7 @@ def run(
             "Cannot combine artgen batch with --image: the images are positional arguments.",
             f"artgen batch {source.image} --task img2img",
         )
-    name = "stdin" if str(files[0]) == prompt_files.STDIN else batch_name(files[0])
+    name = "stdin" if is_stdin(files[0]) else batch_name(files[0])
     folder, output_settings = batch_folder(output, name)
     groups = (
         preset, prompt, series, combination, sampling, class_settings, canvas, size, source, mask, blend, expansion,

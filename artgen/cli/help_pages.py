@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from artgen.cli.arguments import command_name
 from artgen.cli.help_layout import Page, Row, page_columns
 from artgen.errors import ArtgenError
 
@@ -77,15 +78,6 @@ _METAVARS = {
     "int": "N", "int range": "N", "float": "NUMBER", "float range": "NUMBER", "str": "TEXT", "path": "FILE"
 }  # fmt: skip
 """Placeholder of a value for each type of Typer."""
-
-
-def command_name(context: Any) -> str:
-    """Return the name of a command without the program: `models list`; empty for the program."""
-    names: list[str] = []
-    while context.parent is not None:
-        names.insert(0, context.info_name)
-        context = context.parent
-    return " ".join(names)
 
 
 def description_and_examples(command: Any) -> tuple[list[str], list[str]]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -29,9 +29,6 @@ from artgen.cli.run_requests import summary_line
 from artgen.cli.stdout_image import check_stdout_image, print_saved_path
 from artgen.errors import UsageError
 from artgen.spec.settings import AnimationSettings, FramesSettings, InputImage, OutputSettings, ReportSettings
-
-if TYPE_CHECKING:
-    pass
 
 Steps = Annotated[
     int,

@@ -12,8 +12,7 @@ from artgen.cli.console import print_note
 from artgen.cli.usage_errors import is_image_name, shell_command, unknown_command_error
 from artgen.errors import UsageError
 from artgen.spec.synonyms import command_hint, similar_names
-
-PROMPT_FILE_SUFFIXES = frozenset({".txt", ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml"})
+from artgen.system.input_files import PROMPT_FILE_SUFFIXES
 
 
 def txt2img_arguments(context: Any, args: Sequence[str], commands: Sequence[str]) -> list[str]:

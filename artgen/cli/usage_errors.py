@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from artgen.cli.arguments import command_line, iter_arguments
+from artgen.cli.arguments import command_line, command_name, iter_arguments
 from artgen.errors import UsageError
 from artgen.spec.prompt_checks import excerpt
 from artgen.spec.synonyms import command_hint, option_hint, value_hint
@@ -44,15 +44,6 @@ def convert_error(error: Any, context: Any, args: Sequence[str]) -> UsageError:
     if isinstance(error, _errors.BadParameter) and error.param is not None:
         return _invalid_value_error(error, context, args)
     return UsageError(f"{error.format_message().rstrip('.')}.", help_hint(context))
-
-
-def command_name(context: Any) -> str:
-    """Return the name of a command with its groups, such as `models list`; empty for the program."""
-    names: list[str] = []
-    while context.parent is not None:
-        names.insert(0, context.info_name)
-        context = context.parent
-    return " ".join(names)
 
 
 def program_path(context: Any) -> str:

@@ -8,15 +8,12 @@ import os
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from artgen.cli.console import print_note
 from artgen.errors import ArtgenError
 from artgen.spec import settings
 from artgen.spec.settings import options_of
-
-if TYPE_CHECKING:
-    pass
 
 _TYPED_SETTINGS: ContextVar[frozenset[str]] = ContextVar("typed settings", default=frozenset())
 _PRESET_SETTINGS: ContextVar[frozenset[str]] = ContextVar("settings of presets", default=frozenset())

@@ -18,9 +18,9 @@ from artgen.spec.prompt_tags import find_tags
 from artgen.spec.prompt_weights import AND
 from artgen.spec.settings import SETTING_GROUPS, Setting, aliases_of, options_of
 from artgen.spec.wildcards import parse
+from artgen.system.input_files import PROMPT_FILE_SUFFIXES
 
 LABELS = {"prompt": "prompt", "negative_prompt": "negative prompt"}
-PROMPT_FILE_SUFFIXES = frozenset({".txt", ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml"})
 MAX_LISTED_OPTIONS = 5
 
 OTHER_OPTIONS = re.compile(
@@ -143,7 +143,7 @@ def _options() -> frozenset[str]:
 def _file_notes(text: str, label: str) -> Iterator[str]:
     name = text.strip()
     suffix = Path(name).suffix.lower() if len(name) < 4096 else ""
-    if suffix not in PROMPT_FILE_SUFFIXES | IMAGE_SUFFIXES or "\n" in name:
+    if suffix not in {*PROMPT_FILE_SUFFIXES, *IMAGE_SUFFIXES} or "\n" in name:
         return
     if not _is_file(name):
         if len(name.split()) == 1:

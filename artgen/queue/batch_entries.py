@@ -14,6 +14,7 @@ from artgen.queue import image_folders, prompt_files
 from artgen.queue.entries import Entry, LineError
 from artgen.spec.fields import non_default_settings
 from artgen.spec.settings import OutputSettings
+from artgen.system.input_files import PROMPT_FILE_SUFFIXES, is_stdin
 
 
 def batch_name(path: Path) -> str:
@@ -75,7 +76,7 @@ def read_entries(
     """
     entries: list[Entry | LineError] = []
     for file in files:
-        is_prompt_file = file.suffix.lower() in prompt_files.PROMPT_FILE_SUFFIXES or str(file) == prompt_files.STDIN
+        is_prompt_file = file.suffix.lower() in PROMPT_FILE_SUFFIXES or is_stdin(file)
         is_other_file = os.path.isfile(file) and file.suffix.lower() not in IMAGE_SUFFIXES  # noqa: PTH113
         if is_prompt_file or is_other_file:  # the error about another suffix lists the known ones
             entries += prompt_files.read_prompt_file(file, ignore_columns)

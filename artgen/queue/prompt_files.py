@@ -17,8 +17,8 @@ from artgen.queue.table_prompts import parse_csv, parse_tsv
 from artgen.queue.text_prompts import parse_text
 from artgen.spec.lora import parse_lora
 from artgen.spec.settings import path_settings
+from artgen.system.input_files import PROMPT_FILE_SUFFIXES, STDIN, is_stdin
 
-STDIN = "-"
 _PATH_SETTINGS = tuple(name for name, group in LINE_SETTINGS.items() if name in path_settings(group))
 
 
@@ -35,8 +35,8 @@ def read_prompt_file(path: Path, ignore_columns: str | None = None) -> Iterator[
         InputFileError: the file cannot be read, or its format is unknown.
         UsageError: `ignore_columns` is not a list.
     """
-    source = "stdin" if str(path) == STDIN else str(path)
-    suffix = ".txt" if str(path) == STDIN else path.suffix.lower()
+    source = "stdin" if is_stdin(path) else str(path)
+    suffix = ".txt" if is_stdin(path) else path.suffix.lower()
     if suffix not in PROMPT_FILE_SUFFIXES:
         raise InputFileError(
             f"Cannot read '{path}' as a prompt file: its suffix is unknown.",
@@ -93,4 +93,3 @@ _PARSERS: dict[str, Callable[[str, bytes, Keys], Iterator[Entry | LineError]]] =
     ".yaml": _parse_yaml,
     ".yml": _parse_yaml,
 }
-PROMPT_FILE_SUFFIXES = tuple(_PARSERS)

@@ -16,6 +16,9 @@ from artgen.system.memory_file import file_content
 STDIN = "-"
 """Name of standard input."""
 
+PROMPT_FILE_SUFFIXES = (".txt", ".jsonl", ".json", ".csv", ".tsv", ".yaml", ".yml")
+"""Suffixes of prompt files. `artgen.queue.prompt_files` has a parser for each."""
+
 STDIN_SECONDS = 120.0
 """Longest time until standard input sends its first byte. The program that writes it may have to generate an image."""
 

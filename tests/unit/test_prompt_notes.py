@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import sample_images
 
-from artgen.jobs.prompt_notes import PROMPT_FILE_SUFFIXES, input_notes, plain_prompt_note, prompt_notes
+from artgen.jobs.prompt_notes import input_notes, plain_prompt_note, prompt_notes
 from artgen.queue import prompt_files
 from artgen.spec.prompt_notes import syntax_notes
 from artgen.spec.requests import Txt2Img
+from artgen.system.input_files import PROMPT_FILE_SUFFIXES
 
 SYNTAX_NOTES = {
     "a (red:9) fox": "A weight above 2 often distorts the image: 'red' (9).",
@@ -111,8 +112,8 @@ def test_prompts_that_look_like_other_inputs_get_a_note(text: str, setting: str)
     assert len(notes) <= 1
 
 
-def test_the_suffixes_of_prompt_files_are_known() -> None:
-    assert set(prompt_files.PROMPT_FILE_SUFFIXES) <= PROMPT_FILE_SUFFIXES
+def test_each_suffix_of_prompt_files_has_a_parser() -> None:
+    assert tuple(prompt_files._PARSERS) == PROMPT_FILE_SUFFIXES
 
 
 @pytest.mark.parametrize(("rule", "is_noted"), [("a1111", True), ("none", False)])
