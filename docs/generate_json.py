@@ -81,7 +81,7 @@ def _table(output: JsonOutput, name: str) -> str:
     lines = ["| field | type | meaning |", "|---|---|---|"]
     lines += [f"| `{field}` | {kind} | {' '.join(text.split())} |" for field, kind, text in rows]
     if output.has_record:
-        lines.append("\nThe other fields are those of the [record](record-fields.md).")
+        lines.append("\nThe objects also contain the fields of the [record](record-fields.md).")
     return "\n".join(lines) + "\n"
 
 

@@ -56,8 +56,8 @@ class DoctorReport:
         errors: errors that prevented a check, such as an invalid configuration file.
         advice: instructions for each problem; empty if there are no problems.
         extras: extras of artgen whose package is not installed.
-        next_step: what a user can do whose default model is the demonstration model or is not on this computer; else
-            empty.
+        next_step: instruction for a user whose default model is the demonstration model or is not on this computer;
+            empty for other models.
     """
 
     artgen: str

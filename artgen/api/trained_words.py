@@ -57,7 +57,7 @@ def find_words(name: str) -> TrainedWords:
             f"Cannot list the words of '{name}': only the bundled model '{BUNDLED_MODEL}' has a list of its words.",
             f"artgen models words {BUNDLED_MODEL}",
         )
-    from artgen.jobs.trained_words import bundled_words  # its imports take longer than those of this module
+    from artgen.jobs.trained_words import bundled_words  # slow imports
 
     found = bundled_words()
     return TrainedWords(BUNDLED_MODEL, found.subjects, **found.groups)

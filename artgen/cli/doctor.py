@@ -77,7 +77,7 @@ def _lines(report: "DoctorReport") -> Iterator[tuple[str, str]]:
 
 
 def _suggestions(report: "DoctorReport") -> Iterator[str]:
-    """Yield what the user can do although there is no problem."""
+    """Yield suggestions that are not instructions for a problem."""
     missing = [extra for extra in missing_extras() if extra.name != "nf4" or report.device == "cuda"]
     if missing:
         names = ", ".join(f"{extra.name} ({extra.use})" for extra in missing)

@@ -96,7 +96,7 @@ _CLICK_USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 
 @contextlib.contextmanager
 def _convert_usage_errors(context: Any, args: list[str]) -> Iterator[None]:
-    """Convert the usage errors of Typer to those of artgen.
+    """Convert the usage errors of Typer to errors of artgen.
 
     Raises:
         UsageError: the arguments do not fit the command.

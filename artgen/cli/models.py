@@ -37,7 +37,7 @@ ModelName = Annotated[str, typer.Argument(help="Alias, OWNER/NAME[@REVISION], fo
 
 
 class ShownFields(TypedDict):
-    """Define the fields of `models show --json` besides those of `models list --json`.
+    """Define the fields that `models show --json` has and `models list --json` does not have.
 
     Attributes:
         path: folder or file of the model; null if it is not downloaded.

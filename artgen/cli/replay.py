@@ -68,7 +68,7 @@ def replay(
 
 
 def _compare(original: "Original", quiet: bool, result: "GeneratedImage", path: Path) -> dict[str, Any]:  # noqa: ARG001
-    """Print whether the pixels are those of the original image, and return the fields of `--json`."""
+    """Print whether the pixels equal the pixels of the original image, and return the fields of `--json`."""
     from artgen.jobs.replay_comparison import compare
 
     found = compare(original, result.image, result.low_bytes, result.record)

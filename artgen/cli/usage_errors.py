@@ -260,7 +260,7 @@ def missing_image_error(prompt: str, images: Sequence[Path]) -> UsageError:
     """
     context, args = command_line()
     name = context.command.name
-    message = f"Cannot use '{excerpt(prompt)}' as the image of {name}: there is no such file."
+    message = f"Cannot use '{excerpt(prompt)}' as the image of {name}: the file does not exist."
     if images:
         return UsageError(message, f"The image comes before the prompt: {quoted_command(context, args)}")
     text_only = shell_command("artgen txt2img", [prompt])

@@ -26,7 +26,7 @@ def heif_format(head: bytes) -> str:
     """Return `AVIF` or `HEIF` for the first bytes of a file of this format, else an empty text.
 
     Args:
-        head: at least 12 bytes; more bytes contain the compatible brands, which tell the formats apart.
+        head: at least 12 bytes; more bytes contain the compatible brands, which distinguish the formats.
     """
     if head[4:8] != b"ftyp":
         return ""

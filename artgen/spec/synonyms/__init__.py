@@ -1,4 +1,4 @@
-"""Find the meaning of a name that artgen does not know: a word of another tool, or a misspelled name.
+"""Find the meaning of a name that artgen does not have: a word of another tool, or a misspelled name.
 
 Import this module only to report an error: a valid command line does not need the table of words.
 """
@@ -27,7 +27,7 @@ def option_hint(
         name: name as typed: `--cfg`, `Cfg Scale`, `num_inference_steps`.
         known_names: names that are valid in its place: options (`--steps`) or settings (`steps`), which determine the
             form of the hint.
-        command: command or task that does not know the name, for a setting that other commands take.
+        command: command or task that does not have the name, for a setting that other commands take.
         canonical_names: name to show for each known name that is a hidden alias.
     """
     known_names = list(known_names)
