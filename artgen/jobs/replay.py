@@ -6,7 +6,7 @@ alias or a hub id, never as a path. Local models and LoRAs are also found by the
 files that were used on this machine.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,18 +126,8 @@ def read_replay_spec(
         RefusedError: the recorded model is a path.
     """
     found = metadata.read_metadata(path)
-    notes = list(found.notes)
-    if found.record:
-        record: dict[str, Any] = dict(found.record)
-    elif found.external is not None and found.external.has_prompt:
-        record, more_notes = replay_other_tools.to_record(path, found.external, changes)
-        notes += more_notes
-    else:
-        raise InputFileError(
-            f"Cannot replay '{path}': its metadata contains no prompt."
-            + (f" It is of {found.external.tool_name}." if found.external else ""),
-            "`artgen info` shows the metadata. Other programs may have removed it.",
-        )
+    record, conversion_notes = _to_record(path, found, changes)
+    notes = [*found.notes, *conversion_notes]
     _check_task(path, record)
     known = options_of(TASKS[record["task"]].request_class)
     record, changes = settings.canonical_keys(record, known), settings.canonical_keys(changes, known)
@@ -175,6 +165,25 @@ def read_replay_spec(
     texts = tuple(map(shorten, notes))
     original = read_original(path, recorded_values) if found.record and not changes_pixels else None
     return ReplaySpec(request, expected_hashes, texts, batch_size, recorded, optional, original)
+
+
+def _to_record(
+    path: Path, found: metadata.ImageMetadata, changes: Mapping[str, Any]
+) -> tuple[dict[str, Any], Sequence[str]]:
+    """Return the record of an image, or the metadata of another tool as a record, and notes about the conversion.
+
+    Raises:
+        InputFileError: the metadata contains no record and no prompt.
+    """
+    if found.record:
+        return dict(found.record), ()
+    if found.external is not None and found.external.has_prompt:
+        return replay_other_tools.to_record(path, found.external, changes)
+    raise InputFileError(
+        f"Cannot replay '{path}': its metadata contains no prompt."
+        + (f" It is of {found.external.tool_name}." if found.external else ""),
+        "`artgen info` shows the metadata. Other programs may have removed it.",
+    )
 
 
 def _check_task(path: Path, record: Mapping[str, Any]) -> None:

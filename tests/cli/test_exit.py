@@ -14,7 +14,7 @@ from typing import Any
 import plain_scripts
 import pytest
 from command_line import FAST, run
-from pseudo_terminal import artgen
+from pseudo_terminal import Terminal, artgen
 
 FULL = Path("/dev/full")
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="/dev/full does not exist")
@@ -56,16 +56,12 @@ def test_interrupt_discards_the_image_and_exits_with_130(sd1: str) -> None:
 
 @pytest.mark.slow
 def test_second_interrupt_exits_immediately(sd1: str) -> None:
-    process = artgen("txt2img", "x", "-m", sd1, "--steps", "900", stderr=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stderr is not None
-    process.stderr.readline()
-    process.stderr.readline()
-    time.sleep(2)  # until the first step
-    process.send_signal(signal.SIGINT)
-    assert b"Stopping" in process.stderr.readline() + process.stderr.readline()
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
-    assert process.returncode == 130
+    terminal = Terminal("txt2img", "x", "-m", sd1, "--steps", "900")
+    terminal.wait_for(b"generating")  # a step is complete
+    terminal.press(b"\x03")
+    terminal.wait_for(b"Stopping")
+    terminal.press(b"\x03")
+    assert terminal.wait() == 130
 
 
 @pytest.mark.slow

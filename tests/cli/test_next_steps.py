@@ -38,9 +38,7 @@ def test_note_is_printed_before_the_image_and_not_with_quiet(arguments: tuple[st
 
 
 def test_batches_and_sweeps_print_one_note() -> None:
-    Path("prompts.txt").write_text("a misty forest\na lynx\na red fox\n<lora:x:1>\n" * 3)
     Path("prompts.txt").write_text("a misty forest\na {lynx|ibex}\na red fox\n" * 3)
-    Path("wild").mkdir()
     done = run("batch", "prompts.txt", "-o", "out/", *FAST, "--dry-run")
     assert done.stderr.count("few or no training images") == 1
     assert "'misty', 'forest'" in done.stderr
@@ -55,19 +53,18 @@ def test_command_prompt_prints_the_note() -> None:
 
 def test_first_run_is_silent_in_pipes_and_with_json(monkeypatch: pytest.MonkeyPatch) -> None:
     step, tiny = next_step(), {"tiny"}
-    with pytest.MonkeyPatch.context() as patch:
-        printed: list[str] = []
-        patch.setattr(first_run, "print_note", printed.append)
-        first_run.print_first_step(tiny, ReportSettings())
-        patch.setattr(first_run, "is_terminal", lambda stream: True)
-        first_run.print_first_step(tiny, ReportSettings(quiet=True))
-        first_run.print_first_step(tiny, ReportSettings(json=True))
-        first_run.print_first_step({"sd15"}, ReportSettings())
-        first_run.print_first_step(set(), ReportSettings())
-        assert not printed
-        first_run.print_first_step(tiny, ReportSettings())
-        first_run.print_first_step(tiny, ReportSettings())
-        assert printed == [step]
+    printed: list[str] = []
+    monkeypatch.setattr(first_run, "print_note", printed.append)
+    first_run.print_first_step(tiny, ReportSettings())
+    monkeypatch.setattr(first_run, "is_terminal", lambda stream: True)
+    first_run.print_first_step(tiny, ReportSettings(quiet=True))
+    first_run.print_first_step(tiny, ReportSettings(json=True))
+    first_run.print_first_step({"sd15"}, ReportSettings())
+    first_run.print_first_step(set(), ReportSettings())
+    assert not printed
+    first_run.print_first_step(tiny, ReportSettings())
+    first_run.print_first_step(tiny, ReportSettings())
+    assert printed == [step]
 
 
 def test_unwritable_state_folder_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -40,9 +40,8 @@ class Terminal:
             stdout=follower,
             stderr=follower,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(
-                0, termios.TIOCSCTTY, 0
-            ),  # with a controlling terminal, Ctrl-C sends a signal
+            # With a controlling terminal, Ctrl-C sends a signal.
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
             env={**os.environ, "TERM": "xterm", **environment},
         )
         os.close(follower)

@@ -301,7 +301,7 @@ def test_other_shells_are_answered_by_typer() -> None:
 )
 @pytest.mark.parametrize("shell", SCRIPTS)
 def test_unusual_lines_have_an_answer(shell: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_answer(monkeypatch, shell, line)
+    assert run_answer(monkeypatch, shell, line)  # an exception gives no line
 
 
 def test_a_large_folder_is_searched_within_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
