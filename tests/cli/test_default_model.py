@@ -83,7 +83,8 @@ def test_offline_uses_the_bundled_model(monkeypatch: pytest.MonkeyPatch, offline
     assert "model=tiny" in done.stdout
 
 
-def test_without_cuda_nothing_is_announced() -> None:
+def test_without_cuda_nothing_is_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "cuda_device_count", lambda: 0)
     events: list[Event] = []
     assert default_model(listener=events.append) == default_model(offline=True, listener=events.append) == "tiny"
     assert not events

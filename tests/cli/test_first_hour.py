@@ -231,7 +231,7 @@ def test_words_of_unsupported_features_name_the_alternative(row: Any) -> None:
             assert hint_for(f"--{word}") == f"{row.feature} is not supported. {row.alternative}", word
 
 
-def test_words_have_one_meaning_and_are_no_options() -> None:
+def test_words_have_one_meaning_and_are_not_options() -> None:
     words = [word.replace("_", "") for row in (*OPTION_ROWS, *UNSUPPORTED_ROWS) for word in row.words.split()]
     assert [word for word in set(words) if words.count(word) > 1] == []
     options = {flag.replace("-", "") for command in ("txt2img", "img2img") for flag in main_options(command)}
@@ -244,7 +244,7 @@ def _is_word(word: str) -> bool:
     return any(word in row.words.split() for row in (*OPTION_ROWS, *UNSUPPORTED_ROWS))
 
 
-def test_words_of_commands_are_no_commands_and_have_one_meaning() -> None:
+def test_words_of_commands_are_not_commands_and_have_one_meaning() -> None:
     words = [(row.group, word) for row in COMMAND_ROWS for word in row.words.split()]
     assert [word for word in set(words) if words.count(word) > 1] == []
     for group, word in words:
@@ -401,7 +401,7 @@ def test_empty_texts_are_not_the_working_directory(arguments: tuple[str, ...]) -
 
 
 @pytest.mark.parametrize("text", ["", " ", "-", "nosuch"])
-def test_unusable_text_is_no_prompt(text: str) -> None:
+def test_unusable_text_is_not_a_prompt(text: str) -> None:
     assert run(text, "--help", code=2).stderr.count("txt2img --help") == 0
     assert 'txt2img ""' not in run(text, code=2).stderr
     assert "Usage" in run("--").stdout

@@ -16,6 +16,15 @@ from artgen.system.optional_packages import EXTRAS, install_command
 from artgen.system.paths import user_state_folder
 
 
+@pytest.fixture(autouse=True)
+def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace the hardware by a CPU with 16 GiB of free memory."""
+    monkeypatch.setattr(hardware, "cuda_device_count", lambda: 0)
+    monkeypatch.setattr(hardware, "cuda_memory_bytes", lambda: None)
+    monkeypatch.setattr(hardware, "has_mps", lambda: False)
+    monkeypatch.setattr(hardware, "available_ram", lambda: 16 << 30)
+
+
 def test_all_places_name_the_same_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(first_run, "is_terminal", lambda stream: True)
     step = next_step()

@@ -52,12 +52,14 @@ def output(arguments: tuple[str, ...], stream: io.StringIO, monkeypatch: pytest.
 def test_lines_are_broken_between_words(arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     Path("styles.csv").write_text(f"name,prompt\noil,{'an oil painting ' * 9}\n{'long' * 9},a {'b ' * 50}\n")
     Path("artgen.toml").write_text(
-        f'style_folder = "styles.csv"\nnegative_prompt = "{"blurry " * 20}"\n[preset.mine]\nsteps = 20\n'
+        f'style_folder = "styles.csv"\nnegative_prompt = "{"blurry " * 20}"\n[presets.mine]\nsteps = 20\n'
     )
     monkeypatch.setenv("NO_COLOR", "1")
     for columns in WIDTHS:
         monkeypatch.setenv("COLUMNS", str(columns))
-        for line in output(arguments, TerminalStream(), monkeypatch).splitlines():
+        text = output(arguments, TerminalStream(), monkeypatch)
+        assert "Invalid configuration" not in text
+        for line in text.splitlines():
             is_one_word = " " not in line.strip()
             is_command = line.startswith(("  artgen ", "  pip "))  # not broken, so that it can be copied
             has_command = line.strip().startswith("`")
