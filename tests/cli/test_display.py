@@ -1,6 +1,5 @@
 """Test `--show` and `--open`: images in the terminal, and the default program of the system."""
 
-import io
 import os
 import re
 import sys
@@ -14,6 +13,7 @@ from command_line import FAST, run, save_inputs_of_all_commands
 from PIL import Image
 from pseudo_terminal import Terminal
 from terminal_images_decoder import decode_blocks, decode_iterm2, decode_kitty
+from terminal_stream import TerminalStream
 
 from artgen.cli.main import app, load_command
 
@@ -34,15 +34,6 @@ SHOWING_COMMANDS = [
     ("replay", "record.json"),
 ]
 """A command line of each command that shows images."""
-
-
-class TerminalStream(io.StringIO):
-    """Represent a terminal with 80 columns and 24 rows."""
-
-    encoding = "utf-8"  # type: ignore[assignment]
-
-    def isatty(self) -> bool:
-        return True
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """Test the pages of `--help` and `--help-all`: length, width, content, defaults and styles."""
 
-import io
 import re
 import shlex
 import sys
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 import typer
 from command_line import run
+from terminal_stream import TerminalStream
 
 from artgen.cli.help_layout import MAX_COLUMNS, MIN_COLUMNS
 from artgen.cli.help_pages import MOST_USED_OPTIONS, description_and_examples
@@ -193,13 +193,6 @@ def test_help_works_with_an_invalid_configuration(command: str, option: str) -> 
     result = run(command, option)
     assert re.match(rf"Usage: \S+ {command} ", result.stdout)
     assert ("Its settings are not shown." in result.stderr) == (command != "config")
-
-
-class TerminalStream(io.StringIO):
-    """Represent a stream that is connected to a terminal."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 @all_commands

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from terminal_stream import TerminalStream
 
 from artgen.cli.main import app
 from artgen.system.terminal import fit_words
@@ -29,13 +30,6 @@ LISTINGS = [
     ("models", "show", "a-model-that-does-not-exist"),
     ("a-command-that-does-not-exist",),
 ]
-
-
-class TerminalStream(io.StringIO):
-    """Represent a stream that is connected to a terminal."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 def output(arguments: tuple[str, ...], stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> str:
