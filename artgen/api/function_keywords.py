@@ -4,9 +4,10 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field
+from dataclasses import MISSING, field
 from typing import Any, NamedTuple
 
+from artgen.dataclass import dataclass
 from artgen.spec.settings import (
     AnomalySettings,
     BatchRunSettings,

@@ -1,10 +1,11 @@
 """Describe the models of the catalog and on this computer, and the machine that models must fit. No downloads."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from artgen import registry
+from artgen.dataclass import dataclass
 from artgen.errors import ArtgenError, UsageError
 from artgen.registry import web
 from artgen.registry.hub import cache

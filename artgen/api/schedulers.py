@@ -1,7 +1,6 @@
 """List the schedulers."""
 
-from dataclasses import dataclass
-
+from artgen.dataclass import dataclass
 from artgen.spec.schedulers import SCHEDULERS
 
 

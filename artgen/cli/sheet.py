@@ -1,6 +1,5 @@
 """Define the command `artgen sheet`."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from artgen.cli.json_output import JsonOutput
 from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import RequiredImages
 from artgen.cli.stdout_image import check_stdout_image, is_stdout, print_saved_path
+from artgen.dataclass import dataclass
 from artgen.spec.settings import DisplaySettings
 
 

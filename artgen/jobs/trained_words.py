@@ -7,11 +7,12 @@ writes the file.
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
+from artgen.dataclass import dataclass
 from artgen.errors import ModelUnavailableError
 from artgen.jobs.next_step import next_step
 from artgen.registry import ResolvedModel

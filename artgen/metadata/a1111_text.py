@@ -8,7 +8,8 @@ import json
 import re
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from artgen.dataclass import dataclass
 
 NEGATIVE_PREFIX = "Negative prompt:"
 

@@ -4,9 +4,10 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 
+from artgen.dataclass import dataclass
 from artgen.spec.lora import LoraSpec
 
 TOOL_NAMES: Mapping[str, str] = MappingProxyType(

@@ -5,7 +5,8 @@ The characteristic names are from diffusers' `loaders/single_file_utils.py` and 
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from artgen.dataclass import dataclass
 
 TensorShapes = Mapping[str, tuple[int, ...]]
 

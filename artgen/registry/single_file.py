@@ -2,10 +2,11 @@
 
 import importlib.util
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from artgen.dataclass import dataclass
 from artgen.errors import ModelUnavailableError
 from artgen.registry import diffusers_folder
 from artgen.registry.catalog import ModelInfo

@@ -1,6 +1,6 @@
 """Define the facts about the expansion of a request's prompts: wildcards, variants, styles and tags."""
 
-from dataclasses import dataclass
+from artgen.dataclass import dataclass
 
 
 @dataclass(frozen=True)

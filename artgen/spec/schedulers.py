@@ -8,9 +8,10 @@ the hint of the error.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 
+from artgen.dataclass import dataclass
 from artgen.errors import UsageError
 from artgen.spec.sampler_names import UNSUPPORTED_SCHEDULERS
 

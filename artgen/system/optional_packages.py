@@ -1,7 +1,8 @@
 """List the extras of artgen: packages that are not installed by default, and the command that installs them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from artgen.dataclass import dataclass
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,14 @@
 """Denoise with an unconditional diffusion model in pixel space (diffusers' `UNet2DModel`)."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from diffusers import UNet2DModel
 
+from artgen.dataclass import dataclass
 from artgen.engine.denoise.local_group_norm import NormContext, use_local_group_norm
 from artgen.engine.denoise.tiling import Tiling
 from artgen.engine.diffusion.noise_schedule import NoiseLevel, predict_x0

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from artgen.dataclass import dataclass
 from artgen.errors import ModelUnavailableError, RefusedError, UsageError
 from artgen.registry.hub.client import RemoteFile
 

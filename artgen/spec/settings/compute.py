@@ -1,7 +1,6 @@
 """Declare the settings of the model, the device and the memory."""
 
-from dataclasses import dataclass
-
+from artgen.dataclass import dataclass
 from artgen.spec.fields import option
 from artgen.spec.memory_budget import OFFLOAD_MODES
 

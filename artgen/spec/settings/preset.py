@@ -1,7 +1,6 @@
 """Declare the setting that selects presets."""
 
-from dataclasses import dataclass
-
+from artgen.dataclass import dataclass
 from artgen.spec.fields import option
 
 

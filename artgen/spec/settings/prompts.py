@@ -1,7 +1,6 @@
 """Declare the settings of the prompts."""
 
-from dataclasses import dataclass
-
+from artgen.dataclass import dataclass
 from artgen.spec.fields import option
 
 PROMPT_WEIGHTS = ("a1111", "comfy", "none")

@@ -1,7 +1,6 @@
 """Declare the settings of the seed, the sampler and the image size."""
 
-from dataclasses import dataclass
-
+from artgen.dataclass import dataclass
 from artgen.spec.fast import APPROXIMATIONS
 from artgen.spec.fields import option
 from artgen.spec.schedulers import SIGMA_SPACINGS
