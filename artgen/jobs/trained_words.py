@@ -6,7 +6,8 @@ writes the file.
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from functools import lru_cache
 from itertools import chain
@@ -33,7 +34,14 @@ MAX_LISTED_WORDS = 6
 MAX_TEXTS = 50
 """Limit of the texts of a prompt with edits that are searched for words."""
 
-_WORD = re.compile(r"[^\W\d_]+|\d+")
+MAX_WORD_CHARS = 40
+MAX_LISTED_SUBJECTS = 3
+MIN_PLURAL_CHARS = 4
+"""Minimum length of a common word without a subject that has a plural: 'cans' is not a form of the verb 'can'."""
+
+_WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|\u0300|['’](?=[^\W\d_]))*|\d+")
+"""A word, in which U+0300 stands for each combining mark, or a number."""
+
 _CLAUSE = re.compile(r"[,.;:!?\n|/]+")
 _POSSESSIVE = re.compile(r"['’]s\b")
 
@@ -47,6 +55,7 @@ class WordList:
         groups: group -> words and phrases, for the names in `GROUPS`.
         related: word that was not trained -> similar words that were.
         phrases: normalized word or phrase -> the most common noun of a subject; empty for other words.
+        common: normalized common words without a meaning for the image.
         lengths: first word of a phrase -> largest number of words of such a phrase.
         ignored: normalized words that the model was trained to ignore.
         singulars: irregular plural -> singular.
@@ -56,6 +65,7 @@ class WordList:
     groups: dict[str, list[str]]
     related: Mapping[str, list[str]]
     phrases: Mapping[str, str]
+    common: frozenset[str]
     lengths: Mapping[str, int]
     ignored: frozenset[str]
     singulars: Mapping[str, str]
@@ -70,7 +80,7 @@ class FoundWords:
         ignored: words that the model was trained to ignore, in order.
         num_prompts: number of different prompts.
         num_without_subject: number of different prompts that name no trained subject.
-        several: subjects of the first prompt that names several.
+        several: subjects of the first prompt that names several, as text.
     """
 
     unknown: dict[str, None] = field(default_factory=dict)
@@ -110,11 +120,20 @@ def _read_words(path: Path) -> WordList:
     for phrase in chain(phrases, ignored):
         first, *others = phrase.split()
         lengths[first] = max(lengths.get(first, 1), 1 + len(others))
-    return WordList(data["subjects"], groups, data["related"], phrases, lengths, ignored, data["plurals"])
+    common = frozenset(map(_normalize, data["common"]))
+    return WordList(data["subjects"], groups, data["related"], phrases, common, lengths, ignored, data["plurals"])
 
 
 def _normalize(text: str) -> str:
-    return " ".join(_WORD.findall(text.lower()))
+    text = _POSSESSIVE.sub("", text.lower())
+    return " ".join(text[start:end] for start, end in _word_spans(text))
+
+
+def _word_spans(text: str) -> list[tuple[int, int]]:
+    """Return the spans of words and numbers. `\\w` does not match the vowel signs of many scripts."""
+    if not text.isascii():
+        text = "".join("\u0300" if unicodedata.category(each)[0] == "M" else each for each in text)
+    return [match.span() for match in _WORD.finditer(text)]
 
 
 def words_note(requests: Iterable[tuple[Request, ResolvedModel | None]]) -> str:
@@ -148,20 +167,21 @@ def _is_bundled(model: ResolvedModel) -> bool:
 
 
 def _add_words(found: FoundWords, request: PromptRequest, words: WordList) -> None:
-    subjects: dict[str, None] = {}
+    subjects: dict[str, str] = {}
     hidden = _words_of_adapters(request)
     for text in _plain_texts(request):
         for clause in _CLAUSE.split(_POSSESSIVE.sub("", text)):
             for phrase, noun in _match(clause, words):
                 if noun:
-                    subjects[noun] = None
+                    is_noun = _normalize(noun).split() in _singular_phrases(_normalize(phrase).split(), words)
+                    subjects.setdefault(noun, f"'{noun}'" if is_noun else f"'{noun}' for '{phrase}'")
                 elif noun is None and _normalize(phrase) not in hidden:
                     target = found.ignored if _normalize(phrase) in words.ignored else found.unknown
                     target[phrase] = None
     found.num_prompts += 1
     found.num_without_subject += not subjects
     if len(subjects) > 1 and not found.several:
-        found.several = tuple(subjects)
+        found.several = tuple(subjects.values())
 
 
 def _plain_texts(request: PromptRequest) -> Iterator[str]:
@@ -172,7 +192,7 @@ def _plain_texts(request: PromptRequest) -> Iterator[str]:
         scheduled = (each for part in parts for each in prompt_syntax.parse_schedule(part.text, request.steps or 1))
         texts = dict.fromkeys(each.text for each in scheduled)
     for text in list(texts)[:MAX_TEXTS]:
-        yield prompt_syntax.plain_text(text, rule)
+        yield unicodedata.normalize("NFC", prompt_syntax.plain_text(text, rule))
 
 
 def _words_of_adapters(request: PromptRequest) -> set[str]:
@@ -180,7 +200,7 @@ def _words_of_adapters(request: PromptRequest) -> set[str]:
     texts = [each.token or Path(each.name).stem for each in request.embeddings]
     for lora in lora_files.resolve_loras(request.loras):
         texts.append(lora.file.metadata.get("modelspec.trigger_phrase", ""))
-    return {word for text in texts for word in _WORD.findall(text.lower())}
+    return {word for text in texts for word in _normalize(text).split()}
 
 
 def _match(text: str, words: WordList) -> Iterator[tuple[str, str | None]]:
@@ -189,7 +209,7 @@ def _match(text: str, words: WordList) -> Iterator[tuple[str, str | None]]:
     Yields:
         The words as written, with the noun of a subject; an empty noun for other known words; None for other words.
     """
-    spans = [match.span() for match in _WORD.finditer(text)]
+    spans = _word_spans(text)
     lowered = [text[start:end].lower() for start, end in spans]
     start = 0
     while start < len(spans):
@@ -204,17 +224,23 @@ def _match(text: str, words: WordList) -> Iterator[tuple[str, str | None]]:
 
 def _look_up(tokens: list[str], words: WordList) -> tuple[str | None, bool]:
     """Return the noun of a phrase and whether the phrase is known. Ignored phrases are known and have no noun."""
-    *first, last = tokens
-    for singular in _singulars(last, words):
-        phrase = " ".join((*first, singular))
+    for phrase in map(" ".join, _singular_phrases(tokens, words)):
         if phrase in words.phrases:
             return words.phrases[phrase], True
     return None, " ".join(tokens) in words.ignored
 
 
+def _singular_phrases(tokens: list[str], words: WordList) -> Iterator[list[str]]:
+    """Yield a phrase, and the phrase with possible singulars of its last word."""
+    *first, last = tokens
+    yield tokens
+    for singular in _singulars(last, words):
+        if len(singular) >= MIN_PLURAL_CHARS or singular not in words.common:
+            yield [*first, singular]
+
+
 def _singulars(word: str, words: WordList) -> Iterator[str]:
-    """Yield a word and its possible singulars."""
-    yield word
+    """Yield the possible singulars of a word."""
     if word in words.singulars:
         yield words.singulars[word]
     for ending, replacement in (("ies", "y"), ("es", ""), ("s", "")):
@@ -225,11 +251,12 @@ def _singulars(word: str, words: WordList) -> Iterator[str]:
 def _sentences(found: FoundWords) -> Iterator[str]:
     if found.unknown:
         yield f"The demonstration model 'tiny' has few or no training images of {_listed(found.unknown)}."
-        yield _similar(found.unknown)
     if found.ignored:
         verb = "has" if len(found.ignored) == 1 else "have"
         place = "" if found.unknown else " with the demonstration model 'tiny'"
         yield f"{_listed(found.ignored)} {verb} no effect{place}."
+    # An ignored word matters less if the prompt names a subject.
+    yield _similar([*found.unknown, *(found.ignored if found.num_without_subject else ())])
     model = "'tiny'" if found.unknown or found.ignored else "the demonstration model 'tiny'"
     if found.num_without_subject and found.num_prompts == 1:
         yield f"The prompt names no subject of {model}, so the image may show another object."
@@ -239,23 +266,31 @@ def _sentences(found: FoundWords) -> Iterator[str]:
             "may show other objects."
         )
     if found.several:
-        shown = " and ".join(f"'{noun}'" for noun in found.several[:3])
-        yield f"An image of 'tiny' with several subjects ({shown}) often lacks one of them."
+        yield f"An image of 'tiny' with several subjects ({_joined(found.several)}) often lacks one of them."
 
 
 def _similar(unknown: Iterable[str]) -> str:
     words, found = bundled_words(), list[str]()
     for word in list(unknown)[:MAX_LISTED_WORDS]:
-        names = (name for name in _singulars(_normalize(word), words) if name in words.related)
+        normalized = _normalize(word)
+        names = (name for name in (normalized, *_singulars(normalized, words)) if name in words.related)
         if name := next(names, None):
-            found.append(f"{' or '.join(repr(noun) for noun in words.related[name][:2])} for '{word}'")
+            found.append(f"{' or '.join(repr(noun) for noun in words.related[name][:2])} for {_quoted(word)}")
     return f"Similar trained words: {', '.join(found)}." if found else ""
 
 
 def _listed(names: Iterable[str]) -> str:
     """Return the first words in quotes."""
-    quoted = [f"'{name[:40]}'" for name in names]
-    hidden = len(quoted) - MAX_LISTED_WORDS
+    return _joined([_quoted(name) for name in names], MAX_LISTED_WORDS)
+
+
+def _quoted(word: str) -> str:
+    return f"'{word}'" if len(word) <= MAX_WORD_CHARS else f"'{word[:MAX_WORD_CHARS]}...'"
+
+
+def _joined(texts: Sequence[str], maximum: int = MAX_LISTED_SUBJECTS) -> str:
+    """Return the first texts with commas and 'and'."""
+    hidden = len(texts) - maximum
     if hidden > 0:
-        return f"{', '.join(quoted[:MAX_LISTED_WORDS])} and {hidden:,} more"
-    return " and ".join(filter(None, (", ".join(quoted[:-1]), quoted[-1])))
+        return f"{', '.join(texts[:maximum])} and {hidden:,} more"
+    return " and ".join(filter(None, (", ".join(texts[:-1]), texts[-1])))

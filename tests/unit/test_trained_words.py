@@ -69,14 +69,20 @@ def test_prompts_of_trained_words_have_no_note(prompt: str) -> None:
         ("ein roter Fuchs", "'ein', 'roter' and 'Fuchs'", NO_SUBJECT),
         ("a fox \x1b[31m lynx", "'lynx'", ""),
         ("fox " + " ".join(f"qw{letter}" for letter in "abcdefghij"), "'qwf' and 4 more", ""),
-        ("fox " + "q" * 500, f"'{'q' * 40}'", ""),
+        ("fox " + "q" * 500, f"'{'q' * 40}...'", ""),
+        ("don't show a lynx", "'don't' and 'lynx'", NO_SUBJECT),
+        ("l’arbre", "'l’arbre'", NO_SUBJECT),
+        ("लाल लोमड़ी", "'लाल' and 'लोमड़ी'", NO_SUBJECT),
+        ("cafe\u0301", "'café'", NO_SUBJECT),
+        ("two cans, on toes", "'cans' and 'toes'", NO_SUBJECT),
+        ("some mice", "'mice'", "'mouse face' for 'mice'"),
         (r"a lynx \(cartoon\)", "'lynx'", NO_SUBJECT),
     ],
 )
 def test_untrained_words_are_noted(prompt: str, words: str, other: str) -> None:
     text = note(prompt)
     assert f"{FEW_IMAGES} " in text
-    assert words in text.partition(FEW_IMAGES)[2].partition(".")[0]
+    assert words in text.partition(FEW_IMAGES)[2].partition(". ")[0]
     assert other in text
     assert text.count("models pull") == 1 or "models recommend" in text
     assert "artgen models words tiny" in text
@@ -87,6 +93,22 @@ def test_ignored_words_and_several_subjects_are_noted() -> None:
     assert "'masterpiece' and '8k' have no effect." in note("a lynx, masterpiece, 8k")
     assert "several subjects ('dog' and 'cat')" in note("two dogs and a cat")
     assert NO_SUBJECT in note("a beautiful sunset")
+    assert "'boy' or 'girl' for 'children'" in note("happy children")
+    assert "for 'happy'" not in note("a happy fox")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "subjects"),
+    [
+        ("a dog, a cat and a fox", "'dog', 'cat' and 'fox'"),
+        ("a dog, a cat, a fox, a cow and a pig", "'dog', 'cat', 'fox' and 2 more"),
+        ("foxes on steps", "'fox' and 'ladder' for 'steps'"),
+        ("a well-lit cat", "'fire' for 'lit' and 'cat'"),
+        ("wolves and geese", "'wolf' and 'goose'"),
+    ],
+)
+def test_subjects_are_named_with_words_of_the_prompt(prompt: str, subjects: str) -> None:
+    assert f"several subjects ({subjects}) often" in note(prompt)
 
 
 def test_syntax_is_text_with_the_rule_none() -> None:
