@@ -38,7 +38,7 @@ COMMANDS = [
     (("models", "show", HOSTILE), 4),
     (("models", HOSTILE), 2),
     (("schedulers", HOSTILE), 2),
-    ((HOSTILE,), 2),
+    ((HOSTILE, "--dry-run"), 0),
     (("info", f"{HOSTILE}.png"), 3),
     (("info", "record.png"), 0),
     (("info", "parameters.png"), 0),
