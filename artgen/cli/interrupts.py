@@ -84,7 +84,9 @@ class DeferredSigint:
             raise KeyboardInterrupt
 
     def _on_sigint(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        self._exit_if_idle()
+        if self._exits_at_once:
+            _exit_at_once()
+            return  # the watcher ends the process
         if self._interrupted:
             if sys.__stderr__ and sys.__stderr__.isatty():
                 _write_unbuffered(_SHOW_CURSOR)

@@ -62,16 +62,22 @@ def replay(
         batch_size=ExactBatchSize(spec.batch_size),
         check_job=spec.check_job,
         prepare_request=spec.prepare,
-        on_saved=None if spec.original is None else partial(_compare, spec.original, report.quiet),
+        on_saved=None if spec.original is None else partial(_compare, spec.original, output, report.quiet),
     )
     run_requests(jobs, report)
 
 
-def _compare(original: "Original", quiet: bool, result: "GeneratedImage", path: Path) -> dict[str, Any]:  # noqa: ARG001
+def _compare(
+    original: "Original", output: OutputSettings, quiet: bool, result: "GeneratedImage", path: Path
+) -> dict[str, Any]:
     """Print whether the pixels equal the pixels of the original image, and return the fields of `--json`."""
     from artgen.jobs.replay_comparison import compare
 
     found = compare(original, result.image, result.low_bytes, result.record)
-    if not quiet:
+    suffix = path.suffix.lower()
+    is_compressed = suffix in (".jpg", ".jpeg") or (suffix == ".webp" and output.quality != 100)
+    if not quiet and found.same_pixels and is_compressed and original.format not in ("JPEG", "WEBP"):
+        print_note(f"{found.text} The compression of '{path}' then changes them.")
+    elif not quiet:
         print_note(found.text)
     return found.as_dict()

@@ -12,6 +12,7 @@ from artgen import metadata
 from artgen.dataclass import dataclass
 from artgen.errors import ArtgenError, UsageError
 from artgen.events import Listener, Notice, no_op
+from artgen.metadata.reading import INVALID_RECORD_NOTE
 from artgen.registry import default_model
 from artgen.registry.catalog import builtin_models
 from artgen.spec.base_requests import PromptedImageRequest, Request
@@ -71,9 +72,14 @@ def recorded_prompt(
     """
     try:
         found = metadata.read_metadata(path)
-    except (ArtgenError, OSError):
+    except (ArtgenError, OSError) as error:
+        if INVALID_RECORD_NOTE in str(error):
+            listener(Notice(f"'{path.name}': {INVALID_RECORD_NOTE}"))
         return None  # the error of a damaged image is reported when the image is loaded
     fields = found.fields
+    for name in ("prompt", "negative_prompt"):
+        if name not in given and not isinstance(fields.get(name) or "", str):
+            listener(Notice(f"The recorded {name} of '{path.name}' is not used: it is not text."))
     prompt = fields.get("prompt")
     if not isinstance(prompt, str) or not prompt.strip():
         return None

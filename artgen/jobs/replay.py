@@ -19,12 +19,19 @@ from artgen.jobs import replay_checks, replay_files, replay_other_tools, replay_
 from artgen.jobs.job import Job
 from artgen.jobs.prepare import PrepareJobs
 from artgen.jobs.replay_comparison import Original, read_original
+from artgen.jobs.replay_prompts import PROMPTS
 from artgen.spec import fast, settings
 from artgen.spec.base_requests import Request
 from artgen.spec.fields import describe_value
 from artgen.spec.records import from_record, record_notes, recorded_schema
 from artgen.spec.requests import TASKS
-from artgen.spec.settings import options_of, path_settings
+from artgen.spec.settings import (
+    FramesSettings,
+    GenerationReportSettings,
+    OutputSettings,
+    options_of,
+    path_settings,
+)
 
 IGNORED_SETTINGS = ("guidance_scale", "negative_prompt", "long_prompt", "clip_skip", "guidance_rescale")
 """Settings that earlier versions of artgen, or other tools, recorded for models on which they have no effect."""
@@ -225,15 +232,19 @@ def _reject_former_feather(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def _apply_changes(record: dict[str, Any], changes: Mapping[str, Any]) -> bool:
-    """Change `record` in place. Return whether the changes affect the pixels."""
+    """Change `record` in place. Return whether the changes affect the pixels: other values than the recorded ones."""
     cls = TASKS[record["task"]].request_class
     if "preset" in changes:
         raise UsageError(
             "Invalid --set: a replay does not read presets.", "Set the settings of the preset, such as --set steps=28."
         )
+    before = dict(record)
     for name, value in changes.items():
         if name not in options_of(cls):
-            raise UsageError(*settings.unknown_setting_error(name, options_of(cls), cls.task))
+            message, hint = settings.unknown_setting_error(name, options_of(cls), cls.task)
+            if any(name in options_of(group) for group in (OutputSettings, FramesSettings, GenerationReportSettings)):
+                hint = f"It is an option of the command: --{name.replace('_', '-')}"
+            raise UsageError(message, hint)
         record[name] = settings.parse_value(cls, name, value) if isinstance(value, str) else value
         if name == "scheduler":
             record.pop("sigmas", None)
@@ -254,7 +265,9 @@ def _apply_changes(record: dict[str, Any], changes: Mapping[str, Any]) -> bool:
         )
     except UsageError as error:
         raise UsageError(f"Invalid --set: {error.message}", error.hint) from error
-    return bool(set(changes) - {"model", *path_settings(cls)})
+    # Prompts of `--set` are expanded, so that an equal text can have another meaning.
+    changed = {name for name in changes if name in PROMPTS or name not in before or before[name] != record[name]}
+    return bool(changed - {"model", *path_settings(cls)}) or before.keys() > record.keys()
 
 
 def _pin_weights(path: Path, record: dict[str, Any], changes: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

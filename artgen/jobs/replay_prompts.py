@@ -17,7 +17,7 @@ from artgen.spec.prompt_syntax import escape
 from artgen.spec.wildcard_choices import MAX_LABEL_CHARS, shorten_label
 from artgen.spec.wildcards import parse
 
-_PROMPTS = ("prompt", "negative_prompt")
+PROMPTS = ("prompt", "negative_prompt")
 _TEMPLATES = {"prompt": "template", "negative_prompt": "negative_template"}
 
 
@@ -32,10 +32,10 @@ def prepare_record(record: dict[str, Any], changes: Mapping[str, Any]) -> None:
             "Cannot set the style of a recorded prompt, which is final.",
             "Set both: --set prompt=PROMPT --set style=NAME",
         )
-    is_typed = any(name in changes for name in _PROMPTS)
+    is_typed = any(name in changes for name in PROMPTS)
     if is_typed and "artgen" in record and "prompt_weights" not in record:
         record["prompt_weights"] = "a1111"
-        record |= {name: escape(record[name]) for name in _PROMPTS if name not in changes and name in record}
+        record |= {name: escape(record[name]) for name in PROMPTS if name not in changes and name in record}
 
 
 def expand_typed(request: Request, changes: Mapping[str, Any], notes: list[str]) -> Request:
@@ -52,7 +52,7 @@ def expand_typed(request: Request, changes: Mapping[str, Any], notes: list[str])
     if not isinstance(request, PromptRequest):
         return request
     recorded = request.expansion or PromptExpansion()
-    if not any(name in changes for name in _PROMPTS):
+    if not any(name in changes for name in PROMPTS):
         if "seed" in changes and recorded.choices:
             notes.append(
                 "The choices of the wildcards and variants do not change with the seed. For new choices, set the "
@@ -62,13 +62,13 @@ def expand_typed(request: Request, changes: Mapping[str, Any], notes: list[str])
         if "embedding" in changes:
             notes += _unused_embeddings(request)
         return request.replace(expansion=recorded)  # also the prompts of other tools' records are final
-    kept = [name for name in _PROMPTS if name not in changes]
+    kept = [name for name in PROMPTS if name not in changes]
     typed = request.replace(**dict.fromkeys(kept, ""), embedding=(), expansion=None)
     sources = PromptSources()
     chosen = choose_prompts(typed_prompts(typed), request.seed or 0, sources)
     expanded = apply_choices(typed, chosen, note_listener(notes.append), sources)
     check_syntax(expanded)
-    notes += input_notes({name: changes[name] for name in _PROMPTS if name in changes})
+    notes += input_notes({name: changes[name] for name in PROMPTS if name in changes})
     texts = {name: ", ".join(filter(None, (getattr(request, name), getattr(expanded, name)))) for name in kept}
     facts = _with_recorded(expanded.expansion or PromptExpansion(), recorded, kept)
     embedding = tuple(dict.fromkeys((*request.embedding, *expanded.embedding)))
@@ -78,7 +78,7 @@ def expand_typed(request: Request, changes: Mapping[str, Any], notes: list[str])
 
 
 def _unused_embeddings(request: PromptRequest) -> Iterator[str]:
-    prompts = [getattr(request, name) for name in _PROMPTS]
+    prompts = [getattr(request, name) for name in PROMPTS]
     return unused_embedding_notes(resolve_embeddings(request.embeddings), prompts)
 
 

@@ -17,6 +17,8 @@ from artgen.metadata.xmp import xmp_texts
 from artgen.spec.requests import TASKS
 from artgen.system.external_data import parse_json, read_optional
 
+INVALID_RECORD_NOTE = "The artgen record is ignored: it is not a JSON object."
+
 NEIGHBOR_SUFFIXES = (".txt", ".json", ".swarm.json", ".metadata.json")
 """Suffixes of the files that AUTOMATIC1111, Easy Diffusion, SwarmUI and mflux write beside an image."""
 
@@ -178,7 +180,7 @@ def _parse_record(text: str | None, notes: list[str]) -> dict[str, object] | Non
         return None
     decoded = _parse_json(_xmp_payload(text), notes)
     if not isinstance(decoded, dict):
-        notes.append("The artgen record is ignored: it is not a JSON object.")
+        notes.append(INVALID_RECORD_NOTE)
         return None
     return decoded or None
 

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,9 @@ import plain_scripts
 import pytest
 from command_line import FAST, run
 from pseudo_terminal import Terminal, artgen
+
+from artgen.cli import interrupts
+from artgen.system import process
 
 FULL = Path("/dev/full")
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="/dev/full does not exist")
@@ -62,6 +66,21 @@ def test_second_interrupt_exits_immediately(sd1: str) -> None:
     terminal.wait_for(b"Stopping")
     terminal.press(b"\x03")
     assert terminal.wait() == 130
+
+
+def test_interrupt_while_the_watcher_exits_prints_no_second_message(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The watcher holds the lock and ends the process in a moment. The handler of the main thread must be silent."""
+    lock = threading.Lock()
+    lock.acquire()
+    monkeypatch.setattr(interrupts, "_exit_lock", lock)
+    monkeypatch.setattr(process, "owns_process", lambda: True)
+    with interrupts.DeferredSigint() as sigint:
+        sigint.set_exit_at_once(True)
+        signal.raise_signal(signal.SIGINT)
+        assert not sigint.interrupted
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.slow

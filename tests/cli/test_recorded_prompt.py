@@ -132,6 +132,22 @@ def test_images_without_a_valid_prompt_have_an_empty_prompt(save: Callable[[], o
     assert NOTE not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("save", "reason"),
+    [
+        (lambda: save_image("in.png", prompt=["x"]), "The recorded prompt of 'in.png' is not used: it is not text."),
+        (lambda: save_image("in.png", prompt=5), "The recorded prompt of 'in.png' is not used: it is not text."),
+        (lambda: save_image("in.png", negative_prompt={"a": 1}), "The recorded negative_prompt of 'in.png' is not"),
+        (lambda: save_image("in.png", text="not JSON"), "'in.png': The artgen record is ignored"),
+        (lambda: save_image("in.png", text="[1]"), "'in.png': The artgen record is ignored: it is not a JSON object."),
+    ],
+)
+def test_unusable_records_are_noted(save: Callable[[], object], reason: str) -> None:
+    save()
+    assert reason in run("img2img", "in.png", *FAST, "--dry-run").stderr
+    assert reason not in run("img2img", "in.png", "a car", "-n", "a cat", *FAST, "--dry-run").stderr
+
+
 def test_prompts_with_too_many_brackets_are_not_used() -> None:
     save_image("in.png", prompt="(" * 5000)
     done = run("img2img", "in.png", *TINY, "--dry-run", "--json")

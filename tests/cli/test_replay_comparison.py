@@ -50,7 +50,12 @@ def test_same_pixels_in_each_format(name: str, options: tuple[str, ...]) -> None
 def test_same_pixels_when_the_original_is_overwritten_and_of_edited_tasks() -> None:
     generate("fox.png")
     assert "Same pixels." in run("replay", "fox.png", "-o", "fox.png", "--overwrite").stderr
-    assert "Same pixels." in run("replay", "fox.png", "-o", "fox.jpg").stderr
+    for name, quality, is_exact in (("fox.jpg", 100, False), ("fox.webp", 90, False), ("exact.webp", 100, True)):
+        done = run("replay", "fox.png", "-o", name, "--quality", str(quality))
+        assert "Same pixels." in done.stderr
+        assert (f"The compression of '{name}' then changes them." not in done.stderr) == is_exact
+    run("replay", "fox.png", "-o", "first.jpg")
+    assert "compression" not in run("replay", "first.jpg", "-o", "again.jpg").stderr
     save_inputs()
     sample_images.photo(Path("photo.png"), 28, 36)
     Image.new("I;16", (40, 32), 12345).save("gray16.png")
@@ -122,6 +127,20 @@ def test_changes_and_records_without_an_image_are_not_compared() -> None:
     assert "Same pixels." in run("replay", "other.png.json").stderr
     assert "pixels" not in run("replay", "fox.png", "-q").stderr
     assert "Same pixels." not in run("replay", "fox.png", "--dry-run").stderr
+
+
+def test_settings_with_the_recorded_values_are_no_changes() -> None:
+    generate("fox.png")
+    same = ("--set", "steps=2", "--set", "width=64", "--set", "scheduler=ddim")
+    assert "Same pixels." in run("replay", "fox.png", *same).stderr
+    assert "pixels" not in run("replay", "fox.png", *same, "--set", "seed=8").stderr
+    assert "pixels" not in run("replay", "fox.png", "--set", "prompt=a red fox").stderr
+
+
+@pytest.mark.parametrize("name", ["format", "quality", "output", "overwrite", "frames", "json", "frame-interval"])
+def test_options_of_the_command_are_named_for_set(name: str) -> None:
+    Path("record.json").write_text(json.dumps({"artgen": "0.1.0", "task": "txt2img", "prompt": "a fox", "seed": 1}))
+    assert f"--{name}" in run("replay", "record.json", "--set", f"{name}=x", code=2).stderr
 
 
 def test_images_of_other_tools_are_not_compared() -> None:
