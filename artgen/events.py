@@ -1,9 +1,8 @@
 """Define the events that the engine sends to a listener. The command line shows them as progress."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
-
-from artgen.dataclass import dataclass
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import contextlib
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -14,7 +14,6 @@ from artgen.api.call import Call, start_call
 from artgen.api.function_keywords import FUNCTIONS
 from artgen.api.generation import take_series
 from artgen.api.keyword_types import BatchKeywords
-from artgen.dataclass import dataclass
 from artgen.errors import ArtgenError, UsageError
 from artgen.spec.fields import non_default_settings, validate
 from artgen.spec.python_text import for_python, python_text

@@ -5,11 +5,10 @@ import io
 import itertools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from artgen.dataclass import dataclass
 from artgen.errors import UsageError
 from artgen.images import IMAGE_SUFFIXES
 from artgen.queue.batch_entries import batch_name, read_entries

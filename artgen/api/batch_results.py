@@ -1,13 +1,12 @@
 """Represent the results of `artgen.batch`, and the error for invalid jobs."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from artgen.api.call import Call
-from artgen.dataclass import dataclass
 from artgen.errors import ArtgenError, UsageError
 from artgen.system.counts import counted
 

@@ -2,13 +2,12 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from artgen.api import engine_checks
 from artgen.api.batch_checks import check_unused_settings, reject_selected_gpu
-from artgen.dataclass import dataclass
 from artgen.errors import ArtgenError, UsageError
 from artgen.events import Listener, no_op
 from artgen.jobs.batch_size import AutoTuneBatchSize, parse_batch_size

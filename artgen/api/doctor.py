@@ -3,12 +3,11 @@
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from artgen._version import __version__
-from artgen.dataclass import dataclass
 from artgen.errors import ArtgenError
 from artgen.spec import config
 from artgen.system import hardware

@@ -4,10 +4,9 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import MISSING, field
+from dataclasses import MISSING, dataclass, field
 from typing import Any, NamedTuple
 
-from artgen.dataclass import dataclass
 from artgen.spec.settings import (
     AnomalySettings,
     BatchRunSettings,

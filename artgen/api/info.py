@@ -3,11 +3,11 @@
 import contextlib
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from artgen.api.inputs import input_file
-from artgen.dataclass import dataclass
 from artgen.errors import InputFileError
 from artgen.registry.safetensors_header import PICKLE_SUFFIXES
 from artgen.spec.python_text import for_python

@@ -1,11 +1,10 @@
 """Download models and files, for the command and the function."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from artgen import registry
 from artgen.api.model_operations import local_path
-from artgen.dataclass import dataclass
 from artgen.errors import ArtgenError
 from artgen.events import Downloading, Listener, Notice
 from artgen.registry import hub, model_folders, web

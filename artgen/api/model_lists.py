@@ -1,11 +1,10 @@
 """Describe the models of the catalog and on this computer, and the machine that models must fit. No downloads."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from artgen import registry
-from artgen.dataclass import dataclass
 from artgen.errors import ArtgenError, UsageError
 from artgen.registry import web
 from artgen.registry.hub import cache

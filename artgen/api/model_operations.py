@@ -1,13 +1,12 @@
 """Describe, verify, convert and remove models, for the commands and the functions."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from artgen import registry
 from artgen.api.model_lists import iter_models, model_details, stored_details
-from artgen.dataclass import dataclass
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.events import Listener, Loading, Notice
 from artgen.registry import web

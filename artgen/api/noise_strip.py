@@ -2,11 +2,10 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from artgen.dataclass import dataclass
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.events import Listener
 from artgen.spec.fields import describe_value

@@ -1,6 +1,7 @@
 """List the schedulers."""
 
-from artgen.dataclass import dataclass
+from dataclasses import dataclass
+
 from artgen.spec.schedulers import SCHEDULERS
 
 

@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from artgen.dataclass import dataclass
 from artgen.errors import InputFileError, UsageError
 from artgen.spec.fields import describe_value
 from artgen.spec.python_text import for_python

@@ -4,11 +4,10 @@ import csv
 import io
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from artgen.dataclass import dataclass
 from artgen.errors import UsageError
 from artgen.images import contact_sheet
 from artgen.images.contact_sheet import Cell, ContactSheet

@@ -5,13 +5,13 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from artgen.api.arguments import api_function, take_group
 from artgen.api.call import start_call
 from artgen.api.keyword_types import TrainKeywords
-from artgen.dataclass import dataclass
 from artgen.errors import UsageError
 from artgen.events import StepEvent
 from artgen.spec.fields import describe_value

@@ -1,6 +1,7 @@
 """List the words that the bundled model was trained on."""
 
-from artgen.dataclass import dataclass
+from dataclasses import dataclass
+
 from artgen.errors import UsageError
 from artgen.registry import parse_reference
 from artgen.registry.catalog import BUNDLED_PREFIX

@@ -1,7 +1,7 @@
 """Define the command `artgen anomaly`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +16,6 @@ from artgen.cli.json_output import JsonOutput
 from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import OptionalImages
 from artgen.cli.reporter import Reporter
-from artgen.dataclass import dataclass
 from artgen.errors import ArtgenError, InputFileError
 from artgen.spec.settings import AnomalySettings, DeviceSettings, ModelRef, ReportSettings
 from artgen.system import process

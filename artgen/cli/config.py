@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,6 @@ import typer
 from artgen.cli.console import note_unreadable_files, print_note, print_path, print_result
 from artgen.cli.help import App
 from artgen.cli.json_output import JsonOutput
-from artgen.dataclass import dataclass
 from artgen.spec import config, config_values
 
 app = App(

@@ -1,5 +1,6 @@
 """Define the command `artgen models convert`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +8,6 @@ import typer
 
 from artgen.cli.console import print_note, print_path
 from artgen.cli.json_output import JsonOutput
-from artgen.dataclass import dataclass
 from artgen.events import note_listener
 
 

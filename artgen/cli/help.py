@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
 
@@ -16,7 +17,6 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 from artgen.cli.arguments import check_arguments, set_command_line
 from artgen.cli.console import print_text
 from artgen.cli.json_output import json_output, print_schema
-from artgen.dataclass import dataclass
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -7,10 +7,10 @@ type, not if a field is added.
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from artgen.cli.console import print_json, print_text
-from artgen.dataclass import dataclass
 from artgen.errors import UsageError
 
 Function = TypeVar("Function", bound=Callable[..., None])

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict
 
@@ -18,7 +19,6 @@ from artgen.cli.models_list import AsJson, list_models, recommend
 from artgen.cli.models_words import words
 from artgen.cli.pull import Quiet, pull
 from artgen.cli.reporter import Reporter
-from artgen.dataclass import dataclass
 from artgen.errors import RefusedError, UsageError
 from artgen.system.counts import counted, format_bytes
 

@@ -1,5 +1,6 @@
 """Define the command `artgen noise`."""
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -26,7 +27,6 @@ from artgen.cli.options import flatten_settings
 from artgen.cli.reporter import Reporter
 from artgen.cli.run_requests import summary_line
 from artgen.cli.stdout_image import check_stdout_image, print_saved_path
-from artgen.dataclass import dataclass
 from artgen.errors import UsageError
 from artgen.spec.settings import AnimationSettings, FramesSettings, InputImage, OutputSettings, ReportSettings
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +14,6 @@ from artgen.cli.help import App
 from artgen.cli.json_output import JsonOutput
 from artgen.cli.options import AliasCommand, flatten_settings
 from artgen.cli.user_defaults import is_typed
-from artgen.dataclass import dataclass
 from artgen.errors import UsageError
 from artgen.jobs.size import resolve_size
 from artgen.spec.settings import (

@@ -1,5 +1,6 @@
 """Define the command `artgen models pull`."""
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,6 @@ from artgen.api import model_downloads
 from artgen.cli.console import print_note, print_path
 from artgen.cli.json_output import JsonOutput
 from artgen.cli.reporter import Reporter
-from artgen.dataclass import dataclass
 from artgen.events import Event, Notice
 
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Do not show progress.")]

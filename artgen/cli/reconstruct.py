@@ -1,5 +1,6 @@
 """Define the command `artgen reconstruct`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,6 @@ from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import RequiredImages
 from artgen.cli.reporter import Reporter
 from artgen.cli.stdout_image import check_stdout_image, is_stdout, print_saved_path
-from artgen.dataclass import dataclass
 from artgen.spec.settings import DeviceSettings, DisplaySettings, ModelRef
 from artgen.system.counts import counted
 

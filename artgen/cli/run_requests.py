@@ -6,7 +6,7 @@ The jobs come from `request_jobs.RequestJobs`, which has no ledger, or from `led
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +19,6 @@ from artgen.cli.record_output import image_output
 from artgen.cli.reporter import Reporter
 from artgen.cli.stdout_image import is_stdout, print_saved_path
 from artgen.cli.verbose import version_note
-from artgen.dataclass import dataclass
 from artgen.errors import ArtgenError
 from artgen.spec.settings import FramesSettings, OutputSettings, ReportSettings
 from artgen.system import process

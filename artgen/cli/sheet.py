@@ -1,5 +1,6 @@
 """Define the command `artgen sheet`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,6 @@ from artgen.cli.json_output import JsonOutput
 from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import RequiredImages
 from artgen.cli.stdout_image import check_stdout_image, is_stdout, print_saved_path
-from artgen.dataclass import dataclass
 from artgen.spec.settings import DisplaySettings
 
 

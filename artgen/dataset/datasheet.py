@@ -9,11 +9,10 @@ import json
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from artgen.dataclass import dataclass
 from artgen.dataset.types import Dataset, Provenance, TrainingImage
 from artgen.system.counts import counted
 from artgen.system.files import write_atomically

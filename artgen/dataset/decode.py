@@ -1,8 +1,8 @@
 """Decode an image file completely to verify it, and return its properties without the pixels."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from artgen.dataclass import dataclass
 from artgen.dataset.duplicates import ImageHash, hash_image
 from artgen.dataset.types import RejectedFile
 from artgen.errors import InputFileError

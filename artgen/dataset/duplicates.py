@@ -6,11 +6,10 @@ background have many coefficients near zero with random signs. Different drawing
 so the hash only selects candidates; a small color copy decides.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageOps
-
-from artgen.dataclass import dataclass
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,8 +1,8 @@
 """Define the types of a data set: training images, their provenance, and rejected files."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from artgen.dataclass import dataclass
 from artgen.errors import InputFileError
 from artgen.system.counts import counted
 

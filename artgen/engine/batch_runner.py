@@ -3,9 +3,8 @@
 import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 
-from artgen.dataclass import dataclass
 from artgen.engine.loading.device import DeviceConfig, resolve_device
 from artgen.engine.loading.oom import is_oom, raise_if_device_lost
 from artgen.engine.memory_policy import MemoryPolicy, MemorySettings, OomHistory, memory_limit, resource_key

@@ -7,11 +7,11 @@ change. The record lists the fallbacks that were used.
 import contextlib
 import dataclasses
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from artgen.dataclass import dataclass
 from artgen.engine.loading import pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
 from artgen.errors import MemoryExhaustedError

@@ -1,6 +1,7 @@
 """Encode and decode images with a model's VAE."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,6 @@ from diffusers import AutoencoderKL
 from PIL import Image
 
 from artgen import images
-from artgen.dataclass import dataclass
 from artgen.engine.acceleration import apply
 from artgen.engine.loading import components, pipeline_cache
 from artgen.engine.loading.device import DeviceConfig

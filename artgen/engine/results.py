@@ -3,11 +3,10 @@
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from artgen.dataclass import dataclass
 from artgen.errors import ArtgenError, UsageError, WrongSizeError
 from artgen.spec.base_requests import Request
 from artgen.spec.fields import describe_value

@@ -2,10 +2,10 @@
 
 import math
 import re
+from dataclasses import dataclass
 
 from PIL import Image, ImageFilter, ImageOps
 
-from artgen.dataclass import dataclass
 from artgen.errors import UsageError
 
 Box = tuple[int, int, int, int]

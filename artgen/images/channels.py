@@ -1,11 +1,11 @@
 """Split decoded images of any mode into 8-bit colors and transparency."""
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
-from artgen.dataclass import dataclass
 from artgen.errors import InputFileError
 from artgen.images.decoding import DecodedImage
 

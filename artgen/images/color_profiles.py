@@ -6,10 +6,9 @@ Pillow's interface to Little CMS converts 8 bits per channel. Values between two
 import functools
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from PIL import Image, ImageChops, ImageCms
-
-from artgen.dataclass import dataclass
 
 MAX_SRGB_DIFFERENCE = 2
 """A profile whose colors differ from sRGB by at most this number of 8-bit levels is treated as sRGB."""

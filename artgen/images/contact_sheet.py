@@ -1,13 +1,13 @@
 """Draw contact sheets: labeled images in rows, columns and pages."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from artgen.dataclass import dataclass
 from artgen.errors import UsageError
 from artgen.images.loading import load_image
 

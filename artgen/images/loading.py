@@ -1,11 +1,10 @@
 """Load input images of any mode as upright 8-bit sRGB."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image, ImageColor
 
-from artgen.dataclass import dataclass
 from artgen.errors import UsageError
 from artgen.images.channels import split_alpha
 from artgen.images.color_profiles import to_srgb

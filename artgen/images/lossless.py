@@ -1,11 +1,11 @@
 """Load images without loss: keep gray, transparency, 16 bits per channel and the color profile."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
-from artgen.dataclass import dataclass
 from artgen.images.channels import split_alpha, transparent_color_note
 from artgen.images.color_profiles import ColorProfile, read_profile, to_srgb
 from artgen.images.decoding import MAX_PIXELS, DecodedImage, decode_image

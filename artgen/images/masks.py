@@ -1,10 +1,10 @@
 """Load inpainting masks, and composite the generated pixels so that all other pixels stay unchanged."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 
-from artgen.dataclass import dataclass
 from artgen.errors import InputFileError
 from artgen.images.decoding import MAX_PIXELS, decode_image
 from artgen.images.mask_values import MAX_BLACK, MIN_WHITE, read_mask_values

@@ -6,9 +6,9 @@ use the same batch size: an incomplete batch is padded with copies of its last j
 record contains the batch size, and `replay` uses it.
 """
 
+from dataclasses import dataclass
 from typing import Protocol
 
-from artgen.dataclass import dataclass
 from artgen.errors import UsageError
 from artgen.jobs.job import Job, PipelineJob
 from artgen.spec.settings import MAX_BATCH_SIZE, describe_value, parse_whole_number

@@ -1,11 +1,10 @@
 """Resolve the components of a request besides its model: `--vae`, `--refiner` and `--text-encoder-3 none`."""
 
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from artgen import registry
-from artgen.dataclass import dataclass
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.events import Listener
 from artgen.registry.vae import latent_mismatch, model_vae_config

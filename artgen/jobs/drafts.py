@@ -1,10 +1,9 @@
 """Build jobs in stages: describe the result, fill in the defaults, and create the job."""
 
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from artgen import registry
-from artgen.dataclass import dataclass
 from artgen.jobs import checks, denoise, sample
 from artgen.jobs import notes as notes_of
 from artgen.jobs.default_settings import default_settings

@@ -2,13 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from artgen import images
-from artgen.dataclass import dataclass
 from artgen.spec.base_requests import ImageRequest, PromptedImageRequest, Request
 from artgen.spec.requests import Denoise, Img2Img, Inpaint, Outpaint
 from artgen.spec.settings import settings_of

@@ -1,13 +1,12 @@
 """Define the jobs. A job contains everything that the engine needs to generate one image."""
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 from PIL import Image, ImageOps
 
 from artgen import images, registry
-from artgen.dataclass import dataclass
 from artgen.jobs import prompt_chunks
 from artgen.registry.embeddings import EmbeddingRequest
 from artgen.registry.lora import LoraRequest

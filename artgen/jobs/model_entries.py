@@ -1,11 +1,10 @@
 """Resolve the model of a request and check that the model fits the task."""
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 from artgen import registry
-from artgen.dataclass import dataclass
 from artgen.errors import ArtgenError
 from artgen.events import Listener, no_op
 from artgen.jobs import checks, components, denoise, pipeline_options, sample

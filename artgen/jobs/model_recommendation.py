@@ -1,6 +1,7 @@
 """Describe a recommended model: for the output of `models recommend`, and for Python callers."""
 
-from artgen.dataclass import dataclass
+from dataclasses import dataclass
+
 from artgen.jobs.recommend import Machine, Recommendation
 from artgen.spec import memory_budget
 from artgen.system.counts import counted, format_duration

@@ -5,8 +5,8 @@ A CLIP text encoder accepts chunks of 75 tokens. `artgen.engine.sampling` encode
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
-from artgen.dataclass import dataclass
 from artgen.errors import ArtgenError
 from artgen.jobs.pipeline_options import uses_cfg
 from artgen.jobs.prompt_plan import prompt_plan, prompts_of

@@ -4,10 +4,9 @@ import functools
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-from artgen.dataclass import dataclass
 from artgen.events import Event, Listener, Notice, no_op
 from artgen.jobs.prompt_embedding_names import apply_embeddings, names_in_folder
 from artgen.jobs.prompt_tags import apply_lora_tags

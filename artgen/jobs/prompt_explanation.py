@@ -1,10 +1,9 @@
 """Explain how the prompts of a request are read: wildcards, LoRAs, parts, steps, weights and tokens."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import cast
 
-from artgen.dataclass import dataclass
 from artgen.errors import ModelUnavailableError
 from artgen.events import Listener, Notice
 from artgen.jobs import prompt_notes

@@ -1,8 +1,8 @@
 """Plan the texts of the prompts of a request: of each step, and of each part (AND)."""
 
 import functools
+from dataclasses import dataclass
 
-from artgen.dataclass import dataclass
 from artgen.registry.embeddings import with_placeholders
 from artgen.spec import prompt_syntax
 from artgen.spec.base_requests import PromptRequest

@@ -4,9 +4,9 @@ import importlib.util
 import math
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from artgen.dataclass import dataclass
 from artgen.errors import ArtgenError
 from artgen.jobs.time_estimate import cpu_seconds, num_cores
 from artgen.registry.catalog import ModelInfo, builtin_models

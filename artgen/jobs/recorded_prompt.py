@@ -5,11 +5,11 @@ is searched. The recorded model is never used, because it could be a large downl
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from artgen import metadata
-from artgen.dataclass import dataclass
 from artgen.errors import ArtgenError, UsageError
 from artgen.events import Listener, Notice, no_op
 from artgen.metadata.reading import INVALID_RECORD_NOTE

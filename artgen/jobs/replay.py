@@ -7,12 +7,11 @@ files that were used on this machine.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from artgen import metadata
-from artgen.dataclass import dataclass
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, UsageError, shorten
 from artgen.events import Listener, Notice
 from artgen.jobs import replay_checks, replay_files, replay_other_tools, replay_prompts

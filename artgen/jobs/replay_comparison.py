@@ -1,11 +1,11 @@
 """Compare a replayed image with the original image, and find the reason of a difference in the records."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from artgen import images, metadata
-from artgen.dataclass import dataclass
 from artgen.errors import ArtgenError, shorten
 from artgen.images import LosslessImage
 from artgen.images.decoding import decode_image

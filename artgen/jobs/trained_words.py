@@ -8,12 +8,11 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
-from artgen.dataclass import dataclass
 from artgen.errors import ModelUnavailableError
 from artgen.jobs.next_step import next_step
 from artgen.registry import ResolvedModel

@@ -1,9 +1,9 @@
 """Define and check the output paths of a training."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from artgen.dataclass import dataclass
 from artgen.errors import InputFileError, OutputError, UsageError
 from artgen.outputs import is_folder_name, sanitize_component
 from artgen.system.external_data import parse_json, read_optional

@@ -4,11 +4,11 @@ Cheap checks run first: numbers, output paths, the model's description, then the
 """
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from artgen import registry
-from artgen.dataclass import dataclass
 from artgen.dataset import read
 from artgen.dataset.buckets import nearest_bucket
 from artgen.errors import ModelUnavailableError, UsageError

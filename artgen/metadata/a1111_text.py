@@ -8,8 +8,7 @@ import json
 import re
 import textwrap
 from collections.abc import Iterator
-
-from artgen.dataclass import dataclass
+from dataclasses import dataclass
 
 NEGATIVE_PREFIX = "Negative prompt:"
 

@@ -6,13 +6,12 @@ import struct
 import warnings
 import zlib
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from PIL import Image
 
-from artgen.dataclass import dataclass
 from artgen.errors import InputFileError
 from artgen.images.heif import HEIF_HINT, heif_format, open_heif
 from artgen.images.structure import check_structure

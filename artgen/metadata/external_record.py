@@ -4,10 +4,9 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from artgen.dataclass import dataclass
 from artgen.spec.lora import LoraSpec
 
 TOOL_NAMES: Mapping[str, str] = MappingProxyType(

@@ -1,9 +1,9 @@
 """Read the generation metadata of images. Metadata is untrusted: the size and the depth of the values are limited."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from artgen.dataclass import dataclass
 from artgen.errors import InputFileError
 from artgen.metadata.comfy import parse_comfy
 from artgen.metadata.containers import RawTexts, extract_texts, text_file_texts

@@ -4,13 +4,12 @@ import contextlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
 from PIL import Image, PngImagePlugin
 
-from artgen.dataclass import dataclass
 from artgen.errors import UsageError
 from artgen.images.file_attributes import TypedExif
 from artgen.metadata.a1111 import format_a1111, public_model_name

@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from PIL import Image
 
-from artgen.dataclass import dataclass
 from artgen.errors import OutputError, UsageError
 from artgen.outputs.animation import (
     ANIMATION_FORMATS,

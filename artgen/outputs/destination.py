@@ -3,12 +3,11 @@
 import itertools
 import os
 from collections.abc import Callable, Container, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
 
-from artgen.dataclass import dataclass
 from artgen.errors import OutputError, UsageError
 from artgen.metadata import has_sidecar, needs_sidecar, sidecar_path
 from artgen.outputs.encoding import EncodingOptions, encode_image

@@ -2,11 +2,11 @@
 
 import io
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image, ImageChops
 
-from artgen.dataclass import dataclass
 from artgen.errors import OutputError
 from artgen.images import convert_to_srgb, drop_alpha, has_transparency
 from artgen.images.color_profiles import embedded_profile

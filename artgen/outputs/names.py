@@ -9,10 +9,10 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePath
 
-from artgen.dataclass import dataclass
 from artgen.errors import UsageError
 from artgen.system.file_names import (
     MAX_NAME_BYTES,

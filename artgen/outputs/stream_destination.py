@@ -1,11 +1,11 @@
 """Write an image to standard output (`-o -`), to a descriptor (`/dev/fd/3`) or to a device (`/dev/null`)."""
 
 from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
-from artgen.dataclass import dataclass
 from artgen.errors import UsageError
 from artgen.metadata import needs_sidecar
 from artgen.outputs.destination import Destination

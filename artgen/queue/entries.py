@@ -3,11 +3,10 @@
 import contextlib
 import re
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from artgen.dataclass import dataclass
 from artgen.errors import ArtgenError, UsageError
 from artgen.spec import settings
 from artgen.spec.records import unknown_task_hint

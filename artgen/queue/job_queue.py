@@ -4,12 +4,11 @@ import random
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
-from artgen.dataclass import dataclass
 from artgen.errors import UsageError
 from artgen.events import Event, Listener, WaitingForOthers
 from artgen.jobs.batch_size import BatchSizePolicy, JobGroup

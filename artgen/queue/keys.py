@@ -1,9 +1,9 @@
 """Convert the keys of jobs in tables, JSON and YAML to settings, and apply `--ignore-columns`."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from artgen.dataclass import dataclass
 from artgen.errors import UsageError
 from artgen.queue.entries import LINE_SETTINGS, ignore_note, normal_key, setting_name
 from artgen.queue.tool_options import A1111, A1111_IGNORED, A1111_NAMES, ignored_note

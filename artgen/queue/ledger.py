@@ -10,10 +10,10 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from artgen.dataclass import dataclass
 from artgen.errors import ArtgenError
 from artgen.queue import ledger_lines
 from artgen.queue.ledger_files import LedgerReader, LedgerWriter

@@ -4,11 +4,11 @@ import json
 import re
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
 from artgen._version import __version__
-from artgen.dataclass import dataclass
 from artgen.errors import InputFileError
 from artgen.system.external_data import parse_json
 

@@ -1,11 +1,10 @@
 """Define the plan of a batch: its jobs, the values that jobs share, and the errors of invalid entries."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from artgen.dataclass import dataclass
 from artgen.outputs import AnimationOutput, Destination
 from artgen.queue.entries import Entry, LineError, location
 from artgen.registry import ResolvedModel

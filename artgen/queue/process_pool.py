@@ -10,13 +10,12 @@ import os
 import signal
 import sys
 import threading
-from dataclasses import field
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from artgen.dataclass import dataclass
 from artgen.errors import ArtgenError, DeviceLostError
 from artgen.events import Event, Listener, ModelSelected, Notice, WaitingForOthers
 from artgen.queue.job_queue import JobBatch, JobQueue, OnResult, PausableRun, Runner, handle_result

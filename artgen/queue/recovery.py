@@ -2,12 +2,11 @@
 
 import os
 from collections.abc import Container
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from artgen import images
-from artgen.dataclass import dataclass
 from artgen.errors import InputFileError
 from artgen.jobs.job import Job
 from artgen.metadata import read_metadata

@@ -3,10 +3,10 @@
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from artgen.dataclass import dataclass
 from artgen.errors import InputFileError
 from artgen.queue.ledger import Ledger
 from artgen.queue.ledger_lines import DONE, FAILED, MISSING

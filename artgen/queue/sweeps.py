@@ -5,10 +5,10 @@ import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from artgen.dataclass import dataclass
 from artgen.errors import UsageError
 from artgen.queue.entries import LINE_SETTINGS, Entry, parse_text_value, setting_name
 from artgen.spec.settings import describe_value, settings_of

@@ -5,10 +5,8 @@ Midjourney. Names of A1111 with the same meaning, such as `--sampler-name`, are 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from types import MappingProxyType
-
-from artgen.dataclass import dataclass
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,12 @@ import codecs
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from artgen.dataclass import dataclass
 from artgen.errors import InputFileError
 from artgen.registry.hub.names import HUB_ID_PATTERN
 from artgen.system.external_data import parse_json, read_optional

@@ -5,9 +5,9 @@ peft.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from artgen.dataclass import dataclass
 from artgen.registry.denoiser_files import EMA_PREFIX, Denoiser, find_denoiser, plain_names
 from artgen.registry.file_kinds import FileKind, find_kind
 from artgen.registry.gguf_header import is_gguf, read_gguf_header

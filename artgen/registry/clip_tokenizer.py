@@ -6,11 +6,10 @@ The tokens equal the tokens of `transformers.CLIPTokenizer`, which uses the same
 import functools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from artgen.dataclass import dataclass
 from artgen.errors import InputFileError
 from artgen.registry.diffusers_folder import read_model_index, read_optional_config
 from artgen.registry.model_configs import SMALL_VOCABULARY_BYTES

@@ -5,10 +5,10 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from artgen.dataclass import dataclass
 from artgen.errors import ArtgenError, InputFileError, MemoryExhaustedError, OutputError, RefusedError, UsageError
 from artgen.registry.safetensors_header import PICKLE_SUFFIXES, is_pickled_content, read_header
 from artgen.system.counts import counted

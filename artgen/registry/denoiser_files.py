@@ -5,8 +5,7 @@ The characteristic names are from diffusers' `loaders/single_file_utils.py` and 
 
 import re
 from collections.abc import Mapping
-
-from artgen.dataclass import dataclass
+from dataclasses import dataclass
 
 TensorShapes = Mapping[str, tuple[int, ...]]
 

@@ -1,10 +1,10 @@
 """Read model folders in diffusers' layout without diffusers: `model_index.json`, configurations, weight files."""
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from artgen.dataclass import dataclass
 from artgen.errors import InputFileError, ModelUnavailableError, RefusedError
 from artgen.registry import pipelines
 from artgen.registry.hub.explain import not_a_model_folder_error

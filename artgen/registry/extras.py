@@ -1,9 +1,9 @@
 """Find or download small hub files that replace a component of a model, such as a tiny decoder."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from artgen.dataclass import dataclass
 from artgen.errors import ModelUnavailableError
 from artgen.registry import hub
 from artgen.registry.hub import cache

@@ -5,8 +5,8 @@ The characteristic tensor names are from the loaders of diffusers 0.42, A1111, C
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from artgen.dataclass import dataclass
 from artgen.registry.lora_layers.architecture import is_adapter
 
 TensorShapes = Mapping[str, tuple[int, ...]]

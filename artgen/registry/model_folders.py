@@ -8,10 +8,10 @@ the hub are in `own_folder`, which has the same subfolders.
 import difflib
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from artgen.dataclass import dataclass
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError
 from artgen.registry import location_index
 from artgen.registry.safetensors_header import PICKLE_SUFFIXES, reject_pickle

@@ -8,13 +8,12 @@ download. This module imports neither torch nor diffusers.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import field, fields
+from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from functools import cache
 from types import MappingProxyType
 from typing import Any
 
-from artgen.dataclass import dataclass
 from artgen.errors import ModelUnavailableError
 from artgen.registry.catalog import ASSETS_FOLDER
 

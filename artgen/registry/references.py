@@ -2,10 +2,10 @@
 
 import difflib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from artgen.dataclass import dataclass
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.registry import model_folders
 from artgen.registry.catalog import ModelInfo, builtin_models, known_models, model_info

@@ -1,9 +1,9 @@
 """Represent a model on the disk: its architecture, sizes and default settings."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from artgen.dataclass import dataclass
 from artgen.registry import diffusers_folder, hashes, pipelines
 from artgen.registry.catalog import ASSETS_FOLDER
 from artgen.registry.model_configs import is_quantized

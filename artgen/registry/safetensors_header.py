@@ -8,10 +8,10 @@ dimensions and all its values are bounded before they are used.
 import math
 import struct
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from artgen.dataclass import dataclass
 from artgen.errors import InputFileError, RefusedError
 from artgen.system.counts import counted
 from artgen.system.external_data import parse_json

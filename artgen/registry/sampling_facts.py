@@ -6,10 +6,10 @@ marker tensors, metadata (https://github.com/Stability-AI/ModelSpec, kohya's sd-
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from artgen.dataclass import dataclass
 from artgen.errors import InputFileError
 from artgen.registry.checkpoint_content import FileContent
 from artgen.registry.safetensors_header import read_small_tensor

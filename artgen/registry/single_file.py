@@ -2,11 +2,10 @@
 
 import importlib.util
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from artgen.dataclass import dataclass
 from artgen.errors import ModelUnavailableError
 from artgen.registry import diffusers_folder
 from artgen.registry.catalog import ModelInfo

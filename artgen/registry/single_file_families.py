@@ -1,6 +1,7 @@
 """List the families of single checkpoints: their configurations, and the models that provide what a file lacks."""
 
-from artgen.dataclass import dataclass
+from dataclasses import dataclass
+
 from artgen.registry.checkpoint_content import FileContent
 from artgen.registry.denoiser_files import Denoiser
 from artgen.registry.variants import name_words

@@ -7,11 +7,10 @@ pipelines has the variants with their own pipeline or configuration, such as Flu
 
 import re
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from artgen.dataclass import dataclass
 from artgen.system.counts import counted
 
 Z_IMAGE_SHIFT = 6.0

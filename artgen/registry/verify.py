@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from artgen.dataclass import dataclass
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError
 from artgen.registry import diffusers_folder, hashes, model_configs
 from artgen.registry.catalog import ASSETS_FOLDER, known_models

@@ -7,10 +7,10 @@ record is written.
 import dataclasses
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from artgen.dataclass import dataclass
 from artgen.errors import UsageError
 from artgen.spec import fast, memory_budget
 from artgen.spec.embedding import EmbeddingSpec, normalize_embedding_list, parse_embedding

@@ -1,10 +1,9 @@
 """Define the presets of `--fast`: approximations that are faster and change the image."""
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
-from artgen.dataclass import dataclass
 from artgen.errors import UsageError
 
 CACHE_INTERVAL_STEPS = 3

@@ -5,12 +5,11 @@ import math
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from artgen.dataclass import dataclass
 from artgen.errors import UsageError
 
 MAX_VALUE_CHARS = 80

@@ -6,8 +6,8 @@ tensors at full size. They grow linearly with the number of latents or pixels; t
 """
 
 import re
+from dataclasses import dataclass
 
-from artgen.dataclass import dataclass
 from artgen.errors import UsageError
 from artgen.spec.fields import describe_value
 

@@ -15,10 +15,10 @@ configuration files.
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from artgen.dataclass import dataclass
 from artgen.errors import ArtgenError, InputFileError, UsageError
 from artgen.spec import settings
 from artgen.spec.config import (

@@ -1,6 +1,6 @@
 """Define the facts about the expansion of a request's prompts: wildcards, variants, styles and tags."""
 
-from artgen.dataclass import dataclass
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)

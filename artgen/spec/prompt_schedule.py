@@ -2,9 +2,8 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from artgen.dataclass import dataclass
 from artgen.errors import UsageError
 from artgen.spec.prompt_weights import check_nesting
 

@@ -3,8 +3,8 @@
 import math
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
-from artgen.dataclass import dataclass
 from artgen.errors import UsageError
 
 MAX_NESTING = 100

@@ -1,9 +1,9 @@
 """Define the request of each task. A request is an immutable description of one image."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import ClassVar
 
-from artgen.dataclass import dataclass
 from artgen.errors import UsageError
 from artgen.spec.base_requests import ImageRequest, PromptedImageRequest, PromptRequest, Request
 from artgen.spec.schedulers import find_scheduler_with_sigmas

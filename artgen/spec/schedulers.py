@@ -8,10 +8,9 @@ the hint of the error.
 
 import re
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from artgen.dataclass import dataclass
 from artgen.errors import UsageError
 from artgen.spec.sampler_names import UNSUPPORTED_SCHEDULERS
 

@@ -5,11 +5,11 @@ import difflib
 import io
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from artgen.dataclass import dataclass
 from artgen.errors import InputFileError, UsageError
 from artgen.spec.fields import describe_value
 from artgen.system.external_data import decode_text, parse_json, read_regular

@@ -1,8 +1,7 @@
 """Define the properties of a task. `artgen.spec.requests.TASKS` is the table of all tasks."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from artgen.dataclass import dataclass
 
 if TYPE_CHECKING:
     from artgen.spec.base_requests import Request

@@ -11,10 +11,9 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import cached_property
 
-from artgen.dataclass import dataclass
 from artgen.errors import UsageError
 from artgen.spec.fields import MAX_TEXT_CHARS
 from artgen.spec.wildcards import MAX_DEPTH, Option, Part, Selection, Variant, Wildcard, parse

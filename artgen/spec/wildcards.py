@@ -6,11 +6,10 @@ to the alternation of A1111. `\\{`, `\\}` and `\\__name__` are literal. The pars
 
 import itertools
 import re
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
-from artgen.dataclass import dataclass
 from artgen.errors import UsageError, shorten
 
 MAX_DEPTH = 50

@@ -1,8 +1,7 @@
 """List the extras of artgen: packages that are not installed by default, and the command that installs them."""
 
 from collections.abc import Sequence
-
-from artgen.dataclass import dataclass
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,9 @@ import math
 import os
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, TextIO
-
-from artgen.dataclass import dataclass
 
 if TYPE_CHECKING:
     from PIL import Image

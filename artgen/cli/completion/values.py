@@ -2,9 +2,9 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from artgen.dataclass import dataclass
 from artgen.errors import ArtgenError
 
 MAX_CANDIDATES = 2000

@@ -1,8 +1,7 @@
 """Select the CUDA optimizations for a job. This module needs no torch; `engine/acceleration/apply.py` applies them."""
 
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from artgen.dataclass import dataclass
 from artgen.system.counts import counted
 
 CUDA_GRAPH_MAX_PIXELS = 768 * 768

@@ -6,7 +6,7 @@ the differences in each cell.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,6 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from safetensors.numpy import save as to_bytes
 
-from artgen.dataclass import dataclass
 from artgen.engine.anomaly import latent, pixel
 from artgen.engine.anomaly.features import FeatureMaps, compute_feature_maps, grid_shape, num_channels
 from artgen.engine.anomaly.result import AnomalyResult

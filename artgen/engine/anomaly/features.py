@@ -5,13 +5,13 @@ visible as a difference above normal. Signed color differences distinguish brigh
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from artgen.dataclass import dataclass
 from artgen.engine import metrics
 from artgen.engine.anomaly.pixel import LevelReconstruction
 

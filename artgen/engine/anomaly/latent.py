@@ -7,12 +7,12 @@ zero-shot classifier", ICCV 2023, arXiv 2303.16203).
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from artgen.dataclass import dataclass
 from artgen.engine.acceleration import apply
 from artgen.engine.anomaly.pixel import FloatArray, LevelReconstruction, OnModelCall, antithetic_noise
 from artgen.engine.diffusion.noise_schedule import (

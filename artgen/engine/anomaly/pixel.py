@@ -7,13 +7,13 @@ downscaled image: the mean of k x k pixels has a k-th of the noise.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from artgen.dataclass import dataclass
 from artgen.engine.denoise.pixel_denoiser import PixelDenoiser
 from artgen.errors import InputFileError
 

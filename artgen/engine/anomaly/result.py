@@ -1,12 +1,11 @@
 """Define the result of an anomaly search."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-
-from artgen.dataclass import dataclass
 
 
 @dataclass(frozen=True)

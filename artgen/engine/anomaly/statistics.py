@@ -10,13 +10,13 @@ random phase have none. Standardization of each cell follows AnoDDPM and PaDiM (
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from artgen.dataclass import dataclass
 from artgen.engine.anomaly.features import FeatureMaps
 
 FloatArray = NDArray[np.float64]

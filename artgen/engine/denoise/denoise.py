@@ -9,6 +9,7 @@ trade-offs in image denoising", arXiv 2503.14654).
 
 import importlib.metadata
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import diffusers
@@ -16,7 +17,6 @@ import numpy as np
 import torch
 import transformers
 
-from artgen.dataclass import dataclass
 from artgen.engine.denoise import classical, latent_denoiser, noise_estimate, pixel_denoiser
 from artgen.engine.denoise.ddim import ddim_denoise, self_ensemble
 from artgen.engine.denoise.frames import FrameCollector

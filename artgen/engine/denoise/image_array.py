@@ -1,11 +1,11 @@
 """Convert between PIL images and arrays for denoising; preserve mode, transparency and bit depth."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from artgen.dataclass import dataclass
 from artgen.errors import UsageError
 from artgen.jobs.job import DenoiseJob
 

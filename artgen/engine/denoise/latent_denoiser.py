@@ -7,13 +7,13 @@ levels of photographs, `int(steps * strength)` is 0.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from diffusers import EulerDiscreteScheduler
 
-from artgen.dataclass import dataclass
 from artgen.engine.acceleration import apply
 from artgen.engine.denoise.tiling import Tiling
 from artgen.engine.diffusion.noise_schedule import unscaled_sigmas

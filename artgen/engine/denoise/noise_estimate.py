@@ -12,13 +12,12 @@ remaining fraction for the mean of a patch. Measurements are divided by this fra
 not used.
 """
 
+from dataclasses import dataclass
 from math import erf, sqrt
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-
-from artgen.dataclass import dataclass
 
 Pixels = NDArray[np.float32] | NDArray[np.uint8]
 FloatArray = NDArray[np.float64]

@@ -1,14 +1,13 @@
 """Denoise with an unconditional diffusion model in pixel space (diffusers' `UNet2DModel`)."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from diffusers import UNet2DModel
 
-from artgen.dataclass import dataclass
 from artgen.engine.denoise.local_group_norm import NormContext, use_local_group_norm
 from artgen.engine.denoise.tiling import Tiling
 from artgen.engine.diffusion.noise_schedule import NoiseLevel, predict_x0

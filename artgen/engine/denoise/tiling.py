@@ -1,10 +1,9 @@
 """Run a network on a large image in tiles, without visible seams."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
-
-from artgen.dataclass import dataclass
 
 TilePredictor = Callable[[np.ndarray], np.ndarray]
 """Map a tile (C, H, W) to an output of the same shape."""

@@ -7,12 +7,12 @@ tensors. torch is imported inside functions, because `artgen noise` in pixel spa
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from artgen.dataclass import dataclass
 from artgen.errors import ModelUnavailableError
 
 if TYPE_CHECKING:

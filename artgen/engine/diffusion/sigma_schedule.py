@@ -1,12 +1,12 @@
 """Represent a variance-preserving noise schedule by its standard deviations in gray levels, for pixel denoisers."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from artgen.dataclass import dataclass
 from artgen.engine.diffusion.noise_schedule import read_betas, read_prediction_type, unscaled_sigmas
 from artgen.errors import ModelUnavailableError
 

@@ -1,12 +1,11 @@
 """Represent the noise schedule that a latent diffusion model was trained with, for losses on batches of timesteps."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from artgen.dataclass import dataclass
 from artgen.engine.diffusion.noise_schedule import NoiseLevel, read_alphas_cumprod, read_prediction_type, snr
 from artgen.errors import ModelUnavailableError
 

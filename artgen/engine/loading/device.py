@@ -1,10 +1,10 @@
 """Select the device and the dtype."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from artgen.dataclass import dataclass
 from artgen.errors import UsageError
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}

@@ -7,13 +7,13 @@ bit-identical. LoRAs are never fused.
 import math
 import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from artgen.dataclass import dataclass
 from artgen.engine.loading import offload as offloading
 from artgen.engine.loading import pipeline_cache
 from artgen.engine.loading.adapter_weights import WeightChange

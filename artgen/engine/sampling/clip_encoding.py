@@ -6,11 +6,11 @@ Weights multiply the hidden states (AUTOMATIC1111) or their difference from the 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from artgen.dataclass import dataclass
 from artgen.engine.loading.device import execution_device
 from artgen.jobs.prompt_chunks import Chunk, tokenize
 from artgen.spec import prompt_syntax

@@ -9,13 +9,13 @@ is the unconditional prediction, so that classifier-free guidance gives u + g * 
 import bisect
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from diffusers.hooks import ModelHook
 from torch import nn
 
-from artgen.dataclass import dataclass
 from artgen.engine.loading.components import denoiser_of
 from artgen.engine.sampling.clip_encoding import TextOptions, count_chunks
 from artgen.engine.sampling.denoiser_hooks import attached_hooks

@@ -7,12 +7,12 @@ sqrt(sigma^2 + 1) before each call (Karras et al. 2022, arXiv 2206.00364).
 
 import functools
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from PIL import Image
 
-from artgen.dataclass import dataclass
 from artgen.engine.diffusion.noise_schedule import (
     MIN_COEFFICIENT,
     NoiseLevel,

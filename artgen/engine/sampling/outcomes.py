@@ -1,13 +1,12 @@
 """Convert the decoded images of a pipeline call to results with records."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from artgen import images
-from artgen.dataclass import dataclass
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.results import FailedImage, GeneratedImage, wrong_size_error
 from artgen.engine.sampling.frames import StepRecorder

@@ -3,12 +3,12 @@
 diffusers truncates a longer prompt and logs a warning. artgen determines the truncated part before generation.
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import transformers
 
-from artgen.dataclass import dataclass
 from artgen.errors import UsageError
 from artgen.jobs.prompt_plan import encoded_text, prompt_plan
 from artgen.registry import ResolvedModel, single_file_config

@@ -6,11 +6,11 @@ does the same for T5, which is twice as large as the denoiser.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from artgen.dataclass import dataclass
 from artgen.engine.loading import pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.loading.embeddings import attached_embeddings

@@ -2,11 +2,10 @@
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-
-from artgen.dataclass import dataclass
 
 ImageSize = tuple[int, int]
 """Width and height in pixels."""

@@ -8,6 +8,7 @@ they depend only on the seed and the step (`artgen.engine.training.batch_order`)
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from artgen.dataclass import dataclass
 from artgen.engine.loading.oom import first_line
 from artgen.engine.training.ema import EMA
 from artgen.errors import ArtgenError, InputFileError, OutputError

@@ -7,6 +7,7 @@ uses the cached files.
 import hashlib
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from artgen.dataclass import dataclass
 from artgen.dataset.buckets import resize_and_crop
 from artgen.dataset.read import TrainingImage, open_training_image
 from artgen.engine.training.batch_order import BatchSpec, ImageSize

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -11,7 +11,6 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from artgen.dataclass import dataclass
 from artgen.engine.training import batch_order
 from artgen.engine.training.checkpoints import TrainState
 from artgen.engine.training.losses import Objective

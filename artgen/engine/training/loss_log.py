@@ -4,9 +4,9 @@ import csv
 import io
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from artgen.dataclass import dataclass
 from artgen.errors import InputFileError
 from artgen.jobs.training_layout import TrainingPaths
 from artgen.system.external_data import read_optional

@@ -5,11 +5,11 @@ import shutil
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
-from artgen.dataclass import dataclass
 from artgen.dataset import datasheet
 from artgen.engine.loading import pipeline_cache
 from artgen.engine.loading.oom import is_oom

@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from torch import Tensor
 
 from artgen import registry
-from artgen.dataclass import dataclass
 from artgen.engine.acceleration import apply
 from artgen.engine.diffusion.training_schedule import read_noise_schedule
 from artgen.engine.loading import components, pipeline_cache

@@ -3,10 +3,10 @@
 import json
 import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from artgen.dataclass import dataclass
 from artgen.errors import ArtgenError, InputFileError
 from artgen.jobs.anomaly.request import Anomaly
 from artgen.registry.safetensors_header import read_header

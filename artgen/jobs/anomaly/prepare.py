@@ -3,10 +3,10 @@
 import dataclasses
 import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from artgen import images, registry
-from artgen.dataclass import dataclass
 from artgen.errors import InputFileError, ModelUnavailableError, RefusedError, UsageError
 from artgen.events import Listener, Notice, no_op
 from artgen.jobs import checks

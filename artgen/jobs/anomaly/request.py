@@ -1,10 +1,10 @@
 """Define the request of an anomaly search."""
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from artgen.dataclass import dataclass
 from artgen.errors import UsageError
 from artgen.spec.settings import AnomalySettings, DeviceSettings, ModelRef, validate
 

@@ -6,10 +6,8 @@ The API format (`prompt` in images) maps a node id to `class_type` and `inputs`;
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
-
-from artgen.dataclass import dataclass
 
 MAX_NODES = 5000
 """Limit of the number of nodes; further nodes are ignored."""

@@ -3,9 +3,9 @@
 import re
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from artgen.dataclass import dataclass
 from artgen.metadata.comfy.graph import Link, Node, sort_key
 from artgen.metadata.comfy.node_classes import find_input, image_links, is_sampler, own_prompt, pipe_links
 from artgen.metadata.comfy.walk import Walker

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
-from artgen.dataclass import dataclass
 from artgen.metadata.comfy.graph import Link, Node
 from artgen.metadata.comfy.node_classes import find_input, input_names, pipe_links
 from artgen.metadata.comfy.walk import Walker

@@ -6,9 +6,9 @@ by its address in memory. Before a parser is called, this module checks the size
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
-from artgen.dataclass import dataclass
 from artgen.metadata.json_texts import json_object
 
 MAX_TEXT_CHARS = 20_000

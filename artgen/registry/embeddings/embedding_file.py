@@ -2,10 +2,10 @@
 
 import functools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from artgen.dataclass import dataclass
 from artgen.errors import InputFileError
 from artgen.registry.checkpoint_content import read_content
 from artgen.registry.hashes import file_hash

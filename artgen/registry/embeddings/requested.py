@@ -3,9 +3,9 @@
 import functools
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from artgen.dataclass import dataclass
 from artgen.errors import UsageError
 from artgen.registry.embeddings.embedding_file import EmbeddingFile, read_embedding
 from artgen.registry.embeddings.find import find_embedding

@@ -6,11 +6,10 @@ need it.
 
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from artgen.dataclass import dataclass
 from artgen.errors import ModelUnavailableError
 from artgen.registry.gguf_header import is_complete_header
 from artgen.registry.hub import cache, client, download, explain

@@ -7,11 +7,11 @@ huggingface_hub does not resume a partial download in a new process. Therefore a
 import difflib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from time import sleep
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from artgen.dataclass import dataclass
 from artgen.errors import ModelUnavailableError
 from artgen.registry.hub import cache
 from artgen.registry.hub.names import (

@@ -7,10 +7,10 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from artgen.dataclass import dataclass
 from artgen.errors import RefusedError
 from artgen.registry.hub import cache, client
 from artgen.registry.hub.transfer import Server, TransientError

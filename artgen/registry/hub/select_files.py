@@ -2,10 +2,9 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
-from artgen.dataclass import dataclass
 from artgen.errors import ModelUnavailableError, RefusedError, UsageError
 from artgen.registry.hub.client import RemoteFile
 

@@ -10,10 +10,10 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from artgen.dataclass import dataclass
 from artgen.errors import ArtgenError, ModelUnavailableError, UsageError
 from artgen.registry.hub.network_settings import is_loopback
 

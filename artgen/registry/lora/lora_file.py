@@ -5,11 +5,11 @@ Metadata keys: kohya's sd-scripts (`ss_...`) and Stability AI's ModelSpec (`mode
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from artgen.dataclass import dataclass
 from artgen.errors import InputFileError
 from artgen.registry import file_hash
 from artgen.registry.checkpoint_content import read_content

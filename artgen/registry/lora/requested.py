@@ -1,9 +1,9 @@
 """Resolve the LoRAs of a request to files and scales, and return their record entries."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from artgen.dataclass import dataclass
 from artgen.errors import UsageError
 from artgen.registry.lora.find import find_lora
 from artgen.registry.lora.lora_file import LoraFile, read_lora

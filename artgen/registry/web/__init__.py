@@ -5,10 +5,10 @@ This package prints nothing: callbacks receive progress and notes.
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from artgen.dataclass import dataclass
 from artgen.errors import ArtgenError, ModelUnavailableError, RefusedError
 from artgen.registry.checkpoint_content import read_content
 from artgen.registry.hashes import compute_sha256

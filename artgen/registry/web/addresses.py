@@ -6,11 +6,10 @@ No address is opened here. The query of an address can contain a secret, so mess
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from artgen.dataclass import dataclass
 from artgen.errors import RefusedError, UsageError
 from artgen.registry.hub.names import HUB_ID_PATTERN, check_revision
 from artgen.registry.hub.network_settings import DEFAULT_ENDPOINT as HUB_ENDPOINT

@@ -6,10 +6,10 @@ API: https://developer.civitai.com/site/reference/models and .../model-versions
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from artgen.dataclass import dataclass
 from artgen.errors import ModelUnavailableError
 from artgen.registry.hub import client
 from artgen.registry.hub.client import MAX_LISTING_BYTES, RETRY_STATUS_CODES

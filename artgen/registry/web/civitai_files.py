@@ -1,10 +1,10 @@
 """Select the file of a version of a model of Civitai."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from artgen.dataclass import dataclass
 from artgen.errors import ModelUnavailableError, RefusedError
 from artgen.registry.hub.client import MAX_FILE_BYTES
 from artgen.registry.hub.names import SHA256_PATTERN

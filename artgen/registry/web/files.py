@@ -5,10 +5,10 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from artgen.dataclass import dataclass
 from artgen.errors import ModelUnavailableError, OutputError, RefusedError
 from artgen.registry.hashes import compute_sha256
 from artgen.registry.hub import client

@@ -3,10 +3,10 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from artgen.dataclass import dataclass
 from artgen.errors import OutputError, UsageError
 from artgen.registry.hashes import compute_sha256
 from artgen.registry.model_folders import FOLDER_NAMES, MODEL_SUFFIXES, Kind, own_folder, walk

@@ -1,9 +1,9 @@
 """Declare the settings of anomaly detection."""
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from artgen.dataclass import dataclass
 from artgen.spec.fields import option as any_option
 
 ANOMALY_METHODS = ("pixel", "latent")

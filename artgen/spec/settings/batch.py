@@ -1,8 +1,8 @@
 """Declare the settings of runs that generate several images."""
 
+from dataclasses import dataclass
 from functools import partial
 
-from artgen.dataclass import dataclass
 from artgen.spec.fields import option as any_option
 
 TASK_NAMES = ("txt2img", "img2img", "inpaint", "outpaint", "denoise", "sample")

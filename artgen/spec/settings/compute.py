@@ -1,6 +1,7 @@
 """Declare the settings of the model, the device and the memory."""
 
-from artgen.dataclass import dataclass
+from dataclasses import dataclass
+
 from artgen.spec.fields import option
 from artgen.spec.memory_budget import OFFLOAD_MODES
 

@@ -1,8 +1,8 @@
 """Declare the settings of the frames that show the intermediate steps."""
 
+from dataclasses import dataclass
 from functools import partial
 
-from artgen.dataclass import dataclass
 from artgen.spec.fields import option as any_option
 
 FRAME_CONTENTS = ("x0", "xt")

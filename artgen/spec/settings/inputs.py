@@ -1,8 +1,8 @@
 """Declare the settings of the input image, the mask, the extended canvas and the denoise methods."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from artgen.dataclass import dataclass
 from artgen.spec.fields import option
 from artgen.spec.settings.sampling import MAX_SIDE_PX
 

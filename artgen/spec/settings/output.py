@@ -1,8 +1,8 @@
 """Declare the settings of the written files and of the printed text."""
 
+from dataclasses import dataclass
 from functools import partial
 
-from artgen.dataclass import dataclass
 from artgen.spec.fields import option as any_option
 
 option = partial(any_option, sweepable=False, affects=("file",))

@@ -1,6 +1,7 @@
 """Declare the setting that selects presets."""
 
-from artgen.dataclass import dataclass
+from dataclasses import dataclass
+
 from artgen.spec.fields import option
 
 

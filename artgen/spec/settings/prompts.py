@@ -1,6 +1,7 @@
 """Declare the settings of the prompts."""
 
-from artgen.dataclass import dataclass
+from dataclasses import dataclass
+
 from artgen.spec.fields import option
 
 PROMPT_WEIGHTS = ("a1111", "comfy", "none")

@@ -1,6 +1,7 @@
 """Declare the settings of the seed, the sampler and the image size."""
 
-from artgen.dataclass import dataclass
+from dataclasses import dataclass
+
 from artgen.spec.fast import APPROXIMATIONS
 from artgen.spec.fields import option
 from artgen.spec.schedulers import SIGMA_SPACINGS

@@ -1,9 +1,9 @@
 """Declare the settings of training."""
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from artgen.dataclass import dataclass
 from artgen.spec.fields import option as any_option
 
 option = partial(any_option, in_config=False, in_prompt_file=False, affects=())
