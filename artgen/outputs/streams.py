@@ -1,5 +1,6 @@
 """Write to standard output (`-`), to an open descriptor (`/dev/fd/3`) or to a device (`/dev/null`)."""
 
+import io
 import os
 import stat
 import sys
@@ -57,7 +58,7 @@ def write_stream(stream: str, data: bytes) -> None:
     with wrap_write_errors(name, "Check the target of the redirection."):
         try:
             if stream == STDOUT:
-                _write_all(_stdout_descriptor(), data)
+                _write_stdout(data)
                 return
             descriptor = os.open(stream, os.O_WRONLY)
             try:
@@ -68,11 +69,16 @@ def write_stream(stream: str, data: bytes) -> None:
             pass
 
 
-def _stdout_descriptor() -> int:
+def _write_stdout(data: bytes) -> None:
     if sys.stdout is None:
         raise OutputError("Cannot write to standard output: it is closed.", "Run artgen with standard output open.")
     sys.stdout.flush()
-    return sys.stdout.fileno()
+    try:
+        descriptor = sys.stdout.fileno()
+    except io.UnsupportedOperation:  # a program has replaced standard output by a stream in memory
+        sys.stdout.buffer.write(data)
+        return
+    _write_all(descriptor, data)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -264,6 +264,14 @@ def test_words_of_values_have_a_hint(row: Any) -> None:
         assert set(row.value.split(" or ")) <= {*choices}
 
 
+@pytest.mark.parametrize(
+    "arguments", ["batch x.txt --preview", "denoise x.png --preview", "sheet x.png --preview", "info x.png --open"]
+)
+def test_display_options_of_other_commands_are_named(arguments: str) -> None:
+    option = arguments.rpartition(" ")[2]
+    assert f" take {option}, and " in run(*arguments.split(), code=2).stderr
+
+
 def test_commands_of_groups_take_the_settings() -> None:
     for group in settings.SETTING_GROUPS:
         own = [name for name in options_of(group) if name in group.__annotations__]

@@ -167,6 +167,14 @@ def test_other_commands_write_one_image_to_stdout(arguments: tuple[str, ...]) ->
     assert data.endswith(b"IEND\xaeB\x60\x82")
 
 
+def test_stream_in_memory_receives_the_image() -> None:
+    """A program that runs artgen can replace standard output by a stream without a descriptor."""
+    run("txt2img", "a fox", "-m", "tiny", *FAST, "-o", "fox.png")
+    done = run("replay", "fox.png", "-o", "-")
+    assert Image.open(io.BytesIO(done.stdout_bytes)).size == (128, 128)
+    assert "Same pixels." in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -221,7 +221,7 @@ def _other_commands_hint(word: str, command: str, *, is_flag: bool) -> str:
         if name and commands and command.split()[0] not in commands:
             typed = f"--{name.replace('_', '-')}" if is_flag else name
             verb = "takes" if len(commands) == 1 else "take"
-            return f"{_listed(commands, 'and')} {verb} {typed}, and {command} does not."
+            return f"{_listed(commands, 'and')} {verb} {typed}, and {command.removesuffix(' run')} does not."
     return ""
 
 
