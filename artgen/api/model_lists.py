@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from artgen import registry
 from artgen.errors import ArtgenError, UsageError
-from artgen.registry import web
+from artgen.registry import model_folders, web
 from artgen.registry.hub import cache
 from artgen.registry.pipelines import pipeline_entries
 from artgen.spec.memory_budget import parse_bytes
@@ -119,7 +119,7 @@ def iter_models() -> Iterator[ModelDetails]:
     for repo in cache.cached_repositories():
         if repo not in named and cache.is_diffusers_model(repo):
             yield model_details(repo, registry.ModelInfo(name=repo, source=repo, builtin=False))
-    for file in registry.iter_model_files("model"):
+    for file in model_folders.iter_files("model"):
         if str(file.path) not in named and not file.is_pickle:
             info = registry.ModelInfo(name=file.stem, source=str(file.path), builtin=False)
             yield replace(model_details(str(file.path), info), name=file.stem)

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 from artgen.errors import UsageError
-from artgen.registry import parse_reference
+from artgen.registry import BUNDLED_MODEL, parse_reference
 from artgen.registry.catalog import BUNDLED_PREFIX
-from artgen.registry.default_selection import BUNDLED_MODEL
 from artgen.spec.python_text import for_python
 
 

@@ -67,12 +67,14 @@ def dispatch(
         return None
     if not options.report.quiet:
         note_unused_settings(sweep)
-    from artgen.cli.request_jobs import RequestJobs
-    from artgen.jobs.batch_size import parse_batch_size
     from artgen.spec.seeds import expand_seeds
 
     image = {"image": image_paths[0]} if image_paths else {}
     requests = [request_type.from_settings(*groups, **image, seed=seed) for seed in expand_seeds(series)]
+    # Imported here: an invalid request is refused before these slow imports.
+    from artgen.cli.request_jobs import RequestJobs
+    from artgen.jobs.batch_size import parse_batch_size
+
     batch_size = parse_batch_size(series.batch_size)
     if not image_paths:
         run_requests(RequestJobs(requests, options, batch_size=batch_size), options.report)

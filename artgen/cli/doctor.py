@@ -83,7 +83,7 @@ def _suggestions(report: "DoctorReport") -> Iterator[str]:
         names = ", ".join(f"{extra.name} ({extra.use})" for extra in missing)
         yield f"Not installed: {names}. To install: {install_command([extra.package for extra in missing])}"
     if report.next_step:
-        from artgen.registry.default_selection import BUNDLED_MODEL
+        from artgen.registry import BUNDLED_MODEL
 
         is_demonstration = report.default_model == BUNDLED_MODEL
         kind = "is a small demonstration model" if is_demonstration else "is not on this computer"

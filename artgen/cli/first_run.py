@@ -24,7 +24,7 @@ def print_first_step(models: set[str], report: ReportSettings) -> None:
     if report.quiet or report.json or not models or not is_terminal(sys.stderr):
         return
     from artgen.jobs.next_step import next_step
-    from artgen.registry.default_selection import BUNDLED_MODEL
+    from artgen.registry import BUNDLED_MODEL
 
     if models != {BUNDLED_MODEL}:
         return

@@ -4,13 +4,10 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict
 
 import typer
 
-from artgen import registry
-from artgen.api import model_operations
-from artgen.api.model_lists import ModelDetails
 from artgen.cli.console import print_note, print_path, print_result
 from artgen.cli.convert import convert
 from artgen.cli.help import App
@@ -21,6 +18,9 @@ from artgen.cli.pull import Quiet, pull
 from artgen.cli.reporter import Reporter
 from artgen.errors import RefusedError, UsageError
 from artgen.system.counts import counted, format_bytes
+
+if TYPE_CHECKING:
+    from artgen.registry import FileCheck
 
 app = App(
     """List, download, convert and remove models.
@@ -67,18 +67,27 @@ class ShownFields(TypedDict):
 
 
 def _details_schema() -> dict[str, Any]:
+    from artgen.api.model_lists import ModelDetails
+    from artgen.api.model_operations import MODEL_FILE_FIELDS
+    from artgen.registry import ResolvedModel
     from artgen.spec.json_schema import nullable, object_schema
 
     listed, shown = object_schema(ModelDetails), object_schema(ShownFields)
-    of_files = object_schema(registry.ResolvedModel, model_operations.MODEL_FILE_FIELDS)["properties"]
+    of_files = object_schema(ResolvedModel, MODEL_FILE_FIELDS)["properties"]
     added = {name: nullable(each) for name, each in of_files.items() if name not in listed["properties"]}
     properties = listed["properties"] | added | shown["properties"]
     required = dict.fromkeys([*listed["required"], *shown["required"], *of_files])
     return {"type": "object", "properties": properties, "required": list(required)}
 
 
+def _declare_check() -> type:
+    from artgen.registry import FileCheck
+
+    return FileCheck
+
+
 SHOW_OUTPUT = JsonOutput(_details_schema, is_list=False)
-VERIFY_OUTPUT = JsonOutput(lambda: registry.FileCheck)
+VERIFY_OUTPUT = JsonOutput(_declare_check)
 
 
 @app.command()
@@ -89,7 +98,9 @@ def show(name: ModelName, as_json: AsJson = False) -> None:
     artgen models show sd15
     artgen models show tiny --json
     """
-    card = model_operations.describe_model(name)
+    from artgen.api.model_operations import describe_model
+
+    card = describe_model(name)
     _print_details(card.details, as_json)
     if as_json:
         return
@@ -131,10 +142,12 @@ def verify(
     artgen models verify
     artgen models verify tiny
     """
+    from artgen.api import model_operations
+
     selected = names or model_operations.downloaded_models()
     if not selected:
         print_note("No models are downloaded.")
-    failed_checks: list[registry.FileCheck] = []
+    failed_checks: list[FileCheck] = []
     for name in selected:
         with Reporter(quiet) as report:
             checks = model_operations.verify_files(name, report)
@@ -173,6 +186,8 @@ def alias(
     """
     if remove == (target is not None):
         raise UsageError("Cannot set the alias: use either TARGET or --remove.", "artgen models alias mine OWNER/NAME")
+    from artgen import registry
+
     if remove:
         registry.remove_alias(name)
         print_note(f"Removed the alias '{name}'.")
@@ -190,7 +205,9 @@ def remove(
 
     artgen models remove sd15
     """
-    removal = model_operations.find_removal(name)
+    from artgen.api.model_operations import find_removal
+
+    removal = find_removal(name)
     size = format_bytes(removal.num_bytes)
     question = (
         f"Delete {removal.label} ({size}){' from the cache, which is shared with other tools' * removal.is_shared}?"
@@ -232,7 +249,9 @@ def path(
 
     artgen models path tiny
     """
-    found = model_operations.local_path(name)
+    from artgen.api.model_operations import local_path
+
+    found = local_path(name)
     if as_json:
         PATH_OUTPUT.print(ModelPath(name, found))
     else:

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from artgen.api import model_lists
-from artgen.api.model_lists import TASKS, ModelDetails
 from artgen.cli.console import print_note, print_result
 from artgen.cli.json_output import JsonOutput
 from artgen.spec.memory_budget import format_gib
@@ -16,6 +14,7 @@ from artgen.spec.value_checks import check_choice
 from artgen.system.counts import counted, format_bytes
 
 if TYPE_CHECKING:
+    from artgen.api.model_lists import ModelDetails
     from artgen.jobs.model_recommendation import ModelRecommendation
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
@@ -34,7 +33,13 @@ def _declare_recommendation() -> type:
     return ModelRecommendation
 
 
-LIST_OUTPUT = JsonOutput(lambda: ModelDetails)
+def _declare_details() -> type:
+    from artgen.api.model_lists import ModelDetails
+
+    return ModelDetails
+
+
+LIST_OUTPUT = JsonOutput(_declare_details)
 RECOMMEND_OUTPUT = JsonOutput(_declare_recommendation)
 
 
@@ -53,9 +58,10 @@ def list_models(
     artgen models list
     artgen models list --family sdxl
     """
+    from artgen.api.model_lists import select_models
     from artgen.jobs.next_step import default_next_step
 
-    models = model_lists.select_models(family=family, task=task)
+    models = select_models(family=family, task=task)
     if as_json:
         for each in models:
             LIST_OUTPUT.print(each)
@@ -67,7 +73,7 @@ def list_models(
         print_note(text)
 
 
-def _print_table(rows: list[ModelDetails]) -> None:
+def _print_table(rows: "list[ModelDetails]") -> None:
     """Print the models as a table that fits the terminal; the names are not shortened."""
     columns = shutil.get_terminal_size((DEFAULT_COLUMNS, 24)).columns
     name_width = min(24, max([4, *(len(row.name) for row in rows)]))
@@ -136,11 +142,12 @@ def recommend(
     artgen models recommend
     artgen models recommend --memory 8GiB --task inpaint
     """
+    from artgen.api.model_lists import TASKS, find_machine
     from artgen.jobs import recommend as recommending
     from artgen.jobs.model_recommendation import describe
 
     check_choice("task", task, TASKS)
-    machine = model_lists.find_machine(memory, device)
+    machine = find_machine(memory, device)
     results = recommending.recommend(machine, task)
     kind = "the CPU" if machine.device == "cpu" else f"the {machine.device.upper()} device"
     number, size = counted(len(results), "model fits", "models fit"), format_gib(machine.memory_bytes)

@@ -4,12 +4,18 @@ from typing import Annotated
 
 import typer
 
-from artgen.api.trained_words import TrainedWords, find_words
 from artgen.cli.console import print_result
 from artgen.cli.json_output import JsonOutput
-from artgen.registry.default_selection import BUNDLED_MODEL
+from artgen.registry import BUNDLED_MODEL
 
-OUTPUT = JsonOutput(lambda: TrainedWords, is_list=False)
+
+def _declare_words() -> type:
+    from artgen.api.trained_words import TrainedWords
+
+    return TrainedWords
+
+
+OUTPUT = JsonOutput(_declare_words, is_list=False)
 
 
 @OUTPUT
@@ -23,6 +29,8 @@ def words(
 
     artgen models words tiny
     """
+    from artgen.api.trained_words import find_words
+
     found = find_words(name)
     if as_json:
         OUTPUT.print(found)

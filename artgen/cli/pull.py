@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from artgen.api import model_downloads
 from artgen.cli.console import print_note, print_path
 from artgen.cli.json_output import JsonOutput
 from artgen.cli.reporter import Reporter
@@ -54,6 +53,8 @@ def pull(
     artgen models pull sd15
     artgen models pull runwayml/stable-diffusion-v1-5 civitai:4384
     """
+    from artgen.api import model_downloads
+
     sources = list(map(model_downloads.parse_pull_source, names))
     for name, source in zip(names, sources, strict=True):
         with Reporter(quiet) as report:

@@ -1,30 +1,36 @@
 """Load images and masks, change the canvas, and compose sheets and heat maps. Uses Pillow, without torch."""
 
-from artgen.images.canvas import (
-    Box,
-    Expansion,
-    default_feather,
-    expand_canvas,
-    expansion_to_size,
-    nearest_sizes,
-    pad_to_multiple,
-    parse_expand,
-    parse_size,
-)
-from artgen.images.decoding import FORMAT_NAMES, IMAGE_SUFFIXES, MAX_PIXELS, READABLE_FORMATS
-from artgen.images.editing import (
-    convert_to_srgb,
-    expand_lossless,
-    has_transparency,
-    paste_generated,
-    resize_lossless,
-    with_alpha_of,
-)
-from artgen.images.folders import iter_images
-from artgen.images.loading import LoadedImage, load_image
-from artgen.images.lossless import LosslessImage, drop_alpha, load_lossless
-from artgen.images.mask_values import MIN_WHITE
-from artgen.images.masks import LoadedMask, composite, feather, load_mask
+from typing import TYPE_CHECKING
+
+from artgen.lazy_imports import lazy_names
+
+if TYPE_CHECKING:
+    from artgen.images.canvas import (
+        Box,
+        Expansion,
+        default_feather,
+        expand_canvas,
+        expansion_to_size,
+        nearest_sizes,
+        pad_to_multiple,
+        parse_expand,
+        parse_size,
+    )
+    from artgen.images.decoding import FORMAT_NAMES, IMAGE_SUFFIXES, MAX_PIXELS, READABLE_FORMATS
+    from artgen.images.editing import (
+        convert_to_srgb,
+        expand_lossless,
+        has_transparency,
+        paste_generated,
+        resize_lossless,
+        with_alpha_of,
+    )
+    from artgen.images.folders import iter_images
+    from artgen.images.loading import LoadedImage, load_image
+    from artgen.images.lossless import LosslessImage, drop_alpha, load_lossless
+    from artgen.images.mask_values import MIN_WHITE
+    from artgen.images.masks import LoadedMask, composite, feather, load_mask
+
 
 __all__ = [
     "FORMAT_NAMES",
@@ -58,3 +64,34 @@ __all__ = [
     "resize_lossless",
     "with_alpha_of",
 ]
+
+_MODULES = {
+    "canvas": (
+        "Box",
+        "Expansion",
+        "default_feather",
+        "expand_canvas",
+        "expansion_to_size",
+        "nearest_sizes",
+        "pad_to_multiple",
+        "parse_expand",
+        "parse_size",
+    ),
+    "decoding": ("FORMAT_NAMES", "IMAGE_SUFFIXES", "MAX_PIXELS", "READABLE_FORMATS"),
+    "editing": (
+        "convert_to_srgb",
+        "expand_lossless",
+        "has_transparency",
+        "paste_generated",
+        "resize_lossless",
+        "with_alpha_of",
+    ),
+    "folders": ("iter_images",),
+    "loading": ("LoadedImage", "load_image"),
+    "lossless": ("LosslessImage", "drop_alpha", "load_lossless"),
+    "mask_values": ("MIN_WHITE",),
+    "masks": ("LoadedMask", "composite", "feather", "load_mask"),
+}
+"""Names of each module, which is imported when the first of the names is used."""
+
+__getattr__ = lazy_names(__name__, _MODULES)

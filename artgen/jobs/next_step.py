@@ -5,7 +5,8 @@ import os
 from artgen import registry
 from artgen.errors import ArtgenError
 from artgen.jobs.recommend import Machine, Recommendation, recommend, this_machine
-from artgen.registry.default_selection import BUNDLED_MODEL, is_downloaded
+from artgen.registry import BUNDLED_MODEL, model_folders
+from artgen.registry.default_selection import is_downloaded
 from artgen.registry.hub import cache
 from artgen.registry.references import parse_reference
 from artgen.spec import config
@@ -86,6 +87,6 @@ def _own_model() -> str | None:
         for repo in cache.cached_repositories():
             if cache.is_diffusers_model(repo) and registry.find_local_model(repo) is not None:
                 return repo
-        return next((file.path.stem for file in registry.iter_model_files("model") if not file.is_pickle), None)
+        return next((file.path.stem for file in model_folders.iter_files("model") if not file.is_pickle), None)
     except ArtgenError:
         return None

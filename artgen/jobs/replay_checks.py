@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from artgen import registry
 from artgen.errors import InputFileError, ModelUnavailableError, RefusedError, UsageError
 from artgen.jobs.job import GenerationJob, Job
+from artgen.registry import location_index
 from artgen.registry.hub.names import HUB_ID_PATTERN
 from artgen.spec.refiner import parse_refiner
 from artgen.spec.settings import MAX_BATCH_SIZE
@@ -122,7 +123,7 @@ def pinned_model(
     known_hash = f" with SHA-256 {digest}" if digest else ""
     raise ModelUnavailableError(
         f"{purpose}: the {label} {name!r}{known_hash} is not on this computer, or was moved or changed. Paths from "
-        f"metadata are not opened. {registry.index_damage_note() or ''}".rstrip(),
+        f"metadata are not opened. {location_index.damage_note() or ''}".rstrip(),
         hint,
     )
 

@@ -15,10 +15,9 @@ from pathlib import Path
 
 from artgen.errors import ModelUnavailableError
 from artgen.jobs.next_step import next_step
-from artgen.registry import ResolvedModel
+from artgen.registry import BUNDLED_MODEL, ResolvedModel
 from artgen.registry import lora as lora_files
 from artgen.registry.catalog import builtin_models
-from artgen.registry.default_selection import BUNDLED_MODEL
 from artgen.spec import prompt_syntax
 from artgen.spec.base_requests import PromptRequest, Request
 

@@ -2,13 +2,13 @@
 
 from artgen.errors import ArtgenError
 from artgen.events import Listener, Notice, no_op
+from artgen.registry import BUNDLED_MODEL
 from artgen.registry.hub import cache
 from artgen.registry.hub_snapshots import complete_snapshot
 from artgen.registry.references import ModelReference, parse_reference
 from artgen.system import hardware
 from artgen.system.counts import format_bytes
 
-BUNDLED_MODEL = "tiny"
 CUDA_MODEL = "sd15"
 """Default model with a CUDA device, which is downloaded at the first use."""
 

@@ -327,10 +327,10 @@ def test_missing_read_permission_is_an_input_error(tmp_path: Path) -> None:
     gradient().save(path)
     path.chmod(0)
     program = (
-        "import os, sys, pathlib\nfrom artgen import images, errors\n"
+        "import os, sys, pathlib\nfrom artgen import errors\nfrom artgen.images import load_image\n"
         "import PIL.PngImagePlugin, PIL.ImageCms\n"
         "if os.getuid() == 0: os.setuid(65534)\n"
-        f"try: images.load_image(pathlib.Path({str(path)!r}))\n"
+        f"try: load_image(pathlib.Path({str(path)!r}))\n"
         "except errors.InputFileError as error: print(error.message); sys.exit(error.exit_code)\n"
     )
     done = python(program)

@@ -4,16 +4,22 @@
 `find_recorded` finds the embedding of an image record by its hash.
 """
 
-from artgen.registry.embeddings.compatibility import check_compatible, mismatch_reason
-from artgen.registry.embeddings.embedding_file import EmbeddingFile, describe_embedding, read_embedding
-from artgen.registry.embeddings.find import find_embedding, find_named, find_recorded
-from artgen.registry.embeddings.requested import (
-    EmbeddingRequest,
-    embedding_provenance,
-    resolve_embeddings,
-    with_placeholders,
-    without_placeholders,
-)
+from typing import TYPE_CHECKING
+
+from artgen.lazy_imports import lazy_names
+
+if TYPE_CHECKING:
+    from artgen.registry.embeddings.compatibility import check_compatible, mismatch_reason
+    from artgen.registry.embeddings.embedding_file import EmbeddingFile, describe_embedding, read_embedding
+    from artgen.registry.embeddings.find import find_embedding, find_named, find_recorded
+    from artgen.registry.embeddings.requested import (
+        EmbeddingRequest,
+        embedding_provenance,
+        resolve_embeddings,
+        with_placeholders,
+        without_placeholders,
+    )
+
 
 __all__ = [
     "EmbeddingFile",
@@ -30,3 +36,19 @@ __all__ = [
     "with_placeholders",
     "without_placeholders",
 ]
+
+_MODULES = {
+    "compatibility": ("check_compatible", "mismatch_reason"),
+    "embedding_file": ("EmbeddingFile", "describe_embedding", "read_embedding"),
+    "find": ("find_embedding", "find_named", "find_recorded"),
+    "requested": (
+        "EmbeddingRequest",
+        "embedding_provenance",
+        "resolve_embeddings",
+        "with_placeholders",
+        "without_placeholders",
+    ),
+}
+"""Names of each module, which is imported when the first of the names is used."""
+
+__getattr__ = lazy_names(__name__, _MODULES)

@@ -4,10 +4,8 @@ import importlib.util
 import ipaddress
 import os
 import re
-import ssl
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
-from urllib.request import getproxies
 
 from artgen._version import __version__
 from artgen.errors import UsageError
@@ -113,6 +111,8 @@ def is_loopback(host: str) -> bool:
 
 
 def _check_proxies() -> None:
+    from urllib.request import getproxies  # imported here: slow
+
     proxies = getproxies()
     if "*" in (host.strip() for host in proxies.get("no", "").split(",")):
         return
@@ -132,6 +132,8 @@ def _check_proxies() -> None:
 
 def _check_certificates() -> None:
     if path := os.environ.get("SSL_CERT_FILE"):
+        import ssl  # imported here: slow
+
         try:
             if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises without permission
                 raise FileNotFoundError
@@ -147,6 +149,8 @@ def _check_certificates() -> None:
 
 
 def _ssl_reason(error: OSError) -> str:
+    import ssl
+
     return "contains no certificate" if isinstance(error, ssl.SSLError) else f"cannot be read ({error.strerror})"
 
 
