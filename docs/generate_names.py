@@ -5,6 +5,7 @@ python docs/generate_names.py
 
 from pathlib import Path
 
+from artgen.spec.settings import SETTING_GROUPS, ModelFolders, options_of, settings_of
 from artgen.spec.synonyms.commands import COMMAND_ROWS
 from artgen.spec.synonyms.options import OPTION_ROWS
 from artgen.spec.synonyms.unsupported import UNSUPPORTED_ROWS
@@ -44,7 +45,10 @@ def _words(text: str, group: str = "") -> str:
 
 def _flag(setting: str) -> str:
     name, _, value = setting.partition("=")
-    dashed = name.replace("_", "-")
+    if name in options_of(ModelFolders):
+        return f"artgen config set {name}"
+    spec = next(settings_of(group)[name] for group in SETTING_GROUPS if name in options_of(group))
+    dashed = next(reversed(spec.flags), f"--{name.replace('_', '-')}").partition("/")[0][2:]
     return f"--no-{dashed}" if value == "false" else f"--{dashed} {value}".rstrip()
 
 

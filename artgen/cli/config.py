@@ -86,7 +86,7 @@ def show(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON ob
     ):
         print_note(f"{source}{'' if values else ': no settings'}")
         for name, value in _flat(values):
-            print_result(f"{name} = {value}")
+            print_result(f"{name} = {config_values.format_value(value)}")
 
 
 def _read_file(path: Path) -> ConfigFile:
@@ -155,7 +155,7 @@ def get(
     elif value is None:
         print_note(f"{name} is not set. `artgen config set {name} VALUE` sets it.")
     else:
-        print_result(",".join(map(str, value)) if isinstance(value, list) else str(value))
+        print_result(config_values.format_value(value, ","))
 
 
 @app.command()

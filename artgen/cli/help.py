@@ -211,7 +211,7 @@ class Group(PlainHelpMixin, TyperGroup):
         """
         from artgen.cli.usage_errors import unknown_command_error
 
-        raise unknown_command_error(args[0], ctx, commands)
+        raise unknown_command_error(args, ctx, commands)
 
     def command_sections(self, ctx: Any) -> dict[str, list[tuple[str, str]]]:
         """Return the names and summaries of the commands, by heading."""

@@ -63,7 +63,7 @@ def inpaint(
 
     image_paths, prompt = split_positionals(positionals, source, prompt)
     if mask.mask is None and len(image_paths) == 2:
-        raise missing_mask_error(image_paths)
+        raise missing_mask_error(image_paths, prompt.prompt)
     groups = (preset, source, prompt, mask, blend, sampling, resolve_size(canvas, size), model, compute)
     dispatch(
         Inpaint, groups, series, sweep, OutputOptions(output, frames, report), combination, image_paths=image_paths

@@ -121,12 +121,15 @@ def read_prompt(prompt: PromptSettings) -> PromptSettings:
     return dataclasses.replace(prompt, prompt=text)
 
 
-def missing_mask_error(images: Sequence[Path]) -> UsageError:
-    """Return the error for `inpaint IMAGE MASK`, where the mask is not an option."""
-    image, mask = images
+def missing_mask_error(images: Sequence[Path], prompt: str) -> UsageError:
+    """Return the error for `inpaint IMAGE MASK PROMPT`, where the mask is not an option."""
+    from artgen.cli.usage_errors import shell_command
+
+    image, mask = map(str, images)
+    command = shell_command("artgen inpaint", [image, *([prompt] if prompt else []), "--mask", mask])
     return UsageError(
         "Cannot inpaint several images: the mask is missing.",
-        f"If '{mask}' is the mask: artgen inpaint {image} --mask {mask}",
+        f"If '{mask}' is the mask: {command or 'use --mask.'}",
     )
 
 

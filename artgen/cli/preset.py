@@ -16,6 +16,7 @@ from artgen.cli.options import AliasCommand, flatten_settings
 from artgen.cli.user_defaults import is_typed
 from artgen.errors import UsageError
 from artgen.jobs.size import resolve_size
+from artgen.spec.config_values import format_value
 from artgen.spec.settings import (
     CanvasSettings,
     ComputeSettings,
@@ -182,7 +183,7 @@ def show(
         return
     print_note(f"{preset.file}:")
     for key, value in preset.values.items():
-        print_result(f"{key} = {_value_text(value)}")
+        print_result(f"{key} = {format_value(value)}")
 
 
 @app.command()
@@ -197,10 +198,4 @@ def remove(name: PresetName) -> None:
 
 
 def _text(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={_value_text(value)}" for name, value in values.items())
-
-
-def _value_text(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return ", ".join(value) if isinstance(value, tuple) else str(value)
+    return ", ".join(f"{name}={format_value(value)}" for name, value in values.items())

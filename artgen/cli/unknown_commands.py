@@ -83,7 +83,7 @@ def _file_hint(text: str) -> str:
 
 def _unknown_error(context: Any, args: Sequence[str], commands: Sequence[str]) -> UsageError:
     """Return the error for a word that is not a command. The hint for a word such as `draw` contains the prompt."""
-    error = unknown_command_error(args[0], context, commands)
+    error = unknown_command_error(args, context, commands)
     hint = command_hint(args[0], commands)
     count = next((i for i, each in enumerate(args) if each.startswith("-")), len(args))
     if "run `artgen txt2img" in hint and count > 1:

@@ -16,7 +16,7 @@ import typer
 from artgen.cli.arguments import command_line, command_name, iter_arguments
 from artgen.errors import UsageError
 from artgen.spec.prompt_checks import excerpt
-from artgen.spec.synonyms import command_hint, option_hint, value_hint
+from artgen.spec.synonyms import command_hint, option_hint
 
 MAX_SHOWN_CHARS = 200
 """Limit of a command line in a hint."""
@@ -24,7 +24,7 @@ MAX_SHOWN_CHARS = 200
 _errors: Any = sys.modules[typer.BadParameter.__module__]
 """The module that defines the usage errors of Typer, which exports only some of them."""
 
-_KINDS = {"int": int, "float": float, "boolean": bool}
+_CURLY_QUOTES = "\N{LEFT DOUBLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}\N{LEFT SINGLE QUOTATION MARK}"
 
 
 def convert_error(error: Any, context: Any, args: Sequence[str]) -> UsageError:
@@ -40,9 +40,11 @@ def convert_error(error: Any, context: Any, args: Sequence[str]) -> UsageError:
     if isinstance(error, _errors.BadOptionUsage):
         return _value_count_error(error, context)
     if isinstance(error, _errors.MissingParameter) and error.param is not None:
-        return _missing_error(error.param, context)
+        return _missing_error(error.param, context, args)
     if isinstance(error, _errors.BadParameter) and error.param is not None:
-        return _invalid_value_error(error, context, args)
+        from artgen.cli.value_errors import invalid_value_error
+
+        return invalid_value_error(error, context, args)
     return UsageError(f"{error.format_message().rstrip('.')}.", help_hint(context))
 
 
@@ -58,7 +60,7 @@ def help_hint(context: Any) -> str:
 
 def unknown_option_error(name: str, context: Any, args: Sequence[str]) -> UsageError:
     """Return the error for an option that the command does not have."""
-    flags = _canonical_flags(context)
+    flags = canonical_flags(context)
     command = command_name(context)
     typed = next((each.partition("=")[0] for each in args if _begins_with(each, name)), name)
     if not name.startswith("--") and len(typed) > 2:
@@ -67,6 +69,12 @@ def unknown_option_error(name: str, context: Any, args: Sequence[str]) -> UsageE
     hint = option_hint(name, flags, command, canonical_names=flags)
     if value and not hint:
         hint = option_hint(plain, flags, command, canonical_names=flags)
+    text = next((each for each in args if each.startswith(name)), "")
+    if not hint and text and (len(text.split()) > 1 or name[1:2].isdecimal()):
+        separated = shell_command(program_path(context), [*(each for each in args if each != text), "--", text])
+        hint = f"Before a text that begins with a dash, write --: {separated}".removesuffix(": ")
+    if not hint and hasattr(context.command, "list_commands"):
+        hint = command_hint(name, context.command.list_commands(context), command)
     if not command and not hint and (positional := _txt2img_command(args)):
         hint = f"Options of a command follow its name: {positional}"
     return UsageError(f"Unknown option '{name}'.", hint or help_hint(context))
@@ -78,7 +86,7 @@ def _begins_with(argument: str, name: str) -> bool:
     return bool(re.match(r"-[A-Za-z][A-Za-z_-]", argument)) and name[1:] in argument[1:]
 
 
-def _canonical_flags(context: Any) -> dict[str, str]:
+def canonical_flags(context: Any) -> dict[str, str]:
     """Return the option to show in a hint for each option and hidden alias of a command."""
     command = context.command
     found: dict[str, str] = {}
@@ -117,82 +125,29 @@ def _value_count_error(error: Any, context: Any) -> UsageError:
     return UsageError(f"Cannot use '{name}' without a value.", f"Add the value: {example}")
 
 
-def _missing_error(parameter: Any, context: Any) -> UsageError:
+def _missing_error(parameter: Any, context: Any, args: Sequence[str]) -> UsageError:
     name = parameter.make_metavar(context) if parameter.param_type_name == "argument" else parameter.opts[-1]
     kind = "argument" if parameter.param_type_name == "argument" else "option"
     name = name.removesuffix("...").strip("[]") if kind == "option" else name.removesuffix("...").strip("[]").upper()
     return UsageError(
         f"Cannot run `{program_path(context)}`: the {kind} {name} is missing.",
-        example_of(context) or help_hint(context),
+        _assignment_hint(context, args) or example_of(context) or help_hint(context),
     )
+
+
+def _assignment_hint(context: Any, args: Sequence[str]) -> str:
+    """Return `artgen config set steps 30` for `artgen config set steps=30`."""
+    name, separator, value = next((each for each in args if not each.startswith("-")), "").partition("=")
+    if command_name(context) != "config set" or not separator:
+        return ""
+    options = [each for each in args if each.startswith("-")]
+    return shell_command(program_path(context), [name.strip(), value.strip(), *options])
 
 
 def example_of(context: Any) -> str:
     """Return the example in the help of a command; empty if there is none."""
     lines = [line.strip() for line in (context.command.help or "").splitlines()]
     return next((line for line in lines if line.startswith("artgen ")), "")
-
-
-def _invalid_value_error(error: Any, context: Any, args: Sequence[str]) -> UsageError:
-    from artgen.spec.fields import describe_type
-
-    parameter = error.param
-    value = _invalid_value(error.message)
-    source = _source(parameter, context)
-    kind = _KINDS.get(parameter.type.name)
-    if kind is None or value is None:
-        message = f"{error.message.rstrip('.')}."
-        return UsageError(f"Cannot use the value of {source}: {message[:1].lower()}{message[1:]}", help_hint(context))
-    message = f"{source} must be {describe_type(kind)}, not {value!r}."
-    if joined := _joined_option(value, args):
-        return unknown_option_error(joined, context, args)
-    hint = value_hint(parameter.name, value) or _number_hint(kind, value) or _limits_hint(parameter.name)
-    return UsageError(message, hint or help_hint(context))
-
-
-def _invalid_value(message: str) -> str | None:
-    """Return the value in a message of Typer such as `'fifty' is not a valid int.`"""
-    match = re.match(r"""(?P<quote>['"])(?P<value>.*)(?P=quote) is not a valid """, message, re.DOTALL)
-    return match["value"] if match else None
-
-
-def _source(parameter: Any, context: Any) -> str:
-    """Return the name of an option, of an argument, or of the variable or setting that has the value."""
-    if parameter.param_type_name == "argument":
-        return str(parameter.make_metavar(context)).strip("[].")
-    source = context.get_parameter_source(parameter.name)
-    if source is not None and source.name == "ENVIRONMENT":
-        return f"ARTGEN_{parameter.name.upper()}"
-    if source is not None and source.name == "DEFAULT_MAP":
-        return f"The setting {parameter.name}"
-    return str(max(parameter.opts, key=len))
-
-
-def _joined_option(value: str, args: Sequence[str]) -> str:
-    """Return the argument `-cfg`, which the parser reads as `-c fg`; empty if there is none with this value."""
-    names = (each.partition("=")[0] for each in args)
-    return next((each for each in names if re.fullmatch(r"-[A-Za-z]{3,}", each) and value.startswith(each[2:])), "")
-
-
-def _number_hint(kind: type, value: str) -> str:
-    """Return a hint for a number with a decimal comma, a unit or a percent sign, or with decimals."""
-    match = re.fullmatch(r"\s*(-?\d{1,15})(?:[.,](\d{1,15}))?\s*(%|[A-Za-z]{0,8})\s*", value)
-    if match is None:
-        return ""
-    number = float(f"{match[1]}.{match[2] or 0}")
-    if kind is float:
-        return f"Did you mean {number / 100 if match[3] == '%' else number:g}?"
-    return f"Did you mean {round(number)}?" if kind is int and match[3] != "%" else ""
-
-
-def _limits_hint(name: str) -> str:
-    from artgen.spec import settings
-
-    for group in settings.SETTING_GROUPS:
-        limits = settings.describe_limits(found) if (found := settings.settings_of(group).get(name)) else ""
-        if limits:
-            return f"Range: {limits}."
-    return ""
 
 
 def extra_arguments_error(context: Any, extra: Sequence[str], args: Sequence[str]) -> UsageError:
@@ -211,10 +166,20 @@ def extra_arguments_error(context: Any, extra: Sequence[str], args: Sequence[str
             f"Unexpected argument '{image}': txt2img takes no image.",
             shell_command("artgen img2img", [image, *([prompt] if prompt else [])]),
         )
+    if assigned := _assigned_option(extra[0], context):
+        return UsageError(message, f"Did you mean {assigned}?")
     if any("PROMPT" in each.make_metavar(context) for each in command.params if each.param_type_name == "argument"):
         hint = quoted_command(context, args)
-        return UsageError(message, f"Quote a prompt that contains spaces: {hint}".removesuffix(": "))
+        return UsageError(message, _quoting_hint(hint))
     return UsageError(message, example_of(context) or help_hint(context))
+
+
+def _assigned_option(text: str, context: Any) -> str:
+    """Return `--steps 20` for `steps=20`, `/steps` or `+steps`; empty for other texts."""
+    match = re.fullmatch(r"[/+]?([A-Za-z][\w-]*)(?:=(.*))?", text, re.DOTALL)
+    flag = f"--{match[1].replace('_', '-')}" if match and (match[2] is not None or text[0] in "/+") else ""
+    found = canonical_flags(context).get(flag, "")
+    return shell_command(found, [match[2]] if match and match[2] else []) if found else ""
 
 
 def is_image_name(text: str) -> bool:
@@ -234,12 +199,20 @@ def _positionals(context: Any, args: Sequence[str]) -> list[str]:
 def quoted_command(context: Any, args: Sequence[str]) -> str:
     """Return the command line with the images first and all words of the prompt in quotes; empty if it is too long."""
     arguments = list(iter_arguments(context.command.get_params(context), args))
+    if any(each.kind == "option" and each.text.partition("=")[0] in ("-p", "--prompt") for each in arguments):
+        return ""
     words = [each.text for each in arguments if each.kind == "positional"]
     images = [word for word in words if is_image_name(word) or os.path.lexists(word)]
     images = [] if context.command.name == "txt2img" else images
     prompt = " ".join(word for word in words if word not in images)
+    if prompt[:1] in _CURLY_QUOTES:
+        prompt = prompt.strip(_CURLY_QUOTES)
     others = [each.text for each in arguments if each.kind != "positional"]
     return shell_command(program_path(context), [*images, prompt, *others])
+
+
+def _quoting_hint(command: str) -> str:
+    return f"Quote a prompt that contains spaces: {command}" if command else "Quote a prompt that contains spaces."
 
 
 def several_prompts_error(word: str) -> UsageError:
@@ -247,7 +220,7 @@ def several_prompts_error(word: str) -> UsageError:
     hint = quoted_command(*command_line())
     return UsageError(
         f"Unexpected argument '{word}': the prompt is already set.",
-        f"Quote a prompt that contains spaces: {hint}".removesuffix(": "),
+        _quoting_hint(hint),
     )
 
 
@@ -281,9 +254,12 @@ def several_lines_note(text: str, context: Any, args: Sequence[str]) -> str:
     return f"The {len(lines)} lines from stdin are one prompt. To generate an image for each line: {batch}"
 
 
-def unknown_command_error(name: str, context: Any, commands: Sequence[str]) -> UsageError:
-    """Return the error for a command that a command group does not have."""
+def unknown_command_error(args: Sequence[str], context: Any, commands: Sequence[str]) -> UsageError:
+    """Return the error for a command that a command group does not have. `args` begins with the command."""
+    from artgen.cli.command_hints import command_for_name, with_arguments
+
+    name = args[0]
     group = command_name(context)
-    hint = command_hint(name, commands, group)
+    hint = with_arguments(command_hint(name, commands, group), args[1:]) or command_for_name(group, args)
     path = f"{program_path(context)} " if group else ""
     return UsageError(f"Unknown command '{path}{name}'.", hint or f"Commands: {', '.join(commands)}.")

@@ -5,13 +5,13 @@ settings is ignored with a note; a typed setting is refused.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from artgen.cli.console import print_note
-from artgen.errors import ArtgenError
+from artgen.errors import ArtgenError, UsageError
 from artgen.spec import settings
 from artgen.spec.settings import options_of
 
@@ -20,30 +20,65 @@ _PRESET_SETTINGS: ContextVar[frozenset[str]] = ContextVar("settings of presets",
 
 
 def apply_priorities(context: Any, values: dict[str, Any]) -> None:
-    """Apply the presets of a command, and remove defaults that a stronger setting replaces, in place.
+    """Apply the presets of a command, or else the default presets, and remove replaced defaults.
 
     Args:
         context: context of the command. The settings that were typed are remembered for `is_typed`.
-        values: setting name -> value.
+        values: setting name -> value; changed in place.
 
     Raises:
-        UsageError: a preset is unknown.
+        UsageError: a preset of the command line is unknown.
         InputFileError: a file of presets is not valid.
     """
     sources = {name: context.get_parameter_source(name) for name in context.params}
     typed = {name: values[name] for name, source in sources.items() if source.name == "COMMANDLINE"}
     _TYPED_SETTINGS.set(frozenset(typed))
     strong = dict(typed)
-    if typed.get("preset"):
+    for note in () if values.get("quiet") else _unused_variables():
+        print_note(note)
+    if values.get("preset"):
         from artgen.spec.presets import apply_presets
 
-        strong, notes = apply_presets(typed, values.keys())
+        notes: list[str] = []
+        try:
+            strong, notes = apply_presets({**typed, "preset": values["preset"]}, values.keys())
+            notes = notes if "preset" in typed else []
+        except UsageError as error:
+            if "preset" in typed:
+                raise
+            values["preset"] = ()
+            source = "from the environment or a configuration file"
+            notes.append(f"The default of preset {source} is ignored: {error.message} {error.hint}")
         for note in () if values.get("quiet") else notes:
             print_note(note)
-    _PRESET_SETTINGS.set(frozenset(strong.keys() - typed.keys()))
+    _PRESET_SETTINGS.set(frozenset(strong.keys() - typed.keys() - {"preset"}))
     values |= strong
     for name in settings.excluded_settings(strong) & values.keys() - typed.keys():
         values[name] = None
+
+
+def _unused_variables() -> list[str]:
+    """Return a note for each environment variable `ARTGEN_*` that no setting has."""
+    variables = {name: name.removeprefix("ARTGEN_").lower() for name in os.environ if name.startswith("ARTGEN_")}
+    if not variables:
+        return []
+    known: set[str] = set()
+    for group in settings.SETTING_GROUPS:
+        fields = {name: field for name, field in options_of(group).items() if not field.metadata["setting"].per_call}
+        known |= fields.keys() | settings.aliases_of(fields).keys()
+    notes = []
+    for variable, name in variables.items():
+        if name not in known:
+            close = next(iter(_similar_settings(name, known)), "")
+            hint = f" Did you mean ARTGEN_{close.upper()}?" if close else ""
+            notes.append(f"The environment variable {variable} is ignored: no default has this name.{hint}")
+    return notes
+
+
+def _similar_settings(name: str, known: Collection[str]) -> list[str]:
+    from artgen.spec.synonyms import similar_names
+
+    return similar_names(name, sorted(known))
 
 
 def add_typed(name: str) -> None:

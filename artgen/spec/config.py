@@ -22,6 +22,7 @@ import platformdirs
 from artgen.errors import InputFileError, UsageError
 from artgen.spec import settings
 from artgen.spec.settings import options_of, unknown_setting_error
+from artgen.spec.value_checks import check_repeated_keys
 from artgen.system.external_data import read_optional
 
 PROJECT_FILE = "artgen.toml"
@@ -49,6 +50,11 @@ _DISPLAYING_COMMANDS = frozenset({"batch", "noise", "anomaly", "reconstruct", "s
 
 CONFIGURABLE_FIELDS = {name: options_of(group)[name] for name, group in CONFIGURABLE_SETTINGS.items()}
 """Fields of these settings."""
+
+
+_SETTINGS_OF_ONE_CALL = frozenset(
+    name for group in settings.SETTING_GROUPS for name in options_of(group) if name not in CONFIGURABLE_SETTINGS
+)
 
 
 def user_config_folder() -> Path:
@@ -79,7 +85,8 @@ def load_defaults(command: str) -> dict[str, dict[str, Any]]:
         return {command: {**user, **project}}
     if command in _DISPLAYING_COMMANDS:
         shown = options_of(settings.DisplaySettings)
-        return {command: {name: value for name in shown if (value := _shared_setting(name)) is not None}}
+        names = (*shown, "preset") if command == "batch" else shown
+        return {command: {name: value for name in names if (value := _shared_setting(name)) is not None}}
     return {}
 
 
@@ -195,10 +202,13 @@ def read_config_file(path: Path) -> dict[str, Any]:
     if data is None:
         return {}
     content = parse_toml(data, f"the configuration file '{path}'")
-    content = {
-        name: _canonical(value) if name in settings.TASK_NAMES and isinstance(value, dict) else value
-        for name, value in _canonical(content).items()
-    }
+    try:
+        content = {
+            name: _canonical(value) if name in settings.TASK_NAMES and isinstance(value, dict) else value
+            for name, value in _canonical(content).items()
+        }
+    except UsageError as error:
+        raise InputFileError(f"Invalid configuration file '{path}': {error.message}", error.hint) from error
     for name, value in content.items():
         if name == PRESETS_TABLE and path == Path(PROJECT_FILE):
             continue
@@ -235,7 +245,10 @@ def parse_toml(data: bytes, subject: str) -> dict[str, Any]:
 
 
 def _canonical(values: dict[str, Any]) -> dict[str, Any]:
-    return settings.canonical_keys(values, CONFIGURABLE_FIELDS)
+    """Return values with the current names of the settings. `preset = "a"` is `preset = ["a"]`."""
+    check_repeated_keys(values, CONFIGURABLE_FIELDS)
+    found = settings.canonical_keys(values, CONFIGURABLE_FIELDS)
+    return found | ({"preset": [found["preset"]]} if isinstance(found.get("preset"), str) else {})
 
 
 def _command_settings(path: Path, command: str) -> dict[str, Any]:
@@ -244,9 +257,21 @@ def _command_settings(path: Path, command: str) -> dict[str, Any]:
     return {**shared, **content.get(command, {})}
 
 
+def unconfigurable_error(name: str) -> tuple[str, str]:
+    """Return the message and the hint for a name that a configuration file cannot contain."""
+    if name == "size":
+        return "Unknown setting: 'size'.", "Use width and height."
+    if name in _SETTINGS_OF_ONE_CALL:
+        return f"'{name}' cannot be in a configuration file.", f"Use the option --{name.replace('_', '-')}."
+    return unknown_setting_error(name, CONFIGURABLE_SETTINGS)
+
+
 def _check_setting(path: Path, name: str, value: Any) -> None:
-    if name not in CONFIGURABLE_SETTINGS:
-        message, hint = unknown_setting_error(name, CONFIGURABLE_SETTINGS)
+    if name not in CONFIGURABLE_SETTINGS or isinstance(value, dict):
+        message, hint = unconfigurable_error(name)
+        if isinstance(value, dict):
+            tables = (*settings.TASK_NAMES, *([f"{PRESETS_TABLE}.NAME"] if path == Path(PROJECT_FILE) else []))
+            message, hint = f"Unknown table: '{name}'.", f"Tables: {', '.join(tables)}."
         raise InputFileError(f"Invalid configuration file '{path}': {message}", hint)
     group = CONFIGURABLE_SETTINGS[name]
     kind, _ = settings.type_of(group, name)

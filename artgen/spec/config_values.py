@@ -6,7 +6,6 @@ from typing import Any
 
 from artgen.errors import OutputError, UsageError
 from artgen.spec import config, settings
-from artgen.spec.settings import unknown_setting_error
 from artgen.system.external_data import read_optional
 from artgen.system.files import wrap_write_errors, write_atomically
 
@@ -21,19 +20,27 @@ def parse_name(name: str) -> tuple[str, str]:
     """
     command, _, key = name.rpartition(".")
     if command and command not in settings.TASK_NAMES:
-        from artgen.spec.synonyms import command_hint
+        from artgen.spec.synonyms import similar_names
 
-        hint = command_hint(command, settings.TASK_NAMES) or f"Commands: {', '.join(settings.TASK_NAMES)}."
+        close = next(iter(similar_names(command, settings.TASK_NAMES)), "")
+        hint = f"Did you mean '{close}'?" if close else f"Commands: {', '.join(settings.TASK_NAMES)}."
         raise UsageError(f"Unknown command: {command!r}.", hint)
     key = key.replace("-", "_")
     aliases = settings.aliases_of(config.CONFIGURABLE_FIELDS)
     if key not in config.CONFIGURABLE_SETTINGS and key in aliases:
         key = aliases[key].setting
     if key not in config.CONFIGURABLE_SETTINGS:
-        raise UsageError(*unknown_setting_error(key, config.CONFIGURABLE_SETTINGS))
+        raise UsageError(*config.unconfigurable_error(key.removeprefix("ARTGEN_")))
     if command and key in config.SHARED_SETTINGS:
         raise UsageError(f"'{key}' applies to all commands.", f"Use {key} without '{command}.'.")
     return command, key
+
+
+def format_value(value: Any, separator: str = ", ") -> str:
+    """Return a value for the terminal: `true`, and lists with separators."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return separator.join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def find_value(name: str) -> Any:
@@ -68,6 +75,11 @@ def set_value(name: str, text: str, path: Path) -> None:
     import tomlkit
 
     command, key = parse_name(name)
+    if text and command:
+        from artgen.spec.synonyms import other_commands_hint
+
+        if hint := other_commands_hint(key, command):
+            raise UsageError(f"'{key}' has no effect in '{command}'.", hint)
     aliases = settings.aliases_of(config.CONFIGURABLE_FIELDS)
     value = settings.parse_value(config.CONFIGURABLE_SETTINGS[key], key, text) if text else None
     if key == "model_folders" and value:
@@ -76,6 +88,10 @@ def set_value(name: str, text: str, path: Path) -> None:
         value = str(config.expand_home(value).absolute())
     if value is not None:
         settings.validate(config.CONFIGURABLE_SETTINGS[key](**{key: value}))
+        if key == "preset":
+            from artgen.spec.presets import preset_values
+
+            preset_values(value)
     if config.is_unreadable(path):
         raise OutputError(f"Cannot change '{path}': the file cannot be read.", "Move or delete it.")
     config.read_config_file(path)

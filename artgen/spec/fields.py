@@ -253,7 +253,9 @@ def _check_limits(name: str, value: Any, setting: Setting) -> None:
     too_small = setting.minimum is not None and value < setting.minimum
     too_large = setting.maximum is not None and value > setting.maximum
     if too_small or too_large:
-        raise UsageError(f"{name} must be {describe_limits(setting)}, not {describe_value(value)}.")
+        is_percent = too_large and setting.maximum == 1 and value <= 100
+        hint = f"Did you mean {value / 100:g}?" if is_percent else ""
+        raise UsageError(f"{name} must be {describe_limits(setting)}, not {describe_value(value)}.", hint)
 
 
 def describe_limits(setting: Setting) -> str:

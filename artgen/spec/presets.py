@@ -9,6 +9,8 @@ preset::
 
 `artgen.toml` in the current folder may contain presets in tables such as `[presets.portrait]`. They have precedence.
 
+`ARTGEN_PRESET` and the setting `preset` of a configuration file select the presets of commands without `--preset`.
+
 Priority, highest first: settings of the call, presets (a later preset first), `ARTGEN_*` environment variables,
 configuration files.
 """
@@ -31,6 +33,7 @@ from artgen.spec.config import (
 from artgen.spec.fields import describe_value
 from artgen.spec.preset_values import PRESET_SETTINGS, checked_values
 from artgen.spec.settings import options_of
+from artgen.spec.value_checks import check_repeated_keys
 from artgen.system.external_data import read_regular
 from artgen.system.files import wrap_read_errors, write_atomically
 
@@ -84,8 +87,11 @@ def find_preset(name: str) -> Preset:
     else:
         from artgen.spec.synonyms import similar_names
 
+        names = name.replace(",", " ").split()
         close = similar_names(name, list(found))
         hint = f"Similar names: {', '.join(close)}. {_LIST_HINT}" if close else _LIST_HINT
+        if len(names) > 1 and found.keys() >= {*names}:
+            hint = f"Repeat the option: {' '.join(f'--preset {each}' for each in names)}"
     raise UsageError(f"Unknown preset: {describe_value(name)}.", hint)
 
 
@@ -222,6 +228,7 @@ def _read_presets(path: Path) -> dict[str, Preset]:
 
 def _read_values(place: "_Place", name: str, values: dict[str, Any]) -> dict[str, Any]:
     try:
+        check_repeated_keys(values, _FIELDS)
         return checked_values(settings.canonical_keys(values, _FIELDS))
     except ArtgenError as error:
         key = next((each for each in error.settings if each in values), "")

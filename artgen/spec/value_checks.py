@@ -1,7 +1,10 @@
 """Check values that are not settings of a group."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from artgen.errors import UsageError
-from artgen.spec.fields import describe_value
+from artgen.spec.fields import SettingFields, aliases_of, describe_value
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -22,3 +25,19 @@ def check_range(name: str, value: int, minimum: int, maximum: int) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
         raise UsageError(f"{name} must be {minimum:,} to {maximum:,}, not {describe_value(value)}.")
+
+
+def check_repeated_keys(values: Mapping[str, Any], fields: SettingFields) -> None:
+    """Check that no setting has two keys in a file: `cfg_scale` and `guidance_scale`.
+
+    Raises:
+        UsageError: two keys have the same meaning.
+    """
+    aliases = aliases_of(fields)
+    seen: dict[str, str] = {}
+    for key in values:
+        dashed = key.replace("-", "_")
+        name = aliases[dashed].setting if dashed in aliases and dashed not in fields else dashed
+        if name in seen:
+            raise UsageError(f"{seen[name]} and {key} are the same setting.", f"Keep {name}.", settings=(key,))
+        seen[name] = key

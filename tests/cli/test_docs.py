@@ -168,14 +168,23 @@ def test_options_of_the_page_exist(page: Path) -> None:
     from artgen.cli.help import EAGER_OPTIONS
     from artgen.cli.main import load_command
 
-    known = {"--install-completion", "--show-completion", "--help", "--version", "--index-url", "--pip-args"}
+    known = {
+        "--install-completion",
+        "--show-completion",
+        "--help",
+        "--version",
+        "--index-url",
+        "--pip-args",
+        "--upgrade",
+    }
     known |= {"--ar", "--no", "--n-iter", "--sampler-name"}  # Lines of prompt files of other tools.
-    known |= {"--before"}  # A script of the tests.
+    known |= {"--before", "--upgrade"}  # A script of the tests, and pip.
     known |= {flag for option in EAGER_OPTIONS for flag in option.flags}
 
     def collect(command: object) -> None:
         for parameter in getattr(command, "params", ()):
             known.update(parameter.opts, parameter.secondary_opts)
+        known.update(getattr(command, "flag_aliases", dict)())
         for child in getattr(command, "commands", {}).values():
             collect(child)
 

@@ -1,5 +1,6 @@
 """Test what users of other tools type in their first hour: the commands that run, and the hints of the refusals."""
 
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from command_line import run, save_inputs
 from artgen.cli.main import COMMAND_SUMMARIES, load_command
 from artgen.spec import settings
 from artgen.spec.settings import options_of
-from artgen.spec.synonyms import command_hint, option_hint, similar_names, value_hint
+from artgen.spec.synonyms import _CONFIGURED_ONLY, command_hint, option_hint, similar_names, value_hint
 from artgen.spec.synonyms.commands import COMMAND_ROWS, COMMANDS_OF_GROUPS
 from artgen.spec.synonyms.options import OPTION_ROWS, SHORT_OPTIONS
 from artgen.spec.synonyms.unsupported import UNSUPPORTED_ROWS
@@ -174,7 +175,7 @@ TYPED = (
     option("--guidance-scale", "7,5", hint="Did you mean 7.5?"),
     refused("img2img", "a fox", hint='artgen txt2img "a fox"'),
     refused("img2img", "in.png", "a", "blue", "fox", hint='artgen img2img in.png "a blue fox"'),
-    refused("inpaint", "in.png", "mask.png", "a hat", hint="artgen inpaint in.png --mask mask.png"),
+    refused("inpaint", "in.png", "mask.png", "a hat", hint="artgen inpaint in.png \"a hat\" --mask mask.png"),
     works("txt2img", "a fox", "-n", "4", text="The option for the number of images is --count."),
 )  # fmt: skip
 """Commands of testers, then similar ones."""
@@ -381,6 +382,83 @@ def test_usage_errors_name_what_was_expected_and_received(arguments: tuple[str, 
     message, hint = run(*arguments, code=2, prog_name="artgen").stderr.splitlines()
     assert texts[0] in message
     assert texts[1] in hint
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("models download sdxl", "`artgen models pull sdxl`"),
+        ("models download sdxl --revision main", "`artgen models pull sdxl`"),
+        ("models download 'a b; ls'", '`artgen models pull "a b; ls"`'),
+        ("models rm --force tiny", "`artgen models remove MODEL`"),
+        ("models rename a b", "`artgen models alias NAME OWNER/MODEL`"),
+        ("models use sdxl", "`artgen config set model sdxl`"),
+        ("download sdxl", "`artgen models pull sdxl`"),
+        ("rm tiny sd15", "`artgen models remove MODEL`"),
+        ("edit photo.png 'make it blue'", '`artgen img2img photo.png "make it blue" --strength 0.5`'),
+        ("edit photo.png", "`artgen img2img photo.png PROMPT --strength 0.5`"),
+        ("upscale photo.png 2", "`artgen img2img IMAGE PROMPT"),
+        ("fill photo.png mask.png x", "`artgen inpaint photo.png x --mask mask.png`"),
+        ("grid a.png b.png", "`artgen sheet a.png b.png`"),
+        ("tokenize a red fox", '`artgen prompt "a red fox"`'),
+        ("set steps 30", "`artgen config set steps 30`"),
+        ("config rm steps", "`artgen config unset steps`"),
+        ("config steps", "artgen config get steps"),
+        ("config steps 30", "artgen config set steps 30"),
+        ("config steps=30", "artgen config set steps 30"),
+        ("config set steps=30", "artgen config set steps 30"),
+        ("config nosuch 3", "Commands: show, list"),
+        ("config --list", "Did you mean 'list'?"),
+        ("config set seed 3", "--seed"),
+        ("config set size 64x64", "Use width and height."),
+        ("config set models.steps 3", "Commands: txt2img"),
+        ("config set txt2img.strength 0.5", "img2img, inpaint and outpaint take strength"),
+        ("config set img2img.strength -1", "artgen config set img2img.strength -- -1"),
+        ("config set preset nosuch", "artgen preset save"),
+        ("preset delete mine", "`artgen preset remove mine`"),
+        ("preset save mine steps=28", "Did you mean --steps 28?"),
+        ("txt2img x steps=20", "Did you mean --steps 20?"),
+        ("txt2img x /steps 20", "Did you mean --steps?"),
+        ("txt2img x --steps 20,30", "--sweep steps=20,30"),
+        ("txt2img x --cfg-scale 5,6,7", "--sweep guidance_scale=5,6,7"),
+        ("txt2img x --v 6", "Midjourney"),
+        ("txt2img x --s 750", "Midjourney"),
+        ("txt2img x --w 512", "Did you mean --width?"),
+        ("txt2img x -i in.png", "take --image, and txt2img does not"),
+        ("txt2img x --lora-dir loras", "artgen config set lora_folder FOLDER"),
+        ("txt2img x --civitai-key abc", "artgen config set civitai_token TOKEN"),
+        ("train images --sample_prompts x", "--snapshot-prompt"),
+        ("txt2img --file prompts.txt", "artgen batch FILE"),
+        ("txt2img x --dry", "--dry-run"),
+        ("txt2img x --profile mine", "--preset"),
+        ("txt2img '-1 degrees'", 'artgen txt2img -- "-1 degrees"'),
+        ("txt2img x -v6", "artgen txt2img --help"),
+        ("txt2img \N{LEFT DOUBLE QUOTATION MARK}a fox\N{RIGHT DOUBLE QUOTATION MARK}", 'artgen txt2img "a fox"'),
+        ("img2img -i in.png -p 'a blue' fox", "Quote a prompt that contains spaces."),
+        ("img2img in.png x --strength 75", "Did you mean 0.75?"),
+        ("inpaint in.png 'a cat' mask.png", 'artgen inpaint in.png "a cat" --mask mask.png'),
+        ("outpaint in.png --left 64", "--expand left=64"),
+        ("train images --epochs 10", "Did you mean --train-steps?"),
+    ],
+)
+def test_hints_contain_the_typed_arguments_that_fit(line: str, hint: str) -> None:
+    save_inputs()
+    assert hint in run(*shlex.split(line), code=2, prog_name="artgen").stderr.splitlines()[1]
+
+
+def test_settings_without_an_option_are_complete() -> None:
+    assert set(_CONFIGURED_ONLY) == set(options_of(settings.ModelFolders))
+
+
+def test_unused_variables_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARTGEN_STEP", "3")
+    monkeypatch.setenv("ARTGEN_SEED", "4")
+    monkeypatch.setenv("ARTGEN_CFG_SCALE", "5")
+    printed = run("txt2img", "x", "--steps", "0", code=2).stderr
+    assert "ARTGEN_STEP is ignored: no default has this name. Did you mean ARTGEN_STEPS?" in printed
+    assert "ARTGEN_SEED is ignored" in printed
+    assert "ARTGEN_CFG_SCALE" not in printed
+    assert "ARTGEN" not in run("txt2img", "x", "--steps", "0", "--quiet", code=2).stderr
 
 
 def test_invalid_variables_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,6 +101,41 @@ def test_typed_options_have_priority_over_presets_over_variables_over_files(monk
     assert record(*base, "--preset", "five", "--steps", "6", "--preset", "four")["steps"] == 6
 
 
+@pytest.mark.parametrize("source", ["variable", "file", "command"])
+def test_default_presets_apply_without_the_option(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("config", "set", "steps", "2")
+    run("preset", "save", "four", "--steps", "4", "--strength", "0.5")
+    run("preset", "save", "five", "--steps", "5")
+    if source == "variable":
+        monkeypatch.setenv("ARTGEN_PRESET", "four")
+    elif source == "file":
+        Path("artgen.toml").write_text('preset = "four"\n')
+    else:
+        run("config", "set", "preset", "four")
+    base = ("txt2img", "x", "--seed", "1")
+    found = record(*base)
+    assert (found["steps"], found["preset"]) == (4, ["four"])
+    assert record(*base, "--steps", "6")["steps"] == 6
+    assert (found := record(*base, "--preset", "five"))["steps"] == 5
+    assert found["preset"] == ["five"]
+    assert "strength" not in run(*base, "--dry-run").stderr
+    Path("prompts.txt").write_text("a fox\n")
+    assert "preset=four" in run("batch", "prompts.txt", "--dry-run").stdout
+
+
+def test_unknown_default_presets_are_ignored_with_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARTGEN_PRESET", "nosuch")
+    arguments = ("txt2img", "x", "--steps", "0")
+    assert "The default of preset" in run(*arguments, code=2).stderr
+    assert "default of preset" not in run(*arguments, "--quiet", code=2).stderr
+
+
+def test_several_names_in_one_option_have_a_hint() -> None:
+    run("preset", "save", "a", "--steps", "4")
+    run("preset", "save", "b", "--steps", "5")
+    assert "--preset a --preset b" in run("txt2img", "x", "--preset", "a,b", code=2).stderr
+
+
 def test_a_typed_size_replaces_the_size_of_a_preset_and_of_a_configuration_file() -> None:
     run("preset", "save", "wide", "--size", "128x64")
     run("config", "set", "width", "64")

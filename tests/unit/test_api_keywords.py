@@ -238,6 +238,7 @@ def test_no_package_has_the_name_of_a_function() -> None:
 def test_dir_lists_the_public_names() -> None:
     assert set(artgen.__all__) <= set(dir(artgen))
     assert sorted(dir(artgen)) == dir(artgen)
+    assert "TYPE_CHECKING" not in dir(artgen)
     with pytest.raises(AttributeError, match="module 'artgen' has no attribute 'txt2image'"):
         artgen.txt2image  # type: ignore[attr-defined]  # noqa: B018
 

@@ -1,12 +1,13 @@
 """Test that configuration files are written completely or not at all."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from artgen import registry
 from artgen.errors import InputFileError, OutputError, UsageError
-from artgen.spec import config, config_values
+from artgen.spec import config, config_values, presets
 from artgen.system import files
 
 
@@ -69,3 +70,27 @@ def test_a_failed_write_removes_its_temporary_file(monkeypatch: pytest.MonkeyPat
     with pytest.raises(KeyboardInterrupt):
         files.write_atomically(Path("x"), "text")
     assert [path.name for path in Path().iterdir()] == ["folder"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cfg_scale = 3\nguidance_scale = 4\n", "are the same setting"),
+        ("[img2img]\nguidance-scale = 3\nguidance_scale = 4\n", "are the same setting"),
+        ("[preset.p]\nsteps = 3\n", "Unknown table: 'preset'."),
+        ("[batch]\nsteps = 3\n", "Unknown table: 'batch'."),
+        ("seed = 3\n", "'seed' cannot be in a configuration file."),
+        ("preset = 3\n", "preset must be a list, not 3."),
+    ],
+)
+def test_names_without_a_meaning_are_refused(text: str, message: str) -> None:
+    Path("artgen.toml").write_text(text)
+    with pytest.raises(InputFileError, match=re.escape(message)) as caught:
+        config.load_defaults("txt2img")
+    assert caught.value.hint or "list" in message
+
+
+def test_a_preset_has_each_setting_once() -> None:
+    Path("artgen.toml").write_text("[presets.p]\ncfg_scale = 3\nguidance_scale = 4\n")
+    with pytest.raises(InputFileError, match="line 3: cfg_scale and guidance_scale are the same setting"):
+        presets.list_presets()

@@ -39,6 +39,8 @@ def find_lora(name: str) -> Path:
 
 
 def _unknown_name_hint(name: str) -> str:
+    if len(names := [each.strip() for each in name.split(",") if each.strip()]) > 1:
+        return f"Repeat the option for several LoRAs: {' '.join(f'--lora {each}' for each in names)}"
     if hint := model_folders.similar_names_hint("lora", name):
         return hint
     if Path(name).name != name:

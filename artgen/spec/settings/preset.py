@@ -15,7 +15,6 @@ class PresetSettings:
         "later preset has precedence.",
         brief="Use the settings of a preset.",
         metavar="NAME",
-        per_call=True,
         sweepable=False,
         affects=(),
         values="presets",

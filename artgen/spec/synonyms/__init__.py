@@ -14,6 +14,11 @@ from artgen.spec.synonyms.values import VALUE_ROWS
 
 MAX_SUGGESTIONS = 3
 
+_CONFIGURED_ONLY = (
+    "model_folders", "lora_folder", "embedding_folder", "wildcard_folder", "style_folder", "civitai_token",
+)  # fmt: skip
+"""Settings that have no option. A test compares them with the declarations."""
+
 MAX_NAME_CHARS = 60
 """Limit of a name that is compared. Every name of artgen is shorter."""
 
@@ -56,6 +61,11 @@ def option_hint(
     if meaning is not None:
         return f"{meaning.feature} is not supported. {meaning.alternative}"
     return _did_you_mean(close)
+
+
+def other_commands_hint(setting: str, command: str) -> str:
+    """Return a hint for a setting that `command` does not take and other commands take; empty for other settings."""
+    return _other_commands_hint(_folded(setting), command, is_flag=False)
 
 
 def command_hint(name: str, known_names: Iterable[str], group: str = "") -> str:
@@ -196,7 +206,9 @@ def _nearest_word(word: str, words: Iterable[str]) -> str:
 def _synonym_hint(row: OptionRow, shown: Mapping[str, str], command: str, *, is_flag: bool) -> str:
     name, separator, value = row.setting.partition("=")
     word = _folded(name)
-    target = next((each for typed, each in shown.items() if _folded(typed) == word), "")
+    target = next((each for typed, each in shown.items() if _folded(typed) in (word, word.removesuffix("s"))), "")
+    if not target and is_flag and name in _CONFIGURED_ONLY:
+        return f"Set it for all commands: artgen config set {name} {'TOKEN' if name == 'civitai_token' else 'FOLDER'}"
     if not target:
         return _other_commands_hint(word, command, is_flag=is_flag)
     if is_flag and value == "false":

@@ -29,7 +29,7 @@ COMMAND_ROWS = (
     CommandRow(
         "imagetoimage image2image edit remix vary variation variations restyle",
         "InvokeAI",
-        'To change an image, run `artgen img2img IMAGE "a blue fox" --strength 0.5`.',
+        'To change an image, run `artgen img2img IMAGE PROMPT --strength 0.5`.',
     ),
     CommandRow(
         "fill erase removeobject retouch mask generativefill",
@@ -115,7 +115,7 @@ COMMAND_ROWS = (
     CommandRow(
         "set settings setting configure preferences prefs options defaults setup",
         "package managers",
-        "Run `artgen config show` or `artgen config set NAME VALUE`.",
+        "Run `artgen config set NAME VALUE` or `artgen config show`.",
     ),
     CommandRow(
         "status check diagnose diagnostics health sysinfo system env device devices gpu test selftest debug",
@@ -127,7 +127,7 @@ COMMAND_ROWS = (
         "A1111, ImageMagick",
         "To arrange images, run `artgen sheet IMAGE...`.",
     ),
-    CommandRow("sweep plot", "A1111", "Use --sweep: `artgen txt2img PROMPT --sweep steps=10,20,30`."),
+    CommandRow("sweep plot", "A1111", "Use --sweep: `artgen txt2img \"a red fox\" --sweep steps=10,20,30`."),
     CommandRow("repeat redo again regenerate rerun reproduce", "Midjourney", "Run `artgen replay IMAGE`."),
     CommandRow("resume continue queue prompts file fromfile jobs", "make", "Run `artgen batch FILE`."),
     CommandRow(
@@ -135,6 +135,7 @@ COMMAND_ROWS = (
         "A1111",
         "To see how a prompt is read, run `artgen prompt PROMPT`.",
     ),
+    CommandRow("profile profiles template templates", "command lines", "Run `artgen preset list`."),
     CommandRow("style", "Fooocus", "To list styles, run `artgen styles`; to use one, add --style NAME."),
     CommandRow(
         "upgrade update selfupdate",
@@ -184,7 +185,7 @@ COMMAND_ROWS = (
         "To set the default model, run `artgen config set model MODEL`.",
         "models",
     ),
-    CommandRow("rename aliases name", "Ollama", "Run `artgen models alias NAME MODEL`.", "models"),
+    CommandRow("rename aliases name", "Ollama", "Run `artgen models alias NAME OWNER/MODEL`.", "models"),
     CommandRow("suggest best", "command lines", "Run `artgen models recommend`.", "models"),
     CommandRow("ls all dump print view cat", "git, pip", "Run `artgen config list`.", "config"),
     CommandRow("put add write update change", "git, npm", "Run `artgen config set NAME VALUE`.", "config"),
@@ -198,7 +199,18 @@ COMMAND_ROWS = (
     ),
     CommandRow("where file location which", "command lines", "Run `artgen config path`.", "config"),
     CommandRow("init create new", "command lines", "`artgen config set NAME VALUE` creates the file.", "config"),
-    CommandRow("create new add write store define", "command lines", "Run `artgen preset save NAME`.", "preset"),
+    CommandRow(
+        "create new add write store define set edit change update",
+        "command lines",
+        "Run `artgen preset save NAME`, with --overwrite to replace a preset.",
+        "preset",
+    ),
+    CommandRow(
+        "rename mv copy cp export import path where file",
+        "command lines",
+        "Presets are in the file presets.toml. `artgen config path` prints the path of its folder.",
+        "preset",
+    ),
     CommandRow("rm delete del drop erase", "command lines", "Run `artgen preset remove NAME`.", "preset"),
     CommandRow("ls all", "command lines", "Run `artgen preset list`.", "preset"),
     CommandRow("get print view cat describe info", "command lines", "Run `artgen preset show NAME`.", "preset"),

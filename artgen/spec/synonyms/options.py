@@ -90,6 +90,7 @@ OPTION_ROWS = (
         "expand",
         "outcrop outpaint outpaint_padding padding pad extend expand_by directions left right top bottom",
         "InvokeAI, ComfyUI",
+        "Pixels of all sides, or of some: --expand left=64,top=32.",
     ),
     OptionRow(
         "negative_prompt",
@@ -145,8 +146,8 @@ OPTION_ROWS = (
     OptionRow("output", "output_file output_name save save_path save_to save_dir dest destination", "dgenerate, mflux"),
     OptionRow(
         "output",
-        "filename filename_prefix output_prefix prefix fnformat filename_pattern name samples_filename_pattern "
-        "file",
+        "filename filename_prefix output_prefix prefix fnformat filename_pattern name "
+        "samples_filename_pattern",
         "ComfyUI, A1111",
         "A template of names: --output '{seed}-{prompt}.png'.",
     ),
@@ -209,7 +210,7 @@ OPTION_ROWS = (
     OptionRow("offline", "local local_files_only offline_mode no_download no_internet hf_offline", "diffusers"),
     OptionRow("quiet", "silent no_progress no_progress_bar hide_progress s_mode no_output disable_progress", "mflux"),
     OptionRow("verbose", "debug vv log_level trace", "stable-diffusion.cpp, InvokeAI"),
-    OptionRow("dry_run", "simulate check preview_only plan validate no_generate test n_dry", "package managers"),
+    OptionRow("dry_run", "simulate check preview_only plan validate no_generate test n_dry dry", "package managers"),
     OptionRow("json", "as_json output_json json_output machine_readable print_json", "command lines"),
     OptionRow("sweep", "xyz xyz_plot xy_plot grid_search matrix param_sweep x_axis y_axis z_axis", "A1111"),
     OptionRow("combinatorial", "all_combinations combinations combinatorial_generation permutations", "A1111"),
@@ -225,6 +226,13 @@ OPTION_ROWS = (
     OptionRow("style_folder", "styles_file styles_dir style_dir", "A1111"),
     OptionRow("civitai_token", "civitai_key civitai_api_key civitai_api_token", "dgenerate, InvokeAI"),
     OptionRow("workers", "threads_per_job jobs num_workers num_gpus gpus parallel_jobs", "make, Ray"),
+    OptionRow("preset", "presets profile profiles template use_preset", "Fooocus, command lines"),
+    OptionRow(
+        "train_steps",
+        "epochs num_epochs num_train_epochs max_train_epochs epoch",
+        "kohya, diffusers",
+        "An epoch has as many steps as the number of images divided by the batch size.",
+    ),
     OptionRow("train_steps", "max_steps num_train_steps max_train_steps training_steps", "kohya"),
     OptionRow("learning_rate", "unet_lr rate", "kohya"),
     OptionRow("rank", "network_dim lora_rank network_rank dim_rank", "kohya, diffusers"),
@@ -251,5 +259,7 @@ SHORT_OPTIONS = {
     "-A": "sampling_method", "-C": "cfg", "-G": "cfg", "-I": "init_img", "-N": "n_iter", "-O": "outdir", "-P": "text",
     "-S": "seeds", "-b": "batch_count", "-d": "backend", "-f": "force", "-j": "jobs", "-k": "k_sampler", "-l": "loras",
     "-t": "threads", "-w": "image_width", "-y": "force",
+    "-i": "init_img", "--c": "chaos", "--q": "stylize", "--r": "repeat", "--s": "stylize", "--v": "version_number",
+    "--w": "image_width", "--h": "image_height", "--p": "personalize",
 }  # fmt: skip
 """Short options of other tools, whose case has a meaning -> word of `OPTION_ROWS` or of `UNSUPPORTED_ROWS`."""

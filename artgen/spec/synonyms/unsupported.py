@@ -128,7 +128,7 @@ UNSUPPORTED_ROWS = (
     UnsupportedRow(
         "Prompt enhancement",
         "enhance enhance_prompt magic_prompt prompt_upsampling prompt_upscale prompt_magic expand_prompt "
-        "improve_prompt prompt_upscaler fooocus_v2 raw profile personalize",
+        "improve_prompt prompt_upscaler fooocus_v2 raw personalize",
         "dgenerate, Fooocus, Midjourney, Replicate",
         "Styles add words to a prompt: `artgen styles`.",
     ),
@@ -194,7 +194,7 @@ UNSUPPORTED_ROWS = (
     UnsupportedRow(
         "Training of this kind",
         "network_module optimizer optimizer_type mixed_precision network_train_unet_only lr_scheduler_num_cycles "
-        "epochs num_train_epochs max_train_epochs repeats_per_image dreambooth prior_preservation "
+        "repeats_per_image dreambooth prior_preservation "
         "with_prior_preservation class_data_dir use_8bit_adam enable_bucket report_to",
         "kohya, diffusers",
         "`artgen train --help` lists the options.",
@@ -222,7 +222,8 @@ UNSUPPORTED_ROWS = (
         "All text encoders of the model receive --prompt.",
     ),
     UnsupportedRow(
-        "A prompt file as an option", "prompt_file prompts_file from_file prompts_from_file input_prompts batch_file",
+        "A prompt file as an option", "prompt_file prompts_file from_file prompts_from_file input_prompts batch_file "
+        "file",
         "InvokeAI, CompVis, mflux", "To generate the images of a file: artgen batch FILE",
     ),
     UnsupportedRow(
