@@ -121,6 +121,8 @@ def has_previews(report: ReportSettings, jobs: "Sequence[Job]") -> bool:
     reason = _hidden_reason()
     if not reason and isinstance(jobs[0], DenoiseJob):
         reason = "denoise has no previews"
+    if not reason and getattr(jobs[0].request, "strength", None) == 0:
+        reason = "with strength 0, no step runs"
     try:
         checks.check_frames(FramesSettings(), jobs[0])
     except UsageError as error:

@@ -18,6 +18,7 @@ MAX_PREVIEW_ROWS = 20
 def create_progress_bars(console: "Console") -> "Progress":
     """Return the progress bars of one image or file, which are removed when they stop."""
     from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+    from rich.table import Column
     from rich.text import Text
 
     class Rate(ProgressColumn):
@@ -56,8 +57,8 @@ def create_progress_bars(console: "Console") -> "Progress":
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
-        Rate(),
-        TimeLeft(),
+        Rate(Column(no_wrap=True)),  # only the bar becomes narrower in a narrow terminal
+        TimeLeft(table_column=Column(no_wrap=True)),
         console=console,
         transient=True,
     )

@@ -68,6 +68,7 @@ class BatchReporter(Reporter):
 
 def _create_progress_line() -> "Progress":
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
+    from rich.table import Column
     from rich.text import Text
 
     class Rate(ProgressColumn):
@@ -84,7 +85,7 @@ def _create_progress_line() -> "Progress":
     return Progress(
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
-        Rate(),
+        Rate(Column(no_wrap=True)),
         TextColumn("{task.description}", markup=False, style="dim"),
         console=stderr_console(),
         transient=True,

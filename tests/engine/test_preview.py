@@ -131,6 +131,13 @@ def test_preview_without_a_terminal_gives_a_note_and_the_same_record(sd1: str) -
     assert "No preview is shown" in swept.stderr
 
 
+def test_preview_without_steps_gives_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artgen.cli.display._hidden_reason", lambda: "")
+    Image.new("RGB", (64, 64)).save("in.png")
+    done = run("img2img", "in.png", "-m", "tiny", *FAST, "--strength", "0", "--preview", "-o", "out.png")
+    assert "No preview is shown: with strength 0, no step runs." in done.stderr
+
+
 def test_every_model_with_frames_has_previews(zoo: Mapping[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preview, "PREVIEW_SECONDS", 0.0)
     for name in ("sd3", "pixart"):

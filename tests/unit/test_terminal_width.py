@@ -2,6 +2,7 @@
 
 import io
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,27 @@ def test_words_and_commands_in_backticks_are_kept(monkeypatch: pytest.MonkeyPatc
     assert " ".join(lines) == text
     assert any("`artgen models pull sd15`" in line for line in lines)
     assert fit_words(text, io.StringIO()) == text
+
+
+@pytest.mark.parametrize("columns", [20, 30, 40, 50, 60, 120])
+@pytest.mark.parametrize("is_batch", [False, True])
+def test_progress_is_one_line_at_each_width(columns: int, is_batch: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+
+    from artgen.cli import progress_bars, progress_batch
+
+    console = Console(file=io.StringIO(), width=columns, force_terminal=True, color_system=None)
+    if is_batch:
+        monkeypatch.setattr(progress_batch, "stderr_console", lambda: console)
+        bars = progress_batch._create_progress_line()
+        bars.add_task("step 19/30", total=500, completed=36, rate_baseline=(time.monotonic() - 9, 0))
+    else:
+        bars = progress_bars.create_progress_bars(console)
+        task = bars.add_task("generating", total=60, unit="steps")
+        for completed in (1, 54, 55):
+            bars.update(task, completed=completed)
+    console.print(bars.get_renderable())
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert len(lines) == 1
+    assert len(lines[0]) <= columns
+    assert columns < 50 or is_batch or "it/s" in lines[0]
