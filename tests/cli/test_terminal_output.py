@@ -11,21 +11,16 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from pseudo_terminal import Terminal
+from terminal_stream import TerminalStream
 
 import artgen
+from artgen.cli.info import InfoFields
 from artgen.cli.main import app
 
 BUNDLED_MODEL = Path(artgen.__file__).parent / "assets" / "tiny"
 
 HOSTILE = "fox\x1b]0;title\x07\x1b]8;;http://evil\x1b\\\x1b]52;c;ZXZpbDEx\x07\x1b[2J\x9b2J\x85\u202egnp[/nope]"
 RAW = (b"\x1b]", b"\x1b[2J", b"\x07", b"\x1b\\", "\x9b".encode(), "\x85".encode(), "\u202e".encode())
-
-
-class TerminalStream(io.StringIO):
-    """Represent a stream that is connected to a terminal."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 COMMANDS = [
@@ -99,8 +94,8 @@ def test_info_prints_one_line_per_field(
     with pytest.raises(SystemExit):
         app(["info", str(path), "--json"], prog_name="artgen")
     fields = json.loads(capsys.readouterr().out)
-    num_values = [len(value) if isinstance(value, dict) else 1 for value in fields.values()]
-    num_fields = sum(num_values) - 2  # without the file and the source
+    values = [value for name, value in fields.items() if name not in ("schema", *InfoFields.__annotations__)]
+    num_fields = sum(len(value) if isinstance(value, dict) else 1 for value in values)
     assert len(captured.out.splitlines()) == captured.out.count("\n") == num_fields
     assert len([line for line in captured.out.splitlines() if line.startswith("seed: ")]) == ("seed" in fields)
     assert len(captured.err.splitlines()) == 1

@@ -123,7 +123,7 @@ def test_prompts_of_one_command_share_one_note() -> None:
     assert "2 of 3 prompts name no subject of 'tiny'" in text
 
 
-def test_time_of_large_batches_is_bounded() -> None:
+def test_number_of_examined_prompts_is_limited() -> None:
     assert f"of {MAX_PROMPTS:,} prompts" in note(*(f"a lynx number {number}" for number in range(MAX_PROMPTS + 10)))
 
 
