@@ -19,10 +19,9 @@ from artgen.jobs.job import Job
 from artgen.jobs.prepare import PrepareJobs
 from artgen.jobs.replay_comparison import Original, read_original
 from artgen.jobs.replay_prompts import PROMPTS
-from artgen.spec import fast, settings
+from artgen.spec import settings
 from artgen.spec.base_requests import Request
-from artgen.spec.fields import describe_value
-from artgen.spec.records import from_record, record_notes, recorded_schema
+from artgen.spec.records import from_record, record_notes
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import (
     FramesSettings,
@@ -139,9 +138,9 @@ def read_replay_spec(
     known = options_of(TASKS[record["task"]].request_class)
     record, changes = settings.canonical_keys(record, known), settings.canonical_keys(changes, known)
     if "fast" not in changes:
-        _reject_removed_presets(path, record)
+        replay_checks.reject_removed_approximations(path, record)
     if "feather" not in changes:
-        _reject_former_feather(path, record)
+        replay_checks.reject_former_feather(path, record)
     recorded_values = dict(record)
     changes_pixels = _apply_changes(record, changes)
     replay_prompts.prepare_record(record, changes)
@@ -203,30 +202,6 @@ def _check_task(path: Path, record: Mapping[str, Any]) -> None:
     if not isinstance(task, str) or task not in TASKS:
         raise InputFileError(
             f"Cannot replay '{path}': its task {task!r} is not supported.", f"Supported tasks: {', '.join(TASKS)}."
-        )
-
-
-def _reject_removed_presets(path: Path, record: Mapping[str, Any]) -> None:
-    for name, version in fast.removed_presets(str(record.get("fast") or "")).items():
-        raise InputFileError(
-            f"Cannot replay '{path}': '--fast {name}' was removed; artgen {version} is the last version that supports "
-            "it.",
-            "To replay without approximations, add --set fast=.",
-        )
-
-
-def _reject_former_feather(path: Path, record: Mapping[str, Any]) -> None:
-    """Reject `feather` of outpaint in a record without a schema number: it softened the edge of the new border."""
-    if (
-        record["task"] == "outpaint"
-        and "artgen" in record
-        and recorded_schema(record) is None
-        and record.get("feather")
-    ):
-        raise InputFileError(
-            f"Cannot replay '{path}': --feather of outpaint had another effect in artgen "
-            f"{describe_value(record['artgen'])}.",
-            "To replay with the current effect, add --set feather=16.",
         )
 
 

@@ -1,4 +1,4 @@
-"""Compare the recorded model, device and versions with this machine."""
+"""Compare the recorded model, device and versions with this machine, and reject records of removed features."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +9,9 @@ from artgen.errors import InputFileError, ModelUnavailableError, RefusedError, U
 from artgen.jobs.job import GenerationJob, Job
 from artgen.registry import location_index
 from artgen.registry.hub.names import HUB_ID_PATTERN
+from artgen.spec import fast
+from artgen.spec.fields import describe_value
+from artgen.spec.records import recorded_schema
 from artgen.spec.refiner import parse_refiner
 from artgen.spec.settings import MAX_BATCH_SIZE
 from artgen.system import hardware
@@ -159,3 +162,36 @@ def difference_notes(record: Mapping[str, Any]) -> list[str]:
                 "differ."
             )
     return notes
+
+
+def reject_removed_approximations(path: Path, record: Mapping[str, Any]) -> None:
+    """Reject a record with an approximation of `--fast` that was removed.
+
+    Raises:
+        InputFileError: the record has such an approximation.
+    """
+    for name, version in fast.removed_presets(str(record.get("fast") or "")).items():
+        raise InputFileError(
+            f"Cannot replay '{path}': '--fast {name}' was removed; artgen {version} is the last version that supports "
+            "it.",
+            "To replay without approximations, add --set fast=.",
+        )
+
+
+def reject_former_feather(path: Path, record: Mapping[str, Any]) -> None:
+    """Reject `feather` of outpaint in a record without a schema number: it softened the edge of the new border.
+
+    Raises:
+        InputFileError: the record has such a value.
+    """
+    if (
+        record["task"] == "outpaint"
+        and "artgen" in record
+        and recorded_schema(record) is None
+        and record.get("feather")
+    ):
+        raise InputFileError(
+            f"Cannot replay '{path}': --feather of outpaint had another effect in artgen "
+            f"{describe_value(record['artgen'])}.",
+            "To replay with the current effect, add --set feather=16.",
+        )

@@ -71,7 +71,7 @@ def test_second_interrupt_exits_immediately(sd1: str) -> None:
 def test_interrupt_while_the_watcher_exits_prints_no_second_message(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The watcher holds the lock and ends the process in a moment. The handler of the main thread must be silent."""
+    """Check that the handler of the main thread is silent while the watcher holds the lock and ends the process."""
     lock = threading.Lock()
     lock.acquire()
     monkeypatch.setattr(interrupts, "_exit_lock", lock)

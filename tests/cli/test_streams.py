@@ -168,7 +168,7 @@ def test_other_commands_write_one_image_to_stdout(arguments: tuple[str, ...]) ->
 
 
 def test_stream_in_memory_receives_the_image() -> None:
-    """A program that runs artgen can replace standard output by a stream without a descriptor."""
+    """Replace standard output by a stream without a descriptor, as a program that runs artgen can do."""
     run("txt2img", "a fox", "-m", "tiny", *FAST, "-o", "fox.png")
     done = run("replay", "fox.png", "-o", "-")
     assert Image.open(io.BytesIO(done.stdout_bytes)).size == (128, 128)
