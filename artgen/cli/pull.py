@@ -57,8 +57,13 @@ def pull(
 
     sources = list(map(model_downloads.parse_pull_source, names))
     for name, source in zip(names, sources, strict=True):
-        with Reporter(quiet) as report:
-            pulled = model_downloads.pull_source(source, force, partial(_show_event, report))
+        try:
+            with Reporter(quiet) as report:
+                pulled = model_downloads.pull_source(source, force, partial(_show_event, report))
+        except KeyboardInterrupt:
+            if not quiet:
+                print_note("The downloaded part is kept. Run the same command again to continue.")
+            raise
         if as_json:
             found = pulled or model_downloads.local_file(name)
             OUTPUT.print(Pulled(name, found.path, found.usage))

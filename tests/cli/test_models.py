@@ -97,6 +97,18 @@ def test_download_errors_have_messages_and_exit_codes(hub: hub_server.Hub) -> No
     run("pull", hub.repo)
 
 
+def test_interrupted_download_names_the_next_step(hub: hub_server.Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("artgen.api.model_downloads.pull_source", interrupt)
+    done = run("pull", hub.repo, code=130)
+    assert "The downloaded part is kept. Run the same command again to continue." in done.stderr
+    assert done.stderr.endswith("error: Interrupted.\n")
+    assert done.stdout == ""
+    assert run("pull", hub.repo, "-q", code=130).stderr == "error: Interrupted.\n"
+
+
 def test_incomplete_download_is_marked_in_the_list(hub: hub_server.Hub) -> None:
     hub.instead[UNET] = hub.files[UNET][:1000]
     run("pull", hub.repo, code=4)
