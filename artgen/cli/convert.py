@@ -8,7 +8,6 @@ import typer
 
 from artgen.cli.console import print_note, print_path
 from artgen.cli.json_output import JsonOutput
-from artgen.events import note_listener
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,7 @@ def convert(
     artgen models convert model.ckpt -o models/
     """
     from artgen.api import model_operations
+    from artgen.events import note_listener
 
     print_note(f"Converting '{file}'.")
     for path in model_operations.iter_conversions(file, output, overwrite, note_listener(print_note)):

@@ -14,7 +14,6 @@ from artgen.cli.status_line import status_line
 from artgen.cli.stdout_image import print_saved_path
 from artgen.cli.user_defaults import is_typed
 from artgen.errors import ArtgenError, UsageError
-from artgen.events import note_listener
 from artgen.spec.settings import (
     CombinationSettings,
     ReportSettings,
@@ -79,6 +78,7 @@ def dispatch(
     if not image_paths:
         run_requests(RequestJobs(requests, options, batch_size=batch_size), options.report)
         return None
+    from artgen.events import note_listener
     from artgen.jobs.prompt_expansion import report_once
     from artgen.jobs.recorded_prompt import add_unsupported, with_recorded_prompts
     from artgen.spec.fields import non_default_settings

@@ -64,6 +64,9 @@ COMMAND_SECTIONS = {
 """Names of the commands in each section of `artgen --help`."""
 
 
+COMMANDS_WITHOUT_DEFAULTS = frozenset({"models", "schedulers", "styles", "doctor", "config", "preset"})
+"""Commands that take no settings of configuration files. Their help needs no configuration file."""
+
 SHOWS_TEXT = "artgen.shows_text"
 """Key of the context's data: whether the command only shows a text, such as its help."""
 
@@ -217,12 +220,14 @@ def main(
     ] = False,
 ) -> None:
     """Apply the configuration files before a command reads its options."""
-    from artgen.spec import config
-
     for name in process.remove_invalid_variables():
         print_note(f"{name} is not a whole number of seconds. The variable is ignored.")
+    if context.meta[SHOWS_TEXT] and context.invoked_subcommand in COMMANDS_WITHOUT_DEFAULTS:
+        return
     if context.invoked_subcommand != "config":  # It reports an unreadable file itself.
         note_unreadable_files()
+    from artgen.spec import config
+
     try:
         context.default_map = config.load_defaults(context.invoked_subcommand or "")
     except ArtgenError as error:

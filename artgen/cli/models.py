@@ -15,7 +15,6 @@ from artgen.cli.json_output import JsonOutput
 from artgen.cli.models_list import AsJson, list_models, recommend
 from artgen.cli.models_words import words
 from artgen.cli.pull import Quiet, pull
-from artgen.cli.reporter import Reporter
 from artgen.errors import RefusedError, UsageError
 from artgen.system.counts import counted, format_bytes
 
@@ -143,6 +142,7 @@ def verify(
     artgen models verify tiny
     """
     from artgen.api import model_operations
+    from artgen.cli.reporter import Reporter
 
     selected = names or model_operations.downloaded_models()
     if not selected:

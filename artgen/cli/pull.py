@@ -3,14 +3,16 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from artgen.cli.console import print_note, print_path
 from artgen.cli.json_output import JsonOutput
-from artgen.cli.reporter import Reporter
-from artgen.events import Event, Notice
+
+if TYPE_CHECKING:
+    from artgen.cli.reporter import Reporter
+    from artgen.events import Event
 
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Do not show progress.")]
 
@@ -54,6 +56,7 @@ def pull(
     artgen models pull runwayml/stable-diffusion-v1-5 civitai:4384
     """
     from artgen.api import model_downloads
+    from artgen.cli.reporter import Reporter
 
     sources = list(map(model_downloads.parse_pull_source, names))
     for name, source in zip(names, sources, strict=True):
@@ -71,8 +74,10 @@ def pull(
             print_path(pulled.path)
 
 
-def _show_event(report: Reporter, event: Event) -> None:
+def _show_event(report: "Reporter", event: "Event") -> None:
     """Print notes also with `--quiet`, which hides only the progress."""
+    from artgen.events import Notice
+
     if isinstance(event, Notice):
         print_note(event.text)
     else:

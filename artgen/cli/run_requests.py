@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
@@ -16,13 +16,14 @@ from artgen.cli.console import EXIT_SOME_FAILED, print_error, print_note, print_
 from artgen.cli.display import Display
 from artgen.cli.first_run import print_first_step
 from artgen.cli.record_output import image_output
-from artgen.cli.reporter import Reporter
 from artgen.cli.stdout_image import is_stdout, print_saved_path
-from artgen.cli.verbose import version_note
 from artgen.errors import ArtgenError
 from artgen.spec.settings import FramesSettings, OutputSettings, ReportSettings
 from artgen.system import process
 from artgen.system.counts import counted, format_duration
+
+if TYPE_CHECKING:
+    from artgen.cli.reporter import Reporter
 
 IMAGE_OUTPUT = image_output()
 
@@ -104,8 +105,8 @@ class RunPlan:
     """
 
     pending: Sequence[PendingJob]
-    generate: Callable[[Reporter, OnOutcome], None]
-    check: Callable[[Reporter], None]
+    generate: "Callable[[Reporter, OnOutcome], None]"
+    check: "Callable[[Reporter], None]"
     total: int
     has_ledger: bool
     notes: Sequence[str] = ()
@@ -116,10 +117,10 @@ class RunPlan:
 class JobSource(Protocol):
     """Represent the source of the jobs of a run."""
 
-    def create_reporter(self, report: ReportSettings) -> Reporter:
+    def create_reporter(self, report: ReportSettings) -> "Reporter":
         """Return the progress display that fits the jobs."""
 
-    def prepare(self, reporter: Reporter) -> RunPlan:
+    def prepare(self, reporter: "Reporter") -> RunPlan:
         """Validate all requests before a model is loaded."""
 
 
@@ -139,6 +140,8 @@ def run_requests(source: JobSource, report: ReportSettings, *, on_finished: Call
     start_time = time.monotonic()
     with source.create_reporter(report) as reporter:
         if report.verbose and not report.quiet:
+            from artgen.cli.verbose import version_note
+
             print_note(version_note())
         plan = source.prepare(reporter)
         if not report.quiet:

@@ -13,7 +13,6 @@ the table of a command apply to the command::
 """
 
 import os
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +232,8 @@ def parse_toml(data: bytes, subject: str) -> dict[str, Any]:
     Raises:
         InputFileError: the content is not valid TOML. The message contains the line.
     """
+    import tomllib  # imported here: most users have no configuration file
+
     try:
         if any(line.count(b".") > _MAX_DOTS for line in data.splitlines()):
             raise ValueError(f"a line has more than {_MAX_DOTS} dots")

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -131,7 +130,7 @@ def _fsync(path: Path) -> None:
 
 def _temporary_path(folder: Path) -> Path:
     """Return a path that no other process uses."""
-    return folder / f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(6)}{TEMPORARY_SUFFIX}"
+    return folder / f"{TEMPORARY_PREFIX}{os.getpid()}-{os.urandom(6).hex()}{TEMPORARY_SUFFIX}"
 
 
 def _write_temporary(folder: Path, data: bytes) -> Path:
