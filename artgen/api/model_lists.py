@@ -70,16 +70,7 @@ class ModelDetails:
 
 
 def select_models(*, family: str | None = None, task: str | None = None) -> list[ModelDetails]:
-    """Return the models that have an alias, and the downloaded models.
-
-    Args:
-        family: return only a family, such as `flux`, `sdxl` or `qwen-image`.
-        task: return only models that support txt2img, img2img, inpaint, outpaint or sample.
-
-    Raises:
-        UsageError: the family or the task is unknown.
-        InputFileError: the file of the aliases is not valid.
-    """
+    """Return the models that have an alias, and the downloaded models. See `artgen.list_models`."""
     if task is not None:
         check_choice("task", task, TASKS)
     entries = _entries_of_family(family) if family else None
