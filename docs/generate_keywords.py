@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 NUMBER_OR_TEXT = {
     "sigma": "float | str",
+    "noise_levels": "float | Sequence[float] | str",
     "class_label": "int | str",
     "expand": "int | str | Mapping[str, int]",
     "fast": "str",

@@ -9,6 +9,7 @@ from artgen.api.call import start_call
 from artgen.api.image_lists import image_files, is_single_image
 from artgen.api.keyword_types import AnomalyKeywords
 from artgen.errors import OutputError, UsageError
+from artgen.spec.python_values import path_text
 
 if TYPE_CHECKING:
     from artgen.api.image_lists import ImagesInput
@@ -46,7 +47,9 @@ def anomaly(
             )
         save_fit, overwrite = call.values.pop("save_fit", None), call.values.pop("overwrite", False)
         request = anomaly_jobs.Anomaly(**call.values)
-        fit_file = None if save_fit is None else check_fit_file(os.fspath(save_fit), request, overwrite=overwrite)
+        fit_file = (
+            None if save_fit is None else check_fit_file(path_text(save_fit, "save_fit"), request, overwrite=overwrite)
+        )
         files = [] if images is None else image_files(images, call.listener.add_note)
         sizes = {file: anomaly_jobs.load_input_image(file).image.size for file in files}
         job = anomaly_jobs.prepare_anomaly_job(request, call.listener)

@@ -12,7 +12,9 @@ from artgen.api import keyword_types
 from artgen.api.function_keywords import FUNCTIONS, FunctionSpec, keyword_class, keyword_defaults
 from artgen.errors import UsageError
 from artgen.spec import settings
+from artgen.spec.fields import describe_value
 from artgen.spec.python_text import for_python, python_text
+from artgen.spec.python_values import plain_value
 from artgen.spec.settings import aliases_of, describe_limits, options_of, settings_of, type_of
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -20,6 +22,9 @@ Group = TypeVar("Group")
 
 _NUMBER_TEXTS = ("sigma", "class_label", "expand", "batch_size")
 """Settings that are texts on the command line, and may be numbers in Python."""
+
+_FUNCTIONS_WITH_SAVE = (*settings.TASK_NAMES, "replay", "noise", "sheet")
+"""Functions whose result has the method `save`."""
 
 _BATCH_SETTINGS = (*options_of(settings.SweepSettings), *options_of(settings.CombinationSettings))
 
@@ -110,7 +115,7 @@ def read_keywords(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
             if spec.has_recorded_defaults and target not in spec.extra:
                 found[target] = ""
         elif target in spec.extra:
-            found[target] = _plain(value)
+            found[target] = plain_value(value)
         else:
             found[target] = python_value(_group_of(spec.groups, target), target, value)
     return found
@@ -121,7 +126,9 @@ def unknown_keyword_error(function: str, name: str, known: Iterable[str]) -> Usa
     from artgen.spec.synonyms import option_hint
 
     hint = option_hint(name, list(known), function.replace("_", "-"))
-    if name in options_of(settings.OutputSettings):
+    if function == "batch" and name == "output":
+        hint = "Did you mean folder?"
+    elif name in options_of(settings.OutputSettings) and function in _FUNCTIONS_WITH_SAVE:
         keyword = "" if name == "output" else f", {name}=..."
         hint = f'Pass it to the method save of the result: result.save("image.png"{keyword}).'
     elif name in ("json", "dry_run", "quiet", "verbose", "show", "open", "preview", "compare"):
@@ -137,7 +144,7 @@ def _group_of(groups: Sequence[type], name: str) -> type:
 
 def python_value(group: type, name: str, value: Any) -> Any:
     """Convert a Python value to the type of a setting, if this loses nothing; return other values unchanged."""
-    value = _plain(value)
+    value = plain_value(value)
     kind, _ = type_of(group, name)
     setting = settings_of(group)[name]
     if kind is tuple:
@@ -148,17 +155,15 @@ def python_value(group: type, name: str, value: Any) -> Any:
         return value if isinstance(value, Path) else Path(_path_text(value))
     if kind is str and name in _SIZE_TEXTS and isinstance(value, tuple | list) and len(value) == 2:
         return f"{value[0]}x{value[1]}"
+    if kind is str and name in _SIZE_TEXTS and not isinstance(value, str | None):
+        raise UsageError(f"{name} must be a pair of whole numbers, not {describe_value(value)}.", f"{name}=(768, 512)")
+    if kind is str and name in _NUMBER_TEXTS and isinstance(value, bool | bytes):
+        raise UsageError(f"{name} must be a number or text, not {describe_value(value)}.")
     if kind is str and name in _NUMBER_TEXTS and isinstance(value, int | float) and not isinstance(value, bool):
         return f"{value:.15g}" if isinstance(value, float) else str(value)
     if name == "expand" and isinstance(value, Mapping):
         return ",".join(f"{side}={pixels}" for side, pixels in value.items())
     return settings.canonical_value(setting, _path_text(value) if setting.is_path else value)
-
-
-def _plain(value: Any) -> Any:
-    """Return a number of numpy as a number of Python, and an array with one dimension as a list."""
-    is_numpy = type(value).__module__ == "numpy" and hasattr(value, "tolist")
-    return value.tolist() if is_numpy and len(value.shape) < 2 else value
 
 
 def _path_text(value: Any) -> Any:

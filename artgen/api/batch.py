@@ -17,6 +17,7 @@ from artgen.api.keyword_types import BatchKeywords
 from artgen.errors import ArtgenError, UsageError
 from artgen.spec.fields import non_default_settings, validate
 from artgen.spec.python_text import for_python, python_text
+from artgen.spec.python_values import output_text
 from artgen.spec.settings import BatchRunSettings, OutputSettings
 
 if TYPE_CHECKING:
@@ -79,11 +80,14 @@ def _plan(call: Call, prompts: "PromptInput | None") -> _Plan:
 
     values = dict(call.values)
     given = values.keys() - call.from_presets
-    swept, output_text = sweep_texts(values.pop("sweep", None)), values.pop("folder", None)
+    swept, destination = sweep_texts(values.pop("sweep", None)), values.pop("folder", None)
+    if destination is not None:
+        is_text = isinstance(destination, str)
+        destination = output_text(destination, "folder", "images") + ("" if is_text else "/")
     series = take_series(values)
     values |= {"seed": series.seed, "count": series.count}
     groups: dict[type, Any] = {group: take_group(group, values) for group in FUNCTIONS["batch"].groups}
-    run_settings, output = groups.pop(BatchRunSettings), replace(groups.pop(OutputSettings), output=output_text)
+    run_settings, output = groups.pop(BatchRunSettings), replace(groups.pop(OutputSettings), output=destination)
     validate(output)
     defaults = non_default_settings(*groups.values()) | ({"task": run_settings.task} if run_settings.task else {})
     batch_size = defaults.pop("batch_size", None)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from artgen.errors import InputFileError
 from artgen.spec.python_text import for_python
+from artgen.spec.python_values import path_text
 
 if TYPE_CHECKING:
     from artgen.queue.ledger import Ledger
@@ -21,10 +22,11 @@ def batch_status(folder: "str | os.PathLike[str]") -> "BatchStatus":
 
     Raises:
         InputFileError: the folder does not contain a batch.
+        UsageError: the folder is not a path.
     """
     from artgen.queue import status
 
-    return status.batch_status(read_ledger(Path(folder)))
+    return status.batch_status(read_ledger(Path(path_text(folder, "folder", "images"))))
 
 
 @for_python()
@@ -36,10 +38,11 @@ def verify_batch(folder: "str | os.PathLike[str]") -> "list[VerifiedFile]":
 
     Raises:
         InputFileError: the folder does not contain a batch.
+        UsageError: the folder is not a path.
     """
     from artgen.queue import status
 
-    return list(status.verify_files(read_ledger(Path(folder))))
+    return list(status.verify_files(read_ledger(Path(path_text(folder, "folder", "images")))))
 
 
 def read_ledger(folder: Path) -> "Ledger":

@@ -18,6 +18,7 @@ from artgen.queue.keys import Keys
 from artgen.queue.text_prompts import parse_text
 from artgen.spec.base_requests import Request
 from artgen.spec.fields import describe_value, non_default_settings
+from artgen.spec.python_values import path_text, plain_value
 from artgen.system.input_files import PROMPT_FILE_SUFFIXES, is_stdin
 
 Job: TypeAlias = str | os.PathLike[str] | Mapping[str, Any] | Request
@@ -28,6 +29,11 @@ SOURCE = "prompts"
 """Name of a list of prompts in the locations of its jobs, such as `prompts:3`, and of its folder in `outputs/`."""
 
 _LIST_HINT = 'artgen.batch(["a red fox", "a boat at dusk"], folder="images")'
+
+
+_ITEM_HINT = (
+    'Use a line, a path, a request or a dictionary: {"prompt": "a red fox"}. A result has the dictionary `record`.'
+)
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ def parse_inputs(prompts: PromptInput | None, ignore_columns: str | None) -> Bat
     if prompts is None:
         return BatchInputs(SOURCE, (), ignore_columns)
     if isinstance(prompts, str | os.PathLike):
-        path = Path(os.fsdecode(prompts))
+        path = Path(path_text(prompts, "prompts", "prompts.txt"))
         _check_is_path(path)
         return BatchInputs("stdin" if is_stdin(path) else batch_name(path), (path,), ignore_columns)
     if isinstance(prompts, Mapping | Request | bytes) or not isinstance(prompts, Iterable):
@@ -122,8 +128,12 @@ def _parse_item(number: int, item: Any, keys: Keys) -> Iterable[Path | Entry | L
     if isinstance(item, os.PathLike):
         return [Path(item)]
     if isinstance(item, Request):
-        return [Entry(SOURCE, number, {**non_default_settings(item), "task": item.task})]
-    values = {key: _plain(value) for key, value in item.items()} if isinstance(item, Mapping) else item
+        series = {} if item.seed is None else {"seed": str(item.seed)}
+        return [Entry(SOURCE, number, {**non_default_settings(item), **series, "task": item.task})]
+    if not isinstance(item, Mapping):
+        reason = UsageError(f"Cannot use {describe_value(item)} as a job.", _ITEM_HINT)
+        return [LineError(SOURCE, number, reason)]
+    values = {key: _plain(value) for key, value in item.items()}
     return [entry_or_error(SOURCE, number, parse_settings, values, keys)]
 
 
@@ -141,7 +151,7 @@ def _plain(value: Any) -> Any:
         return os.fsdecode(value)
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
-    return value.tolist() if type(value).__module__ == "numpy" and hasattr(value, "tolist") else value
+    return plain_value(value)
 
 
 def sweep_texts(sweep: Any) -> tuple[str, ...]:

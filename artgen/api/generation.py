@@ -58,7 +58,7 @@ def run_series(
 
     given = set(call.values)
     images = run_call(call, build, batch_size, given=given if inputs.get("prompt", "") is None else None)
-    return images if is_list else images[0]
+    return images if is_list or len(seeds) > 1 else images[0]
 
 
 def run_call(
@@ -174,7 +174,7 @@ def take_frames(values: dict[str, Any]) -> FramesSettings | None:
 
 
 def _is_list(seed: Any) -> bool:
-    return isinstance(seed, Sequence) and not isinstance(seed, str)
+    return isinstance(seed, Sequence) and not isinstance(seed, str | bytes | bytearray)
 
 
 def take_series(values: dict[str, Any]) -> SeriesSettings:

@@ -4,9 +4,10 @@ import io
 import math
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from artgen.errors import InputFileError, UsageError
+from artgen.spec.python_values import path_text
 from artgen.system.input_files import STDIN
 from artgen.system.memory_file import MEMORY_NAME, MemoryFile
 
@@ -17,8 +18,18 @@ if TYPE_CHECKING:
 
     from artgen.engine.results import GeneratedImage
 
-    ImageInput: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.generic] | GeneratedImage
-    """An input image: a path, the bytes of an image file, a PIL image, an array or a result.
+    ImageInput: TypeAlias = (
+        str
+        | os.PathLike[str]
+        | bytes
+        | bytearray
+        | memoryview
+        | IO[bytes]
+        | Image.Image
+        | NDArray[np.generic]
+        | GeneratedImage
+    )
+    """An input image: a path, the bytes of an image file, a binary file object, a PIL image, an array, a result.
 
     Arrays have the shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), and the type uint8 (0 to 255), uint16 (0 to 65535),
     bool, or a float type (0 to 1).
@@ -49,11 +60,13 @@ def input_file(value: Any, name: str = "image") -> Path:
         name: name of the parameter, for messages.
 
     Raises:
-        InputFileError: a PIL image cannot be read.
+        InputFileError: a PIL image or a file object cannot be read.
         UsageError: the object has another type, or an array has another shape, type or range.
     """
     if isinstance(value, str | os.PathLike):
-        path = value if isinstance(value, Path) else Path(os.fsdecode(value))
+        if isinstance(value, MemoryFile):
+            return value
+        path = Path(path_text(value, name))
         return Path.cwd() / path if str(path) == STDIN else path
     if isinstance(value, bytes | bytearray | memoryview):
         return MemoryFile.create(MEMORY_NAME, bytes(value))
@@ -81,12 +94,20 @@ def _hint(value: Any, name: str) -> str:
     if isinstance(value, list | tuple):
         return "Call the function once for each image."
     if type(value).__module__.partition(".")[0] == "torch":
-        return f"Convert the tensor to an array (H, W, C): {name}.permute(1, 2, 0).numpy()."
+        shape: Any = getattr(value, "shape", ())
+        is_planar = len(shape) == 3 and shape[0] in (1, 3, 4) and shape[2] not in (3, 4)
+        array = f"{name}{'.permute(1, 2, 0)' if is_planar else ''}.cpu().numpy()"
+        return f"Convert the tensor to an array (H, W, C): {array}."
     return "For example: 'fox.png'."
 
 
 def _read(file: Any, name: str) -> bytes:
-    content = file.read()
+    try:
+        if file.seekable():
+            file.seek(0)  # as Pillow: a file that was just written is read from its beginning
+        content = file.read()
+    except (OSError, ValueError, AttributeError) as error:  # closed, or open for writing
+        raise InputFileError(f"Cannot read the file object of {name}: {error}.", "Pass its path.") from error
     if not isinstance(content, bytes):
         raise UsageError(f"{name} is a file that is open in text mode.", 'Open it in binary mode: open(path, "rb").')
     return content

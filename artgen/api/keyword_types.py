@@ -446,7 +446,7 @@ class AnomalyKeywords(TypedDict, total=False):
 
     method: Literal["pixel", "latent"] | None
     prompt: str | None
-    noise_levels: str | None
+    noise_levels: float | Sequence[float] | str | None
     noise_samples: int | None
     seed: int | None
     fit: str | PathLike[str] | None

@@ -16,6 +16,7 @@ from artgen.errors import UsageError
 from artgen.registry import FileCheck
 from artgen.spec.fields import describe_value
 from artgen.spec.python_text import for_python
+from artgen.spec.python_values import path_text
 from artgen.spec.value_checks import check_choice, check_range
 
 if TYPE_CHECKING:
@@ -125,14 +126,18 @@ def convert_model(file: str | os.PathLike[str], **settings: Unpack[ConvertModelK
 
     Raises:
         InputFileError, RefusedError: the file is not a pickled checkpoint, or is not safe.
-        UsageError: `output` is set for a folder.
+        UsageError: `output` is set for a folder, or is not a path.
         OutputError: the file exists already, or cannot be written.
     """
     with start_call("convert_model", settings) as call:
         output = call.values.get("output")
-        output_text = None if output is None else os.fsdecode(output)
+        output_text = None if output is None else path_text(output, "output", "model.safetensors")
         overwrite = call.values.get("overwrite", False)
-        return list(model_operations.iter_conversions(Path(_text(file, "file")), output_text, overwrite, call.listener))
+        return list(
+            model_operations.iter_conversions(
+                Path(path_text(file, "file", "model.ckpt")), output_text, overwrite, call.listener
+            )
+        )
 
 
 @for_python()

@@ -161,14 +161,15 @@ class NoiseStrip:
             overwrite: replace an existing file.
 
         Raises:
-            UsageError: the suffix is not an image suffix.
+            UsageError: the path has another type, or the suffix is not an image suffix.
             OutputError: the file exists already, or cannot be written.
         """
         from artgen.outputs.sheets import write_image
         from artgen.spec.python_text import for_python
+        from artgen.spec.python_values import path_text
 
         with for_python():
-            return write_image(self.image, Path(path), "A strip", overwrite=overwrite)
+            return write_image(self.image, Path(path_text(path, "path", "noise.png")), "A strip", overwrite=overwrite)
 
     def _repr_png_(self) -> bytes:
         """Return the strip as a PNG file, which notebooks show."""

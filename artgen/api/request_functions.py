@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 def generate(request: Request, *, frames: FramesSettings | None = None, listener: Listener = no_op) -> "GeneratedImage":
-    """Generate the image of a request. See `artgen.engine.generate.generate`."""
+    """Generate the image of a request. See `artgen.engine.generate.generate`.
+
+    Raises:
+        ArtgenError: the request is invalid, or the image could not be generated.
+    """
     from artgen.engine import generate as engine
 
     return engine.generate(request, frames=frames, listener=listener)
@@ -28,7 +32,11 @@ def generate_all(
     frames: FramesSettings | None = None,
     listener: Listener = no_op,
 ) -> "Iterator[GeneratedImage | FailedImage]":
-    """Generate the images of requests, in order. See `artgen.engine.generate.generate_all`."""
+    """Generate the images of requests, in order. See `artgen.engine.generate.generate_all`.
+
+    Raises:
+        ArtgenError: a request is invalid. The result of an image that could not be generated is a `FailedImage`.
+    """
     from artgen.engine import generate as engine
 
     return engine.generate_all(requests, batch_size=batch_size, frames=frames, listener=listener)
@@ -37,7 +45,11 @@ def generate_all(
 def find_anomalies(
     image_paths: Sequence[str | Path], request: "Anomaly | None" = None, *, listener: Listener = no_op
 ) -> "Iterator[AnomalyResult]":
-    """Yield the anomaly score and heat map of each image. See `artgen.engine.anomaly.detector.find_anomalies`."""
+    """Yield the anomaly score and heat map of each image. See `artgen.engine.anomaly.detector.find_anomalies`.
+
+    Raises:
+        ArtgenError: an image or the request is invalid.
+    """
     from artgen.engine.anomaly import detector
 
     return detector.find_anomalies(image_paths, request, listener=listener)

@@ -65,7 +65,11 @@ class Sheet:
             UsageError: the suffix is not an image suffix.
             OutputError: a file exists already, or cannot be written.
         """
-        return self.write(Path(path), overwrite=overwrite)
+        from artgen.spec.python_text import for_python
+        from artgen.spec.python_values import path_text
+
+        with for_python():
+            return self.write(Path(path_text(path, "path", "sheet.png")), overwrite=overwrite)
 
     def write(
         self, path: Path, *, overwrite: bool, on_written: "Callable[[Path], object]" = lambda _: None

@@ -14,7 +14,7 @@ from artgen.api.call import start_call
 from artgen.api.keyword_types import TrainKeywords
 from artgen.errors import UsageError
 from artgen.events import StepEvent
-from artgen.spec.fields import describe_value
+from artgen.spec.python_values import path_text
 from artgen.spec.settings import (
     MAX_SEED,
     CheckpointSettings,
@@ -71,9 +71,7 @@ def train(folder: str | os.PathLike[str], **settings: Unpack[TrainKeywords]) -> 
         MemoryExhaustedError, NonFiniteError: The training failed.
     """
     with start_call("train", settings) as call:
-        if not isinstance(folder, str | os.PathLike):
-            raise UsageError(f"folder must be a path, not {describe_value(folder)}.", "artgen.train('photos/')")
-        plan = _plan({**call.values, "folder": Path(folder)}, call.listener)
+        plan = _plan({**call.values, "folder": Path(path_text(folder, "folder", "photos"))}, call.listener)
         for text in plan.dataset.notes:
             call.listener.add_note(text)
         path, steps, loss = _run(plan, call.listener)
@@ -90,8 +88,6 @@ def _plan(values: dict[str, Any], listener: Any) -> "TrainingPlan":
         raise UsageError("Cannot use steps with train_steps: both set the same value.", "Remove steps.")
     if steps is not None:
         values["train_steps"] = steps
-    if not isinstance(output, str | os.PathLike | None):
-        raise UsageError(f"output must be a path, not {describe_value(output)}.", "output='my-style.safetensors'")
     settings = training_plan.TrainingSettings(
         take_group(DatasetSettings, values),
         take_group(LoraTrainingSettings, values),
@@ -104,7 +100,7 @@ def _plan(values: dict[str, Any], listener: Any) -> "TrainingPlan":
     return training_plan.create_training_plan(
         settings,
         take_group(ModelRef, values),
-        None if output is None else os.fsdecode(output),
+        None if output is None else path_text(output, "output", "my-style.safetensors"),
         overwrite=overwrite,
         listener=listener,
     )

@@ -70,7 +70,7 @@ class TrainingFields(TypedDict):
         model_hash: SHA-256 of the base model. Missing for a training from random weights.
         unet: arguments of the new `UNet2DModel`. Only for a training from random weights.
         noise_schedule: configuration of the new scheduler. Only for a training from random weights.
-        pictures: SHA-256 of each image.
+        images: SHA-256 of each image.
         captions: caption of each image. Missing for a training from random weights.
     """
 
@@ -85,7 +85,7 @@ class TrainingFields(TypedDict):
     model_hash: NotRequired[str]
     unet: NotRequired[dict[str, Any]]
     noise_schedule: NotRequired[dict[str, Any]]
-    pictures: list[str]
+    images: list[str]
     captions: NotRequired[list[str]]
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from artgen.errors import ArtgenError, UsageError, WrongSizeError
+from artgen.errors import ArtgenError, WrongSizeError
 from artgen.spec.base_requests import Request
-from artgen.spec.fields import describe_value
 from artgen.spec.python_text import for_python, python_text
+from artgen.spec.python_values import output_text, plain_value
 from artgen.spec.settings import OutputSettings, validate
 from artgen.system.memory_file import MEMORY_NAME, MemoryFile
 
@@ -86,10 +86,10 @@ class GeneratedImage:
 
         with for_python():
             output = OutputSettings(
-                output=_output_text(path),
+                output=output_text(path, "path"),
                 format=format,
-                quality=quality,
-                png_level=png_level,
+                quality=plain_value(quality),
+                png_level=plain_value(png_level),
                 metadata=metadata,
                 overwrite=overwrite,
             )
@@ -138,11 +138,3 @@ def wrong_size_error(size: tuple[int, int], expected: tuple[int, int]) -> WrongS
         f"The model generated {size[0]}x{size[1]} pixels instead of {expected[0]}x{expected[1]}.",
         "Choose another model. If the model is right, report this as a bug of artgen.",
     )
-
-
-def _output_text(path: "str | os.PathLike[str]") -> str:
-    """Return a path as the value of `--output`. Braces of a `Path` are not fields, and `-` is not standard output."""
-    if not isinstance(path, str | bytes | os.PathLike):
-        raise UsageError(f"path must be a path, not {describe_value(path)}.", 'For example: "fox.png".')
-    text = path if isinstance(path, str) else os.fsdecode(path).replace("{", "{{").replace("}", "}}")
-    return f".{os.sep}-" if text == "-" else text

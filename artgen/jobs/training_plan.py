@@ -132,7 +132,7 @@ class TrainingPlan:
             record |= {"unet": self.unet_config, "noise_schedule": scratch_model.scheduler_config()}
         else:
             record["model_hash"] = self.base_model.model_hash()
-        record["pictures"] = [image.sha256 for image in self.dataset.images]
+        record["images"] = [image.sha256 for image in self.dataset.images]
         record["captions"] = list(self.captions)
         unused = {"folder"}
         if self.base_model is None:
@@ -246,6 +246,8 @@ def _check_resume_settings(plan: TrainingPlan) -> None:
     groups = (plan.settings.training, plan.settings.optimizer, plan.settings.loss, plan.settings.dataset)
     known = {name: field for group in groups for name, field in options_of(type(group)).items()}
     before = canonical_keys(training_layout.read_checkpoint_state(newest)["settings"], known) if newest else {}
+    if "pictures" in before:  # checkpoints of earlier versions
+        before["images"] = before.pop("pictures")
     now = plan.settings_record()
     differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if differing:

@@ -187,8 +187,17 @@ def _software_name(record: Mapping[str, object]) -> str:
 
 
 def _dump_json(record: Mapping[str, object], indent: int | None = None) -> str:
-    """Return JSON that can be encoded as UTF-8 and embedded in XML."""
-    text = json.dumps(dict(record), ensure_ascii=False, allow_nan=False, indent=indent)
+    """Return JSON that can be encoded as UTF-8 and embedded in XML.
+
+    Raises:
+        UsageError: a value of the record is not a JSON value.
+    """
+    try:
+        text = json.dumps(dict(record), ensure_ascii=False, allow_nan=False, indent=indent)
+    except (TypeError, ValueError) as error:  # a value that a program added
+        raise UsageError(
+            f"Cannot save the record: {error}.", "Use texts, finite numbers, lists and dictionaries."
+        ) from error
     if indent is not None:
         return text.encode("utf-8", "backslashreplace").decode("utf-8")
     return _XML_UNSAFE_PATTERN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

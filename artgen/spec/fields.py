@@ -242,7 +242,8 @@ def _check_text(name: str, text: str, setting: Setting) -> None:
 
 def _check_limits(name: str, value: Any, setting: Setting) -> None:
     if isinstance(value, float) and not math.isfinite(value):
-        raise UsageError(f"{name} must be a finite number, not {value}.", describe_limits(setting))
+        limits = describe_limits(setting)
+        raise UsageError(f"{name} must be a finite number, not {value}.", f"Use {limits}." if limits else "")
     if setting.choices and value not in setting.choices:
         from artgen.spec.synonyms import value_hint
 

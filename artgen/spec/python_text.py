@@ -12,9 +12,14 @@ from artgen.spec import settings
 from artgen.spec.settings import TASK_NAMES, options_of, settings_of, type_of
 
 _OPTION_PATTERN = re.compile(
-    r"(?<![\w-])(?P<flag>--[a-z][a-z0-9-]*|-[a-zA-Z](?![\w-]))(?:[ =](?P<value>\"[^\"]*\"|[^\s,;`)]*[^\s,;`).]))?"
+    r"(?<![\w-])(?P<flag>--[a-z][a-z0-9-]*|-[a-zA-Z](?![\w-]))(?:[ =](?P<value>\"[^\"]*\"|[^\s;`)]*[^\s,;:`).]))?"
 )
-_COMMAND_PATTERN = re.compile(r"(`artgen [^`]*`|^artgen .*$)")
+_COMMAND_PATTERN = re.compile(r"(`artgen [^`]*`|^artgen .*$|(?<=: )artgen (?:[^.]|\.(?! |$))*|^a red fox .*$)")
+"""Commands: between backticks, a complete text, or after a colon. Lines of a prompt file are also not changed."""
+
+_ADVICE_PATTERN = re.compile(r"\b(add|use|try|pass|set)\s`?$", re.IGNORECASE)
+_END_OF_ADVICE_PATTERN = re.compile(r"[.,;)`]|$| (or|and)\b")
+_NUMBERS_PATTERN = re.compile(r"\d+(,\d+)+")
 _REMOVAL_PATTERN = re.compile(r"\b(remove|omit|without|cannot)\b[^.;]*$", re.IGNORECASE)
 _METAVAR_PATTERN = re.compile(r"[A-Z][A-Z:_]*")
 _NUMBER_PATTERN = re.compile(r"-?\d+(\.\d+)?")
@@ -46,8 +51,10 @@ def _python_call(command: str) -> str:
     """Return a command of an image as a call: `artgen.txt2img("a fox", steps=20)`. Other commands are unchanged."""
     mark = "`" if command.startswith("`") else ""
     try:
-        _, name, *words = shlex.split(command.strip("`"))
+        tool, name, *words = shlex.split(command.strip("`"))
     except ValueError:
+        return command
+    if tool != "artgen":
         return command
     arguments: list[str] = []
     while words:
@@ -84,9 +91,16 @@ def _keyword(match: re.Match[str]) -> str:
     is_literal = value.startswith('"') or _NUMBER_PATTERN.fullmatch(value) or _METAVAR_PATTERN.fullmatch(value)
     if is_literal:
         return f"{keyword}={value}"
+    if _NUMBERS_PATTERN.fullmatch(value):
+        return f"{keyword}=[{value.replace(',', ', ')}]"
     is_code = match.string[match.start() - 1 : match.start()] == "`" == match.string[match.end() : match.end() + 1]
-    is_text = value in _choices().get(keyword, ()) or any(character in value for character in "/.=_")
-    return f"{keyword}={value!r}" if is_code or is_text else f"{keyword}{rest}"
+    is_text = value in _choices().get(keyword, ()) or any(character in value for character in "/.=_:,")
+    is_advice = (
+        value not in ("or", "and")
+        and _ADVICE_PATTERN.search(match.string[: match.start()])
+        and _END_OF_ADVICE_PATTERN.match(match.string[match.end() :])
+    )
+    return f"{keyword}={value!r}" if is_code or is_text or is_advice else f"{keyword}{rest}"
 
 
 @functools.cache

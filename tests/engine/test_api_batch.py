@@ -56,6 +56,19 @@ def test_images_of_earlier_calls_are_returned_and_not_generated_again() -> None:
     assert [result.path.stat().st_mtime_ns for result in results if result.path] == times
 
 
+def test_folder_is_a_path_object_and_a_request_keeps_its_seed() -> None:
+    request = artgen.Txt2Img(prompt="a cat", seed=3, steps=1)
+    (result,) = artgen.batch([request], folder=Path("{out}"), progress=False)
+    assert (result.path, result.seed) == (Path("{out}/00001-3-a-cat.png"), 3)
+
+
+@pytest.mark.parametrize("item", [None, 5, [], b"x", Image.new("RGB", (8, 8))])
+def test_item_of_another_type_is_refused(item: Any) -> None:
+    with pytest.raises(artgen.InvalidBatchError, match=r"prompts:1: Cannot use .* as a job\.") as caught:
+        artgen.batch([item], folder="out")
+    assert "dictionary" in caught.value.hint
+
+
 @pytest.mark.parametrize("leave", ["break", "exception", "with", "forgotten"])
 def test_batch_continues_after_the_loop_was_left(leave: str) -> None:
     results = artgen.batch(PROMPTS, folder="out", **SETTINGS)

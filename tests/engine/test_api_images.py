@@ -1,6 +1,7 @@
 """Test the image functions of the Python API: they give the results of the command line."""
 
 import asyncio
+import dataclasses
 import json
 import logging
 import multiprocessing
@@ -95,6 +96,11 @@ def test_count_and_lists_of_seeds_return_lists(sd1: str) -> None:
     assert 0 <= (random.seed or 0) < 2**32
 
 
+def test_text_with_several_seeds_returns_a_list(sd1: str) -> None:
+    images = artgen.txt2img("x", seed="7,8", model=sd1, steps=1)  # type: ignore[call-overload]
+    assert [image.seed for image in images] == [7, 8]
+
+
 def test_every_kind_of_input_gives_the_same_image(sd1: str, fox: artgen.GeneratedImage) -> None:
     fox.save("fox.png")
     pixels = np.asarray(fox.image)
@@ -174,6 +180,17 @@ def test_save_writes_a_long_record_to_a_sidecar(fox: artgen.GeneratedImage) -> N
     path = artgen.GeneratedImage(fox.image, record, fox.request).save("a.jpg")
     assert json.loads(Path("a.jpg.json").read_text("utf-8")) == record
     assert artgen.info(path).record == record
+
+
+@pytest.mark.parametrize("value", [object(), float("nan")])
+def test_save_refuses_a_record_that_json_cannot_store(fox: artgen.GeneratedImage, value: Any) -> None:
+    fox = dataclasses.replace(fox, record=fox.record | {"mine": value})
+    with pytest.raises(artgen.UsageError, match=r"^Cannot save the record: "):
+        fox.save("record.png")
+
+
+def test_save_takes_numbers_of_numpy(fox: artgen.GeneratedImage) -> None:
+    assert fox.save("numpy.jpg", quality=np.int64(80)).exists()  # type: ignore[arg-type]
 
 
 def test_save_never_replaces_another_file(fox: artgen.GeneratedImage) -> None:

@@ -213,6 +213,7 @@ def test_checkpoint_with_former_setting_names_is_resumed(sd1: str) -> None:
         ("on_bad_image", "unusable"),
         ("licenses", "licences"),
         ("require_license", "require_licence"),
+        ("images", "pictures"),
     ):
         settings[former_name] = settings.pop(name)
     state_file.write_text(json.dumps(state))
@@ -269,7 +270,7 @@ def test_dry_run_prints_the_plan_and_trains_nothing(sd1: str) -> None:
     result = run("train", "images", *SMALL, "-m", sd1, "-o", "x", "--dry-run", "--json")
     plan = json.loads(result.stdout)
     assert plan["rank"] == 4
-    assert len(plan["pictures"]) == 5
+    assert len(plan["images"]) == 5
     assert "5 of 5 " in result.stderr
     assert not Path("x-training").exists()
 

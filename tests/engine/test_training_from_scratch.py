@@ -52,7 +52,7 @@ def test_result_is_a_plain_diffusers_folder_that_other_commands_accept() -> None
         "artgen.json", "model_index.json", "scheduler/scheduler_config.json", "unet/config.json", WEIGHTS
     }  # fmt: skip
     record = json.loads(Path("art/artgen.json").read_text())["training"]
-    assert (record["kind"], record["steps"], record["pictures"]) == ("scratch", 2, 4)
+    assert (record["kind"], record["steps"], record["images"]) == ("scratch", 2, 4)
     assert len(record["datasheet_sha256"]) == 64
     assert "CC0-1.0" in Path("art-training/datasheet.md").read_text()
     assert {path.name for path in Path("art-training/samples").iterdir()} == {"step-0000000", "step-0000002"}

@@ -168,6 +168,29 @@ def test_paths_bytes_and_files() -> None:
         input_file(text)
 
 
+def test_file_object_is_read_from_its_beginning() -> None:
+    buffer = io.BytesIO()
+    example("RGB").save(buffer, "PNG")
+    assert read_input(input_file(buffer), 1000) == buffer.getvalue()
+
+
+def test_file_object_that_cannot_be_read_is_refused() -> None:
+    closed = io.BytesIO()
+    closed.close()
+    with open("a.bin", "wb") as output:  # noqa: PTH123 - as users write it
+        for file in (closed, output):
+            with pytest.raises(InputFileError, match=r"^Cannot read the file object of mask: .*\."):
+                input_file(file, "mask")
+
+
+def test_home_folder_is_expanded_and_an_empty_path_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(Path.cwd()))
+    monkeypatch.setenv("USERPROFILE", str(Path.cwd()))
+    assert input_file("~/a.png") == Path.cwd() / "a.png"
+    with pytest.raises(UsageError, match=r"^image is empty\."):
+        input_file("")
+
+
 def test_name_dash_is_a_file_and_not_stdin() -> None:
     example("RGB").save("x.png")
     Path("x.png").rename("-")

@@ -108,7 +108,7 @@ def test_file_names_can_be_undecodable_or_in_another_unicode_form() -> None:
     assert {each.caption for each in dataset.images} >= {"a cake"}
     sheet = datasheet.write_datasheet(dataset, Path("sheet.md"), run_info={"trigger": "x | y"})
     assert "\x1b" not in sheet.markdown_path.read_text()
-    assert json.loads(sheet.json_path.read_text())["pictures"] == 3
+    assert json.loads(sheet.json_path.read_text())["images"] == 3
 
 
 def save_copy(path: str, seed: int, quality: int, *, mirror: bool = False) -> None:
@@ -190,7 +190,7 @@ def test_images_are_filtered_by_license() -> None:
     with pytest.raises(UsageError):
         load_dataset(licenses=" , ")
     record = datasheet.datasheet_record(all_images, {})
-    assert record["licences"]["not stated"] == 2
+    assert record["licenses"]["not stated"] == 2
     assert record["consents"] == {"not stated": 5, "asked by letter": 1}
 
 

@@ -44,14 +44,14 @@ def export_result(setup: TrainingSetup, steps: int, datasheet_sha256: str) -> Pa
 
 def build_training_record(plan: TrainingPlan, steps: int, datasheet_sha256: str) -> dict[str, Any]:
     """Return the record of a training that its result contains, as JSON values."""
-    settings = {name: value for name, value in plan.settings_record().items() if name not in ("pictures", "captions")}
+    settings = {name: value for name, value in plan.settings_record().items() if name not in ("images", "captions")}
     return {
         "artgen": __version__,
         "kind": plan.settings.mode,
         "steps": steps,
         **({"architecture": "pixel"} if plan.base_model is None else _base_model_record(plan.base_model)),
         "trigger": plan.settings.training.trigger,
-        "pictures": len(plan.dataset.images),
+        "images": len(plan.dataset.images),
         "datasheet_sha256": datasheet_sha256,
         "settings": {name: value for name, value in settings.items() if value is not None and name != "model"},
     }

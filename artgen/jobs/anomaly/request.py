@@ -1,6 +1,7 @@
 """Define the request of an anomaly search."""
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -29,7 +30,9 @@ class Anomaly(DeviceSettings, ModelRef, AnomalySettings):
         if isinstance(self.fit, str):
             object.__setattr__(self, "fit", Path(self.fit))
         if not isinstance(self.noise_levels, str | None):  # Python callers may pass numbers.
-            object.__setattr__(self, "noise_levels", ",".join(f"{level:g}" for level in self.noise_levels))
+            levels = self.noise_levels if isinstance(self.noise_levels, Iterable) else [self.noise_levels]
+            texts = [f"{level:g}" if isinstance(level, float) else str(level) for level in levels]
+            object.__setattr__(self, "noise_levels", ",".join(texts))
         validate(self)
         if self.prompt and self.method == "pixel":
             raise UsageError("The method pixel does not support a prompt.", "Omit --prompt, or use --method latent.")
