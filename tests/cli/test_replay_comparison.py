@@ -129,6 +129,15 @@ def test_changes_and_records_without_an_image_are_not_compared() -> None:
     assert "Same pixels." not in run("replay", "fox.png", "--dry-run").stderr
 
 
+def test_another_input_image_is_the_reason_of_a_difference() -> None:
+    sample_images.photo(Path("photo.png"), 40, 32)
+    Image.new("RGB", (40, 32), "red").save("red.png")
+    shutil.copy("photo.png", "copy.png")
+    run("img2img", "photo.png", "a fox", "-m", "tiny", *FAST, "-o", "out.png")
+    assert "Recorded differences: image sha256 " in run("replay", "out.png", "--set", "image=red.png").stderr
+    assert "Same pixels." in run("replay", "out.png", "--set", "image=copy.png").stderr
+
+
 def test_settings_with_the_recorded_values_are_no_changes() -> None:
     generate("fox.png")
     same = ("--set", "steps=2", "--set", "width=64", "--set", "scheduler=ddim")
