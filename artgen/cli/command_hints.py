@@ -38,8 +38,8 @@ def with_arguments(hint: str, args: Sequence[str]) -> str:
         elif word == "IMAGE...":
             words += [*images, *texts] or [word]
             images, texts = [], []
-        elif _PLACEHOLDER.fullmatch(word) and word not in ("IMAGE", "MASK", "PROMPT") and (texts or images):
-            words.append((texts or images).pop(0))
+        elif _PLACEHOLDER.fullmatch(word) and word not in ("IMAGE", "MASK", "PROMPT") and texts:
+            words.append(texts.pop(0))
         else:
             words.append(word)
     typed = shell_command(match[1], words)

@@ -4,6 +4,7 @@ Import this module only if the first argument is not a command.
 """
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ def txt2img_arguments(context: Any, args: Sequence[str], commands: Sequence[str]
     """
     text = args[0]
     words = text.split()
+    if len(words) > 1 and (match := re.match(r"/imagine\s+(?:prompt\s*:\s*)?", text, re.IGNORECASE)):
+        typed = shell_command("artgen txt2img", [text[match.end() :], *args[1:]])
+        raise UsageError(f"Unknown command '{words[0]}'.", f"To generate an image: {typed}".removesuffix(": "))
     if _is_file(text):
         raise UsageError(f"Unknown command '{text}'.", _file_hint(text))
     if not words or not _is_prompt(text):
@@ -48,6 +52,8 @@ def _is_prompt(text: str) -> bool:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:  # undecodable bytes
+        return False
+    if text.isascii() and not any(letter.isalnum() for letter in text):  # ?
         return False
     return any(not (letter.isascii() and (letter.isalnum() or letter in "-_./\\")) for letter in text)
 

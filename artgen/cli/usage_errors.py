@@ -73,10 +73,10 @@ def unknown_option_error(name: str, context: Any, args: Sequence[str]) -> UsageE
     if not hint and text and (len(text.split()) > 1 or name[1:2].isdecimal()):
         separated = shell_command(program_path(context), [*(each for each in args if each != text), "--", text])
         hint = f"Before a text that begins with a dash, write --: {separated}".removesuffix(": ")
-    if not hint and hasattr(context.command, "list_commands"):
-        hint = command_hint(name, context.command.list_commands(context), command)
     if not command and not hint and (positional := _txt2img_command(args)):
         hint = f"Options of a command follow its name: {positional}"
+    if not hint and hasattr(context.command, "list_commands"):
+        hint = command_hint(name, context.command.list_commands(context), command)
     return UsageError(f"Unknown option '{name}'.", hint or help_hint(context))
 
 

@@ -18,8 +18,8 @@ def parse_name(name: str) -> tuple[str, str]:
     Raises:
         UsageError: the command or the setting is unknown.
     """
-    command, _, key = name.rpartition(".")
-    if command and command not in settings.TASK_NAMES:
+    command, separator, key = name.rpartition(".")
+    if separator and command not in settings.TASK_NAMES:
         from artgen.spec.synonyms import similar_names
 
         close = next(iter(similar_names(command, settings.TASK_NAMES)), "")
@@ -34,6 +34,21 @@ def parse_name(name: str) -> tuple[str, str]:
     if command and key in config.SHARED_SETTINGS:
         raise UsageError(f"'{key}' applies to all commands.", f"Use {key} without '{command}.'.")
     return command, key
+
+
+def _check_names(key: str, value: Any) -> None:
+    """Check the names in a value, such as schedulers and presets.
+
+    Raises:
+        UsageError: a name is unknown.
+    """
+    from artgen.spec.preset_values import PRESET_SETTINGS, checked_values
+    from artgen.spec.presets import preset_values
+
+    if key == "preset":
+        preset_values(value)
+    elif key in PRESET_SETTINGS:
+        checked_values({key: value})
 
 
 def format_value(value: Any, separator: str = ", ") -> str:
@@ -88,10 +103,7 @@ def set_value(name: str, text: str, path: Path) -> None:
         value = str(config.expand_home(value).absolute())
     if value is not None:
         settings.validate(config.CONFIGURABLE_SETTINGS[key](**{key: value}))
-        if key == "preset":
-            from artgen.spec.presets import preset_values
-
-            preset_values(value)
+        _check_names(key, value)
     if config.is_unreadable(path):
         raise OutputError(f"Cannot change '{path}': the file cannot be read.", "Move or delete it.")
     config.read_config_file(path)

@@ -88,10 +88,11 @@ def test_every_alias_is_accepted_in_each_place_that_accepts_the_setting(
             "prompt": value if name == "prompt" else "a fox"
         } | {name: value}
     if name in CONFIGURABLE_SETTINGS:
+        task = next((task for task in ("inpaint", *TASKS) if name in options_of(TASKS[task].request_class)), "inpaint")
         Path("artgen.toml").write_text(f"{key} = {json.dumps(value)}\n")
-        assert load_defaults("inpaint") == {"inpaint": {name: value}}
-        set_value(f"inpaint.{key}", text, Path("artgen.toml"))
-        assert load_defaults("inpaint") == {"inpaint": {name: value}}
+        assert load_defaults(task) == {task: {name: value}}
+        set_value(f"{task}.{key}", text, Path("artgen.toml"))
+        assert load_defaults(task) == {task: {name: value}}
     for task, cls in ((each.name, each.request_class) for each in TASKS.values()):
         if name not in options_of(cls):
             continue

@@ -22,12 +22,12 @@ class CommandRow(NamedTuple):
 COMMAND_ROWS = (
     CommandRow(
         "draw generate gen imagine create make paint render run image text2image texttoimage txttoimg prompt2img "
-        "t2img sd diffuse new dream produce",
+        "t2img t2i sd diffuse new dream produce",
         "imaginAIry, mflux, InvokeAI, Midjourney, OllamaDiffuser",
         'To generate an image, run `artgen txt2img "a red fox in the snow"`.',
     ),
     CommandRow(
-        "imagetoimage image2image edit remix vary variation variations restyle",
+        "imagetoimage image2image i2i edit remix vary variation variations restyle",
         "InvokeAI",
         'To change an image, run `artgen img2img IMAGE PROMPT --strength 0.5`.',
     ),
@@ -60,7 +60,7 @@ COMMAND_ROWS = (
         "Video is not supported. `artgen txt2img PROMPT --frames gif` saves the steps of one image.",
     ),
     CommandRow(
-        "interrogate caption captions describe clip blip tag",
+        "interrogate img2txt img2text caption captions describe clip blip tag",
         "A1111, Midjourney",
         "Captioning is not supported. `artgen info IMAGE` prints the settings of an image. Images are saved in "
         "outputs/, or where --output says.",
@@ -105,7 +105,7 @@ COMMAND_ROWS = (
     CommandRow(
         "lora loras embeddings vae vaes textualinversion",
         "A1111",
-        "`artgen info FILE` describes the file of a LoRA or an embedding. Generate with --lora FILE.",
+        "`artgen info STYLE.safetensors` describes the file of a LoRA or an embedding. Generate with --lora FILE.",
     ),
     CommandRow(
         "finetune dreambooth finetuning fit trainlora kohya learn",
