@@ -11,7 +11,6 @@ from artgen.cli.console import discard_note, print_note, print_result, print_tex
 from artgen.cli.help import App, Group
 from artgen.cli.json_output import JsonOutput
 from artgen.cli.options import AliasCommand, flatten_settings
-from artgen.cli.progress_batch import format_rate
 from artgen.cli.record_output import image_output
 from artgen.cli.status_line import status_line
 from artgen.errors import InputFileError, RefusedError, UsageError
@@ -162,6 +161,8 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
     print_result(f"{progress.done:,} done, {progress.failed:,} failed, {progress.left:,} left of {progress.total:,}")
     if progress.images_per_minute:
         left = f", {format_duration(60 * progress.left / progress.images_per_minute)} left" if progress.left else ""
+        from artgen.cli.progress_batch import format_rate
+
         print_result(f"{format_rate(progress.images_per_minute, 60)}{left}")
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         parse_expand,
         parse_size,
     )
-    from artgen.images.decoding import FORMAT_NAMES, IMAGE_SUFFIXES, MAX_PIXELS, READABLE_FORMATS
+    from artgen.images.decoding import MAX_PIXELS
     from artgen.images.editing import (
         convert_to_srgb,
         expand_lossless,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         with_alpha_of,
     )
     from artgen.images.folders import iter_images
+    from artgen.images.formats import FORMAT_NAMES, IMAGE_SUFFIXES, READABLE_FORMATS
     from artgen.images.loading import LoadedImage, load_image
     from artgen.images.lossless import LosslessImage, drop_alpha, load_lossless
     from artgen.images.mask_values import MIN_WHITE
@@ -77,7 +78,8 @@ _MODULES = {
         "parse_expand",
         "parse_size",
     ),
-    "decoding": ("FORMAT_NAMES", "IMAGE_SUFFIXES", "MAX_PIXELS", "READABLE_FORMATS"),
+    "decoding": ("MAX_PIXELS",),
+    "formats": ("FORMAT_NAMES", "IMAGE_SUFFIXES", "READABLE_FORMATS"),
     "editing": (
         "convert_to_srgb",
         "expand_lossless",

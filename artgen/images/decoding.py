@@ -10,23 +10,12 @@ from typing import BinaryIO, NamedTuple
 from PIL import Image, ImageFile, UnidentifiedImageError, features
 
 from artgen.errors import InputFileError
+from artgen.images.formats import FORMAT_NAMES, READABLE_FORMATS
 from artgen.images.heif import HEIF_HINT, heif_format, heif_notes, open_heif
 from artgen.images.sixteen_bit import fix_planar_tiff, is_16bit, raw_mode, read_low_byte, set_raw_mode
 from artgen.images.structure import check_structure
 from artgen.system.files import wrap_read_errors
 from artgen.system.input_files import is_regular_file, read_input
-
-READABLE_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "GIF")
-"""Input formats that Pillow decodes, as it names them. Its other decoders are disabled, because each decoder is an
-attack surface. HEIC is decoded by pillow-heif."""
-
-FORMAT_NAMES = "PNG, JPEG, WebP, AVIF, HEIC, TIFF, BMP and GIF"
-"""Input formats, for messages."""
-
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".webp", ".avif", ".heic", ".heif", ".hif", ".tif", ".tiff", ".bmp", ".gif"}
-)
-"""Suffixes of images in folders. The suffix of a file that the user names does not matter."""
 
 MAX_PIXELS = 89_000_000
 """Default limit of width times height; slightly below Pillow's limit for a warning."""

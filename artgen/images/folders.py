@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from artgen.errors import InputFileError
-from artgen.images.decoding import IMAGE_SUFFIXES
 from artgen.images.derived import is_derived
+from artgen.images.formats import IMAGE_SUFFIXES
 from artgen.system.counts import counted
 from artgen.system.input_files import is_stdin
 

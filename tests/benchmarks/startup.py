@@ -1,4 +1,7 @@
-"""Define the rows for the start-up time: help, errors and `info`; and the first output of a generated image."""
+"""Define the rows for the start-up time: help, errors and `info`; and the first output of a generated image.
+
+The variable ARTGEN_BASELINE names another checkout to compare with, such as an old one.
+"""
 
 import os
 import sys
@@ -17,6 +20,20 @@ TYPER_IMPORT = "import typer, typer.rich_utils"
 
 DIFFUSERS_HELP = "diffusers-cli --help"
 DIFFUSERS_CLI = "import sys; from diffusers.commands.diffusers_cli import main; sys.exit(main())"
+
+COMPARED_LINES = {
+    "--help": 0,
+    "txt2img --help": 0,
+    "train --help": 0,
+    "models --help": 0,
+    "models serch": 2,
+    "txt2img x --nonsense": 2,
+    "txt2img x --steps 0": 2,
+    "txt2img x --scheduler eulr": 2,
+    "txt2img x -m model.ckpt": 5,
+    "img2img missing.png": 3,
+}
+"""Exit codes of command lines that print help or a refusal."""
 
 
 def rows(workspace: Workspace) -> list[Row]:
@@ -39,21 +56,36 @@ def rows(workspace: Workspace) -> list[Row]:
     )
     return [
         Row("startup", "Help, an invalid command, `info`", variants, ("cpu", "wall"), rounds=9),
+        _compared_row(),
         _first_output_row(),
     ]
 
 
+def _checkouts() -> dict[str, str]:
+    """Return the folders of the baseline, if there is one, and of this checkout, by the name of the variant."""
+    folders = {"artgen": str(Path(artgen.__file__).parents[1])}
+    baseline = os.environ.get("ARTGEN_BASELINE")
+    return {"ARTGEN_BASELINE": baseline, **folders} if baseline else folders
+
+
+def _compared_row() -> Row:
+    """Return the row of help pages and refusals, each with the baseline and with this checkout."""
+    variants = tuple(
+        Variant(f"{name} {line}", ("env", f"PYTHONPATH={folder}", sys.executable, "-m", "artgen", *line.split()), code)
+        for line, code in COMPARED_LINES.items()
+        for name, folder in _checkouts().items()
+    )
+    return Row("startup-compared", "Help and refusals", variants, ("cpu",), rounds=20)
+
+
 def _first_output_row() -> Row:
-    """Return the row of the first output. ARTGEN_BASELINE is another checkout to compare with, such as an old one."""
+    """Return the row of the first output."""
     program = str(Path(__file__).with_name("programs") / "first_output.py")
     arguments = ("txt2img", "a red fox", "-m", "tiny", "--steps", "20", "--seed", "7", "--output", f"{OUT}/")
-    checkouts = {"artgen": str(Path(artgen.__file__).parents[1])}
-    if baseline := os.environ.get("ARTGEN_BASELINE"):
-        checkouts = {"ARTGEN_BASELINE": baseline, **checkouts}
     return Row(
         "first-output",
         "Seconds to the first output on a terminal: `txt2img`, bundled model, 20 steps",
-        tuple(Variant(name, (sys.executable, program, path, *arguments)) for name, path in checkouts.items()),
+        tuple(Variant(name, (sys.executable, program, path, *arguments)) for name, path in _checkouts().items()),
         ("first output", "longest pause", "silent", "wall", "cpu"),
         rounds=3,
     )

@@ -10,7 +10,8 @@ from isolated_command import modules_after
 from PIL import Image
 from typer.testing import CliRunner
 
-from artgen.cli.main import COMMAND_SUMMARIES, app
+from artgen.cli.main import COMMAND_SUMMARIES, COMMANDS_WITHOUT_DEFAULTS, app
+from artgen.spec import config, settings
 
 SUBCOMMANDS = ("list", "show", "pull", "verify", "alias", "remove", "path")
 HELPED = [
@@ -107,13 +108,80 @@ def test_validation_imports_no_heavy_modules(arguments: tuple[str, ...], code: i
     assert "Traceback" not in stderr
 
 
+HEAVY = ("numpy", "huggingface_hub", "rich", "yaml", "httpx", "jinja2")
+NO_JOBS = (*HEAVY, "PIL", "artgen.jobs.job", "artgen.registry.catalog", "artgen.registry.hub", "urllib.request")
+NO_REQUESTS = (*NO_JOBS, "artgen.spec.requests", "artgen.events", "tomllib", "secrets")
+NO_SETTINGS = (*NO_REQUESTS, "artgen.spec.settings", "artgen.api", "platformdirs")
+"""Modules that a command line does not import. Each list contains the list before it."""
+
+
+@pytest.mark.parametrize(
+    ("line", "absent_modules"),
+    [
+        ("--help", NO_SETTINGS),
+        ("--version", NO_SETTINGS),
+        ("models --help", NO_SETTINGS),
+        *((f"models {name} --help", NO_SETTINGS) for name in ("list", "pull", "show", "words", "alias", "convert")),
+        *(
+            (f"{name} --help", NO_REQUESTS)
+            for name in ("txt2img", "img2img", "inpaint", "outpaint", "denoise", "batch")
+        ),
+        *((f"{name} --help", NO_REQUESTS) for name in ("sample", "info", "schedulers", "styles", "doctor", "config")),
+        *((f"{name} --help", NO_JOBS) for name in ("preset", "train", "replay", "sheet", "prompt", "noise")),
+        ("txt2img --help-all", NO_REQUESTS),
+        ("txt2img --json-schema", NO_JOBS),
+        ("nope", NO_SETTINGS),
+        ("models serch", NO_JOBS),
+        ("config sett", NO_JOBS),
+        ("config set nope 1", NO_JOBS),
+        ("config set steps 0", NO_JOBS),
+        ("preset show nope", NO_JOBS),
+        ("preset save p --steps 0", NO_JOBS),
+        ("txt2img", NO_JOBS),
+        ("txt2img a b", NO_JOBS),
+        ("txt2img x --nonsense", NO_JOBS),
+        ("txt2img x --cfg 7", NO_JOBS),
+        ("txt2img x --steps 0", NO_JOBS),
+        ("txt2img x --steps many", NO_JOBS),
+        ("txt2img x --preset nope", NO_JOBS),
+        ("txt2img x --scheduler eulr", NO_JOBS),
+        ("txt2img x --seed seven", NO_JOBS),
+        ("txt2img x --lora x.safetensors:high", NO_JOBS),
+        ("img2img nope.png", NO_JOBS),
+        ("img2img nope.png --strength 1.5", NO_JOBS),
+        ("txt2img x --size 65x65", HEAVY),
+        ("txt2img x -m sd1k5", HEAVY),
+        ("txt2img x --style nope", HEAVY),
+        ("batch nope.txt", HEAVY),
+        ("batch bad.txt", HEAVY),
+        ("replay nope.png", HEAVY),
+        ("models show nope", HEAVY),
+        ("sheet nope.png", HEAVY),
+    ],
+)
+def test_command_line_imports_only_what_it_needs(line: str, absent_modules: tuple[str, ...]) -> None:
+    Path("bad.txt").write_text("a fox --steps 5\na cat --steps 0\n")
+    code, loaded, stderr = modules_after(*line.split(), watched=absent_modules)
+    is_text = any(option in line for option in ("--help", "--version", "--json-schema"))
+    assert (code == 0) == is_text, stderr
+    assert loaded == []
+
+
+def test_commands_without_defaults_take_no_defaults() -> None:
+    with_defaults = {name for name in COMMAND_SUMMARIES if name in (*settings.TASK_NAMES, "batch", "prompt")}
+    assert with_defaults.isdisjoint(COMMANDS_WITHOUT_DEFAULTS)
+    Path("artgen.toml").write_text("show = true\n")
+    assert not any(config.load_defaults(name) for name in COMMANDS_WITHOUT_DEFAULTS)
+    assert COMMAND_SUMMARIES.keys() > COMMANDS_WITHOUT_DEFAULTS
+
+
 def test_completion_suggests_commands_and_options() -> None:
-    environment = {**os.environ, "_ARTGEN_COMPLETE": "complete_bash", "COMP_WORDS": "artgen ou", "COMP_CWORD": "1"}
+    environment = {**os.environ, "_ARTGEN_COMPLETE": "complete_bash", "_ARTGEN_LINE": "artgen ou"}
     ran = subprocess.run(
         [sys.executable, "-m", "artgen"], capture_output=True, text=True, env=environment, check=False, timeout=600
     )
     assert "outpaint" in ran.stdout
-    environment.update(COMP_WORDS="artgen txt2img --sch", COMP_CWORD="2")
+    environment["_ARTGEN_LINE"] = "artgen txt2img --sch"
     ran = subprocess.run(
         [sys.executable, "-m", "artgen"], capture_output=True, text=True, env=environment, check=False, timeout=600
     )
@@ -122,10 +190,7 @@ def test_completion_suggests_commands_and_options() -> None:
 
 @pytest.mark.parametrize("typed", ["artgen ", "artgen txt2img --s", "artgen models show "])
 def test_completion_imports_no_heavy_modules(typed: str) -> None:
-    asked = {"_ARTGEN_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split(" ")) - 1)}
-    code, loaded, _ = modules_after(**asked)
-    assert code == 0
-    assert set(loaded) <= {"rich"}, "Typer imports rich to remove markup from help texts"
+    assert modules_after(_ARTGEN_COMPLETE="complete_bash", _ARTGEN_LINE=typed)[:2] == (0, [])
 
 
 def test_mistyped_command_suggests_the_closest_command() -> None:
