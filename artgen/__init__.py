@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from artgen.api.model_operations import ModelCard
     from artgen.api.noise import noise
     from artgen.api.noise_strip import NoiseStrip
+    from artgen.api.preset_functions import save_preset
     from artgen.api.prompt import explain_prompt
     from artgen.api.reconstruct import reconstruct
     from artgen.api.replay import replay
@@ -64,7 +65,7 @@ if TYPE_CHECKING:
     )
     from artgen.jobs.anomaly import Anomaly
     from artgen.spec.base_requests import Request
-    from artgen.spec.presets import list_presets, remove_preset, save_preset
+    from artgen.spec.presets import list_presets, remove_preset
     from artgen.spec.requests import Denoise, Img2Img, Inpaint, Outpaint, Sample, Txt2Img
 
 
@@ -94,7 +95,8 @@ _LAZY_IMPORTS = {
     "list_styles": "artgen.api.styles",
     **dict.fromkeys(("TrainingResult", "train"), "artgen.api.train"),
     **dict.fromkeys(("TrainedWords", "model_words"), "artgen.api.trained_words"),
-    **dict.fromkeys(("list_presets", "save_preset", "remove_preset"), "artgen.spec.presets"),
+    **dict.fromkeys(("list_presets", "remove_preset"), "artgen.spec.presets"),
+    "save_preset": "artgen.api.preset_functions",
     "batch": "artgen.api.batch",
     **dict.fromkeys(("batch_status", "verify_batch"), "artgen.api.batch_folder"),
     **dict.fromkeys(("BatchResult", "BatchResults", "InvalidBatchError"), "artgen.api.batch_results"),

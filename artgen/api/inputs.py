@@ -107,7 +107,9 @@ def _read(file: Any, name: str) -> bytes:
             file.seek(0)  # as Pillow: a file that was just written is read from its beginning
         content = file.read()
     except (OSError, ValueError, AttributeError) as error:  # closed, or open for writing
-        raise InputFileError(f"Cannot read the file object of {name}: {error}.", "Pass its path.") from error
+        raise InputFileError(
+            f"Cannot read the file object of {name}: {str(error).rstrip('.')}.", "Pass its path."
+        ) from error
     if not isinstance(content, bytes):
         raise UsageError(f"{name} is a file that is open in text mode.", 'Open it in binary mode: open(path, "rb").')
     return content

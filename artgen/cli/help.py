@@ -195,6 +195,8 @@ class Group(PlainHelpMixin, TyperGroup):
         if args[0] == "help" and "help" not in commands:
             words = [word for word in args[1:] if word != "help"]
             if not any(not word.startswith("-") for word in words):
+                if words:  # options, such as --help-all
+                    self.make_context(ctx.info_name, words, ctx.parent)
                 self.get_help(ctx)
                 ctx.exit()
             has_option = any(word.startswith("-") for word in words)

@@ -208,12 +208,19 @@ def test_each_field_of_a_schema_is_described(name: tuple[str, ...]) -> None:
     assert set(schema["required"]) <= schema["properties"].keys()
 
 
-@pytest.mark.parametrize("name", [(), ("models",), ("models", "alias"), ("config", "set")], ids="-".join)
+@pytest.mark.parametrize(
+    "name", [(), ("models",), ("models", "alias"), ("config", "set"), ("help",), ("models", "help")], ids="-".join
+)
 def test_commands_without_json_refuse_json_schema(name: tuple[str, ...]) -> None:
     result = run(*name, "--json-schema", code=2)
     assert "has no --json" in result.stderr
     assert "--json-schema`." in result.stderr.splitlines()[1]
     assert not result.stdout
+
+
+def test_help_with_an_unknown_option_is_refused() -> None:
+    assert "Unknown option '--nope'" in run("help", "--nope", code=2).stderr
+    assert "Examples:" in run("help", "--help-all").stdout
 
 
 def test_the_default_subcommand_of_batch_has_a_schema() -> None:

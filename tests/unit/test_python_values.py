@@ -59,6 +59,22 @@ def test_devices_and_dtypes_of_torch_are_texts() -> None:
     assert plain_value(dtype()) == "float16"
 
 
+def test_presets_have_numbers_of_numpy_and_keywords_in_messages() -> None:
+    artgen.save_preset("portrait", {"steps": np.int64(3)})
+    assert [dict(preset.values) for preset in artgen.list_presets()] == [{"steps": 3}]
+    with pytest.raises(UsageError, match="overwrite=True"):
+        artgen.save_preset("portrait", {"steps": 4})
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [(5, {"steps": 3}, "name must be text"), (None, {"steps": 3}, "name must be text"), ("a", [], "values must be")],
+)  # fmt: skip
+def test_presets_of_other_types_are_refused(name: Any, values: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        artgen.save_preset(name, values)
+
+
 @pytest.mark.parametrize(("levels", "text"), [(25, "25"), ([25, 50.0], "25,50"), (np.array([25, 50]), "25,50")])
 def test_noise_levels_are_numbers_or_text(levels: Any, text: str) -> None:
     assert Anomaly(noise_levels=levels).noise_levels == text
