@@ -9,6 +9,7 @@ from typing import Any
 
 from artgen.cli.usage_errors import canonical_flags, help_hint, unknown_option_error
 from artgen.errors import UsageError
+from artgen.spec.parse_values import number_hint
 from artgen.spec.synonyms import value_hint
 
 _KINDS = {"int": int, "float": float, "boolean": bool}
@@ -28,7 +29,7 @@ def invalid_value_error(error: Any, context: Any, args: Sequence[str]) -> UsageE
     message = f"{source} must be {describe_type(kind)}, not {value!r}."
     if joined := _joined_option(value, args):
         return unknown_option_error(joined, context, args)
-    hint = value_hint(parameter.name, value) or _number_hint(kind, value)
+    hint = value_hint(parameter.name, value) or number_hint(kind, value)
     if not hint and re.fullmatch(r"[\d.]+(,[\d.]+)+", value) and "--sweep" in canonical_flags(context):
         hint = f"For an image with each value: --sweep {parameter.name}={value}"
     hint = hint or _limits_hint(parameter.name)
@@ -57,19 +58,6 @@ def _joined_option(value: str, args: Sequence[str]) -> str:
     """Return the argument `-cfg`, which the parser reads as `-c fg`; empty if there is none with this value."""
     names = (each.partition("=")[0] for each in args)
     return next((each for each in names if re.fullmatch(r"-[A-Za-z]{3,}", each) and value.startswith(each[2:])), "")
-
-
-def _number_hint(kind: type, value: str) -> str:
-    """Return a hint for a number with a decimal comma, a unit or a percent sign, or with decimals."""
-    match = re.fullmatch(r"\s*(-?\d{1,15})(?:[.,](\d{1,15}))?\s*(%|[A-Za-z]{0,8})\s*", value)
-    if match is None:
-        return ""
-    number = float(f"{match[1]}.{match[2] or 0}")
-    if kind is int and "," in value:
-        return ""
-    if kind is float:
-        return f"Did you mean {number / 100 if match[3] == '%' else number:g}?"
-    return f"Did you mean {round(number)}?" if kind is int and match[3] != "%" else ""
 
 
 def _limits_hint(name: str) -> str:

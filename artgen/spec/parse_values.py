@@ -1,5 +1,6 @@
 """Convert texts to values of settings."""
 
+import re
 from typing import Any
 
 from artgen.errors import UsageError
@@ -54,7 +55,21 @@ def parse_value(group: type, name: str, text: str) -> Any:
     try:
         return kind(text)
     except ValueError:  # also for an integer with thousands of digits
-        raise UsageError(f"{name} must be {describe_type(kind)}, not {describe_value(text)}.") from None
+        hint = number_hint(kind, text)
+        raise UsageError(f"{name} must be {describe_type(kind)}, not {describe_value(text)}.", hint) from None
+
+
+def number_hint(kind: type, value: str) -> str:
+    """Return a hint for a number with a decimal comma, a unit or a percent sign, or with decimals."""
+    match = re.fullmatch(r"\s*(-?\d{1,15})(?:[.,](\d{1,15}))?\s*(%|[A-Za-z]{0,8})\s*", value)
+    if match is None:
+        return ""
+    number = float(f"{match[1]}.{match[2] or 0}")
+    if kind is int and "," in value:
+        return ""
+    if kind is float:
+        return f"Did you mean {number / 100 if match[3] == '%' else number:g}?"
+    return f"Did you mean {round(number)}?" if kind is int and match[3] != "%" else ""
 
 
 def parse_whole_number(text: str) -> int | None:
