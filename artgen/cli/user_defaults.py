@@ -34,7 +34,8 @@ def apply_priorities(context: Any, values: dict[str, Any]) -> None:
     typed = {name: values[name] for name, source in sources.items() if source.name == "COMMANDLINE"}
     _TYPED_SETTINGS.set(frozenset(typed))
     strong = dict(typed)
-    for note in () if values.get("quiet") else _unused_variables():
+    unused = () if values.get("quiet") else (*_unused_variables(), *_unused_table_settings(context.info_name, values))
+    for note in unused:
         print_note(note)
     if values.get("preset"):
         from artgen.spec.presets import apply_presets
@@ -73,6 +74,19 @@ def _unused_variables() -> list[str]:
             hint = f" Did you mean ARTGEN_{close.upper()}?" if close else ""
             notes.append(f"The environment variable {variable} is ignored: no default has this name.{hint}")
     return notes
+
+
+def _unused_table_settings(command: str, names: Collection[str]) -> list[str]:
+    """Return a note for each setting in the tables of a command in the configuration files that the command lacks."""
+    from artgen.spec import config
+
+    tables = {path: config.read_config_file(path).get(command, {}) for path in config.config_files()}
+    return [
+        f"The setting {name} in the table [{command}] of '{path}' is ignored: {command} does not take it."
+        for path, table in tables.items()
+        for name in (table if isinstance(table, dict) else {})
+        if name not in names
+    ]
 
 
 def _similar_settings(name: str, known: Collection[str]) -> list[str]:

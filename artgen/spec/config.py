@@ -66,6 +66,11 @@ def user_config_file() -> Path:
     return user_config_folder() / "config.toml"
 
 
+def config_files() -> tuple[Path, Path]:
+    """Return the paths of the configuration files, highest priority first. The files may be missing."""
+    return Path(PROJECT_FILE), user_config_file()
+
+
 def user_aliases_file() -> Path:
     """Return the path of the user's aliases of models. The file may be missing."""
     return user_config_folder() / "aliases.json"
@@ -100,7 +105,7 @@ def read_defaults(command: str) -> list[tuple[Path, dict[str, Any]]]:
     command = "txt2img" if command == "prompt" else command
     if command not in (*settings.TASK_NAMES, "batch"):
         return []
-    return [(path, _command_settings(path, command)) for path in (Path(PROJECT_FILE), user_config_file())]
+    return [(path, _command_settings(path, command)) for path in config_files()]
 
 
 def lora_folder() -> Path | None:

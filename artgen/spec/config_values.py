@@ -68,7 +68,7 @@ def find_value(name: str) -> Any:
     command, key = parse_name(name)
     if text := os.environ.get(f"ARTGEN_{key.upper()}"):
         return text
-    values = {path: config.read_config_file(path) for path in (Path(config.PROJECT_FILE), config.user_config_file())}
+    values = {path: config.read_config_file(path) for path in config.config_files()}
     found = (table.get(key) for each in values.values() for table in (each.get(command, {}), each))
     return next((value for value in found if value is not None), None)
 

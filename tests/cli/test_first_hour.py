@@ -475,6 +475,16 @@ def test_unused_variables_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "ARTGEN" not in run("txt2img", "x", "--steps", "0", "--quiet", code=2).stderr
 
 
+def test_settings_in_the_table_of_another_command_are_named() -> None:
+    Path("artgen.toml").write_text("steps = 3\n[txt2img]\nstrength = 0.5\nsteps = 4\n[img2img]\nstrength = 0.5\n")
+    printed = run("txt2img", "x", "--steps", "0", code=2).stderr
+    assert printed.count("is ignored") == 1
+    assert (
+        "The setting strength in the table [txt2img] of 'artgen.toml' is ignored: txt2img does not take it." in printed
+    )
+    assert "ignored" not in run("txt2img", "x", "--steps", "0", "--quiet", code=2).stderr
+
+
 def test_invalid_variables_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARTGEN_STEPS", "many")
     assert "ARTGEN_STEPS must be a whole number, not 'many'." in run("txt2img", "x", code=2).stderr
