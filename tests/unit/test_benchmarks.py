@@ -23,7 +23,7 @@ def _programs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unknown_row_is_rejected_and_the_page_is_unchanged(page: Path) -> None:
     process = run_benchmark(page, "--only", "tyni")
     assert process.returncode == 2
-    assert "Unknown row: tyni. Rows: startup, new," in process.stderr
+    assert "Unknown row: tyni. Rows: startup, startup-compared," in process.stderr
     assert page.read_text() == PAGE
 
 
