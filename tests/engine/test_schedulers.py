@@ -1,5 +1,6 @@
 """Test every scheduler of the table: its names, its parity with diffusers, and finite pixels from one step on."""
 
+import inspect
 import json
 import math
 import re
@@ -280,6 +281,29 @@ def test_zero_snr_schedule_starts_without_signal_or_is_not_supported(entry: Sche
             else:
                 alpha_bar = float(scheduler.alphas_cumprod[int(scheduler.timesteps[0])])
             assert (alpha_bar < 1e-6) == entry.supports_zero_snr
+
+
+@pytest.mark.parametrize("sigmas", [None, *SIGMA_SPACINGS])
+@pytest.mark.parametrize("steps", [4, 21, 30, 50])
+def test_equal_first_timesteps_start_at_the_first_noise_level(sigmas: str | None, steps: int) -> None:
+    """With zero terminal SNR, the timesteps of several noise levels are rounded to the same number."""
+    for entry in SCHEDULERS:
+        if entry.is_flow_matching or (sigmas and not entry.supports_sigmas) or entry.name == "dpm++sde":
+            continue
+        scheduler = engine_schedulers.build_scheduler(diffusers.DDIMScheduler(**ZERO_SNR), entry.name, sigmas)
+        images = []
+        for begin_index in (None, 0):
+            scheduler.set_timesteps(steps)
+            if begin_index is not None and hasattr(scheduler, "set_begin_index"):
+                scheduler.set_begin_index(begin_index)
+            image = torch.ones(1, 4, 2, 2)
+            step_options = inspect.signature(scheduler.step).parameters
+            for timestep in scheduler.timesteps:
+                scaled = scheduler.scale_model_input(image, timestep)
+                options = {"generator": torch.Generator().manual_seed(1)} if "generator" in step_options else {}
+                image = scheduler.step(0.1 * scaled, timestep, image, **options).prev_sample
+            images.append(image)
+        assert torch.equal(*images), entry.name
 
 
 def zero_snr_model(models: dict[str, Path], **changes: Any) -> str:

@@ -7,6 +7,7 @@ The scheduler is created from the model's configuration, which defines the noise
 import functools
 import importlib.util
 import inspect
+import types
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,7 +53,27 @@ def build_scheduler(model_scheduler: Any, name: str | None, sigmas: str | None) 
             settings=("sigmas",),
         )
     # Not merged into the configuration: `from_config` ignores the keys that the model's own class has as defaults.
-    return cls.from_config(model_scheduler.config, **overrides)
+    return start_at_first_timestep(cls.from_config(model_scheduler.config, **overrides))
+
+
+def start_at_first_timestep(scheduler: Any) -> Any:
+    """Patch a scheduler to start at its first noise level if its first timesteps are equal. Return the scheduler.
+
+    Rounded timesteps of several noise levels can be equal, for example with Karras sigmas and zero terminal SNR. Then
+    diffusers (0.42.1) starts at the second level, and raises an IndexError in the last step.
+    """
+    if hasattr(scheduler, "index_for_timestep"):
+        scheduler.index_for_timestep = types.MethodType(_index_for_timestep, scheduler)
+    return scheduler
+
+
+def _index_for_timestep(self: Any, timestep: Any, schedule_timesteps: torch.Tensor | None = None) -> int:
+    timesteps = self.timesteps if schedule_timesteps is None else schedule_timesteps
+    if timesteps is not None and len(timesteps) > 1 and timesteps[0] == timesteps[1] == timestep:
+        return 0
+    arguments = () if schedule_timesteps is None else (schedule_timesteps,)
+    index: int = type(self).index_for_timestep(self, timestep, *arguments)
+    return index
 
 
 def seed_noise(scheduler: Any, seeds: Sequence[int]) -> None:
