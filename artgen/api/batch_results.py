@@ -150,4 +150,6 @@ class BatchResults(Iterator[BatchResult]):
             close()
 
     def __repr__(self) -> str:
-        return f"<BatchResults {self.total} jobs, {self.num_pending} to generate, folder={str(self.folder)!r}>"
+        return (
+            f"<BatchResults {counted(self.total, 'job')}, {self.num_pending} to generate, folder={str(self.folder)!r}>"
+        )

@@ -11,6 +11,7 @@ from artgen.errors import InputFileError, UsageError
 from artgen.spec.fields import describe_value
 from artgen.spec.python_text import for_python
 from artgen.spec.value_checks import check_range
+from artgen.system.counts import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +81,7 @@ class Sheet:
         return write_sheets(self._pages, path, cell_px=self.cell_px, overwrite=overwrite, on_written=on_written)
 
     def __repr__(self) -> str:
-        return f"<Sheet {len(self._pages)} pages, cell_px={self.cell_px}>"
+        return f"<Sheet {counted(len(self._pages), 'page')}, cell_px={self.cell_px}>"
 
     def _repr_png_(self) -> bytes:
         """Return the first page as a PNG file, which notebooks show."""

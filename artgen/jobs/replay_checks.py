@@ -172,8 +172,8 @@ def reject_removed_approximations(path: Path, record: Mapping[str, Any]) -> None
     """
     for name, version in fast.removed_presets(str(record.get("fast") or "")).items():
         raise InputFileError(
-            f"Cannot replay '{path}': '--fast {name}' was removed; artgen {version} is the last version that supports "
-            "it.",
+            f"Cannot replay '{path}': the approximation '{name}' was removed; artgen {version} is the last version "
+            "that supports it.",
             "To replay without approximations, add --set fast=.",
         )
 

@@ -244,7 +244,7 @@ def test_folder_runs_and_batch_accept_the_same_options() -> None:
     shared = {name for group in groups for name in options_of(group)}
     for command in FOLDER_COMMANDS:
         options = option_names(command)
-        assert options - {"sweep", "reference", "compare"} <= batch, command
+        assert options - {"sweep", "reference", "compare", "preview"} <= batch, command
         assert shared <= options, command
     assert "keep_going" in option_names("txt2img")
 

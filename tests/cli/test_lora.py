@@ -204,7 +204,7 @@ def test_replay_finds_loras_by_name_and_hash(
     shutil.copy(other_loras / "other.safetensors", other_loras / lora_file)
     with pytest.raises(InputFileError, match="other contents"):
         replay_jobs.read_replay_spec(path, model)
-    changes = {**model, "lora": f"{lora_folder / lora_file}:0.8,{lora_folder / 'other.safetensors'}:-0.5"}
+    changes = {**model, "lora": [f"{lora_folder / lora_file}:0.8", f"{lora_folder / 'other.safetensors'}:-0.5"]}
     assert replay(path, **changes).image.tobytes() == pixels(path)
     assert replay_jobs.read_replay_spec(path, {**model, "lora": ""}).request.lora == ()
 

@@ -56,11 +56,13 @@ def typed_option(name: str) -> tuple[str, ...]:
     return flag, VALUES.get(name) or setting.choices[-1]
 
 
-BATCH_OPTIONS = tuple(name for name in batch_command.__annotations__ if name in LINE_SETTINGS and name != "image")
+BATCH_OPTIONS = tuple(
+    name for name in batch_command.__annotations__ if name in LINE_SETTINGS and name not in ("image", "preset")
+)
 
 
 def test_the_options_of_batch_are_known() -> None:
-    assert {*batch_command.__annotations__} - {"_context"} <= {*BATCH_OPTIONS} | NOT_IN_LINES
+    assert {*batch_command.__annotations__} - {"_context"} <= {*BATCH_OPTIONS, "preset"} | NOT_IN_LINES
 
 
 @pytest.mark.parametrize("name", BATCH_OPTIONS)

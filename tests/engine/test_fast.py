@@ -124,9 +124,10 @@ def test_replay_of_a_removed_preset_names_the_last_version_that_supports_it(sd1:
     with pytest.raises(InputFileError) as refused:
         replay(Path("a.json"), model=sd1)
     assert refused.value.message == (
-        "Cannot replay 'a.json': '--fast guidance' was removed; artgen 0.1.0 is the last version that supports it."
+        "Cannot replay 'a.json': the approximation 'guidance' was removed; "
+        "artgen 0.1.0 is the last version that supports it."
     )
-    assert "--set fast=" in refused.value.hint
+    assert "add fast=" in refused.value.hint
     assert "fast" not in replay(Path("a.json"), model=sd1, fast="").record
     result = run("txt2img", "a red fox", "-m", sd1, "--fast", "guidance", code=2)
     assert "fast must name some of" in result.output
@@ -203,7 +204,7 @@ def test_replay_rejects_another_revision_of_the_tiny_decoder(sd1: str) -> None:
     (folder.parent.parent / "refs" / "main").write_text("b" * 40)
     with pytest.raises(ModelUnavailableError, match=r"taesd@aaaa\w+, and madebyollin/taesd@bbbb") as refused:
         replay(Path("a.png"), model=sd1)
-    assert "--set fast=tiny-decoder" in refused.value.hint
+    assert "add fast=tiny-decoder" in refused.value.hint
     replay(Path("a.png"), model=sd1, fast="tiny-decoder")
 
 

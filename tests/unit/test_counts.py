@@ -50,7 +50,10 @@ def test_messages_have_no_plural_after_a_number_that_can_be_one() -> None:
 
 
 _NEVER_ONE = (
-    "images; the first image is used",
+    "images; the {used} image is used",
+    "lines from stdin are one prompt",
+    "Using the recorded prompts of {len(found):,} images",
+    "{found.num_without_subject:,} of {found.num_prompts:,} prompts",
     "{count:,} normal images are too many",
     "{num_distinct} of {num_images} normal images",
     "{num_images} images, ",

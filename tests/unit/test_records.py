@@ -38,6 +38,7 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "expand": st.sampled_from(["64", "left=8,top=16"]),
     "offline": st.booleans(),
     "lora": st.lists(LORA, max_size=3).map(tuple),
+    "preset": st.lists(FILE, max_size=3).map(tuple),
     "style": st.lists(FILE, max_size=3).map(tuple),
     "embedding": st.lists(FILE, max_size=3).map(tuple),
     "memory_budget": st.none() | st.sampled_from(["8GiB", "6500MB"]),
