@@ -54,7 +54,7 @@ class DoctorReport:
         image_seconds: expected seconds of an image with the default model on the CPU, without loading; null if the
             device or the model is another one.
         errors: errors that prevented a check, such as an invalid configuration file.
-        advice: instructions for each problem; empty if there are no problems.
+        advice: one instruction for each problem that was found; empty without a problem.
         extras: extras of artgen whose package is not installed.
         next_step: instruction for a user whose default model is the demonstration model or is not on this computer;
             empty for other models.

@@ -39,7 +39,7 @@ def image_files(values: Any, on_note: Callable[[str], None]) -> list[Path]:
 
     Raises:
         InputFileError: a file is missing, or a folder contains no images.
-        UsageError: a value is not an image, or there are no images.
+        UsageError: an input is not an image, or the list of inputs is empty.
     """
     items = [values] if isinstance(values, str | os.PathLike) or _is_image(values) else list(values)
     files: list[Path] = []

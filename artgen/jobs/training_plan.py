@@ -246,7 +246,7 @@ def _check_resume_settings(plan: TrainingPlan) -> None:
     groups = (plan.settings.training, plan.settings.optimizer, plan.settings.loss, plan.settings.dataset)
     known = {name: field for group in groups for name, field in options_of(type(group)).items()}
     before = canonical_keys(training_layout.read_checkpoint_state(newest)["settings"], known) if newest else {}
-    if "pictures" in before:  # checkpoints of earlier versions
+    if "pictures" in before:  # the name of "images" in checkpoints of earlier versions
         before["images"] = before.pop("pictures")
     now = plan.settings_record()
     differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]

@@ -213,7 +213,7 @@ def test_checkpoint_with_former_setting_names_is_resumed(sd1: str) -> None:
         ("on_bad_image", "unusable"),
         ("licenses", "licences"),
         ("require_license", "require_licence"),
-        ("images", "pictures"),
+        ("images", "pictures"),  # current name, name in checkpoints of earlier versions
     ):
         settings[former_name] = settings.pop(name)
     state_file.write_text(json.dumps(state))

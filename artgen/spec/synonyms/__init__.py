@@ -219,7 +219,7 @@ def _synonym_hint(row: OptionRow, shown: Mapping[str, str], command: str, *, is_
 
 
 def _other_commands_hint(word: str, command: str, *, is_flag: bool) -> str:
-    """Return a hint for a setting that only other commands take; empty if there is no such setting."""
+    """Return a hint that names the commands with the option; an empty text if no command has the option."""
     from artgen.spec.settings import SETTING_GROUPS, aliases_of, options_of
 
     if not command:
