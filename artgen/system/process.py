@@ -42,6 +42,12 @@ def elapsed_seconds() -> float:
     return time.monotonic() - _start_time
 
 
+def restart_clock() -> None:
+    """Let `elapsed_seconds` count from now: a resident process starts a command."""
+    global _start_time
+    _start_time = time.monotonic()
+
+
 @contextlib.contextmanager
 def paused_gc() -> Iterator[None]:
     """Disable garbage collection during imports in the block. Exclude the objects of the imports from later runs.

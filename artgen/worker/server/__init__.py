@@ -1,0 +1,1 @@
+"""Run the worker: receive commands of clients and run them one after another."""
