@@ -1,0 +1,127 @@
+"""Test the cache of models that OpenVINO compiled."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from artgen.errors import OutputError, UsageError
+from artgen.registry import openvino_cache
+from artgen.registry.openvino_cache import CachedModel
+
+KEYS = [f"{number:064x}" for number in range(4)]
+DATA = memoryview(b"compiled" * 100)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv(openvino_cache.MAX_BYTES_VARIABLE, raising=False)
+    return tmp_path / "artgen" / "openvino"
+
+
+def _write(key: str, data: memoryview = DATA) -> None:
+    description = CachedModel(key, "tiny", "UNet2DConditionModel", "fp32", "sample 2x4x8x8", "2026.4.1")
+    openvino_cache.write_model(description, data)
+
+
+def test_written_model_is_listed_and_read(folder: Path) -> None:
+    _write(KEYS[0])
+    path = openvino_cache.read_model(KEYS[0])
+    assert path is not None
+    assert path.read_bytes() == DATA
+    (entry,) = openvino_cache.list_models()
+    assert (entry.key, entry.model, entry.size_bytes) == (KEYS[0], "tiny", len(DATA))
+    assert openvino_cache.total_bytes() >= entry.size_bytes
+    assert folder.is_dir()
+
+
+def test_empty_cache() -> None:
+    assert openvino_cache.list_models() == []
+    assert openvino_cache.read_model(KEYS[0]) is None
+    assert openvino_cache.remove_models() == openvino_cache.total_bytes() == 0
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(DATA[:-1]),
+        lambda path: path.write_bytes(b"X" + bytes(DATA[1:])),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.unlink(),
+        lambda path: (path.unlink(), path.mkdir()),
+        lambda path: path.with_suffix(".json").write_text("{}"),
+        lambda path: path.with_suffix(".json").write_text("{"),
+        lambda path: path.with_suffix(".json").write_text("[" * 10_000),
+        lambda path: path.with_suffix(".json").write_bytes(b"\xff\xfe"),
+        lambda path: path.with_suffix(".json").unlink(),
+    ],
+)
+def test_damaged_entry_is_not_used_and_can_be_replaced(folder: Path, damage) -> None:  # type: ignore[no-untyped-def]
+    _write(KEYS[0])
+    openvino_cache.read_model(KEYS[0])
+    path = folder / f"{KEYS[0]}.blob"
+    damage(path)
+    assert openvino_cache.read_model(KEYS[0]) is None
+    if path.is_dir():
+        path.rmdir()
+    _write(KEYS[0])
+    assert openvino_cache.read_model(KEYS[0]) == path
+
+
+@pytest.mark.parametrize("name", ["openvino", "size_bytes", "sha256", "model"])
+@pytest.mark.parametrize("value", [None, True, [], -1.5])
+def test_description_with_a_wrong_type_is_ignored(folder: Path, name: str, value: object) -> None:
+    _write(KEYS[0])
+    path = folder / f"{KEYS[0]}.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    assert openvino_cache.list_models() == []
+    assert openvino_cache.read_model(KEYS[0]) is None
+
+
+def test_least_recently_used_model_is_removed_first(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setattr(openvino_cache, "max_cache_bytes", lambda: 3 * len(DATA))
+    for age, key in enumerate(KEYS[:3]):
+        _write(key)
+        os.utime(folder / f"{key}.json", (1000 + age, 1000 + age))
+    openvino_cache.read_model(KEYS[0])
+    _write(KEYS[3])
+    assert {entry.key for entry in openvino_cache.list_models()} == {KEYS[0], KEYS[2], KEYS[3]}
+
+
+def test_model_larger_than_the_cache_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    _write(KEYS[0])
+    monkeypatch.setattr(openvino_cache, "max_cache_bytes", lambda: len(DATA))
+    with pytest.raises(OutputError, match="larger than the cache"):
+        _write(KEYS[1], memoryview(bytes(DATA) + b"."))
+    assert openvino_cache.read_model(KEYS[0])
+
+
+def test_size_limit_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(openvino_cache.MAX_BYTES_VARIABLE, "5GB")
+    assert openvino_cache.max_cache_bytes() == 5 * 10**9
+    monkeypatch.setenv(openvino_cache.MAX_BYTES_VARIABLE, "many")
+    with pytest.raises(UsageError, match="ARTGEN_OPENVINO_CACHE_SIZE"):
+        openvino_cache.max_cache_bytes()
+
+
+def test_unwritable_folder_is_an_output_error(folder: Path) -> None:
+    folder.parent.mkdir(parents=True)
+    folder.write_text("a file")
+    with pytest.raises(OutputError):
+        _write(KEYS[0])
+    assert openvino_cache.read_model(KEYS[0]) is None
+    with openvino_cache.conversion_lock(KEYS[0]):
+        pass
+
+
+def test_removal_of_all_models_removes_damaged_files(folder: Path) -> None:
+    _write(KEYS[0])
+    _write(KEYS[1])
+    (folder / f"{KEYS[2]}.blob").write_bytes(b"rest")
+    (folder / f"{KEYS[0]}.json").write_text("")
+    assert openvino_cache.remove_models([KEYS[1]]) >= len(DATA)
+    assert openvino_cache.remove_models() >= len(DATA) + 4
+    assert openvino_cache.list_models() == []
+    assert openvino_cache.total_bytes() == 0
