@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from artgen.engine.loading.device import DeviceConfig, resolve_device
+from artgen.engine.loading.free_memory import memory_limit
 from artgen.engine.loading.oom import is_oom, raise_if_device_lost
-from artgen.engine.memory_policy import MemoryPolicy, MemorySettings, OomHistory, memory_limit, resource_key
+from artgen.engine.memory_policy import MemoryPolicy, MemorySettings, OomHistory, resource_key
 from artgen.engine.results import FailedImage, GeneratedImage
 from artgen.engine.sampling import text_encoder_offload, unconditional
 from artgen.engine.sampling.pipeline_call import ProgressReporter, run_pipeline

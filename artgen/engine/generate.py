@@ -3,13 +3,15 @@
 The functions are thread-safe. Calls from several threads run one after another; see `artgen.engine.lock`.
 """
 
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 
 from artgen.engine.batch_runner import BatchRunner, GenerationContext
 from artgen.engine.check_requests import check_jobs
-from artgen.engine.loading import pipeline_cache
+from artgen.engine.loading import loaded_models
 from artgen.engine.loading.device import resolve_device
+from artgen.engine.loading.free_memory import retry_without_idle_models
 from artgen.engine.loading.oom import is_oom, raise_if_device_lost
 from artgen.engine.lock import ENGINE_LOCK
 from artgen.engine.results import FailedImage, GeneratedImage, wrong_size_error
@@ -151,7 +153,8 @@ def _denoise_job(
     device_config = resolve_device(request.device, request.dtype)
     for halvings in itertools.count():
         try:
-            return denoise.denoise(job, device_config, progress.listener, progress.on_step, halvings, frames)
+            arguments = (job, device_config, progress.listener, progress.on_step, halvings, frames)
+            return retry_without_idle_models(functools.partial(denoise.denoise, *arguments))
         except NonFiniteError as error:
             return FailedImage(request, error)
         except (MemoryError, RuntimeError) as error:
@@ -160,7 +163,7 @@ def _denoise_job(
                 raise
             # A MemoryError without a message means that the tiles cannot become smaller.
             is_last = request.method != "pixel" or (isinstance(error, MemoryError) and not error.args)
-        pipeline_cache.empty_cuda_cache()
+        loaded_models.empty_device_cache()
         if is_last:
             break
         progress.listener(Notice("Out of memory. Retrying with smaller tiles."))

@@ -4,15 +4,11 @@ The cheapest measure comes first: a smaller batch size, then tiled VAE decoding,
 change. The record lists the fallbacks that were used.
 """
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from artgen.engine.loading import pipeline_cache
+from artgen.engine.loading import free_memory, loaded_models, pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
 from artgen.errors import MemoryExhaustedError
 from artgen.events import Listener, Notice, PlanNote
@@ -25,7 +21,8 @@ from artgen.spec import memory_budget as budget
 from artgen.spec.base_requests import PromptRequest
 from artgen.spec.requests import Sample
 from artgen.spec.settings import MAX_BATCH_SIZE, settings_of
-from artgen.system import hardware
+
+CPU = DeviceConfig("cpu", "fp32")
 
 
 @dataclass(frozen=True)
@@ -127,11 +124,16 @@ class MemoryPolicy:
     def degrade(self, device_config: DeviceConfig, job: PipelineJob, batch_size: int) -> None:
         """Reduce the memory use after an out-of-memory error with `batch_size` images per pipeline call.
 
+        Idle models are unloaded first, which changes no setting.
+
         Raises:
             MemoryExhaustedError: No fallback remains.
         """
+        loaded_models.note_out_of_memory()
+        if loaded_models.unload_idle():
+            return
         if self._settings.allow_cuda_graphs and pipeline_cache.drop_cuda_graphs():
-            pipeline_cache.empty_cuda_cache()
+            loaded_models.empty_device_cache()
             self._listener(Notice("Out of memory. Retrying without CUDA graphs."))
             self._settings = dataclasses.replace(self._settings, allow_cuda_graphs=False)
         else:
@@ -143,7 +145,7 @@ class MemoryPolicy:
         if reduced is None or reduced.offload != self._settings.offload:
             pipeline_cache.clear_cache()
         else:
-            pipeline_cache.empty_cuda_cache()
+            loaded_models.empty_device_cache()
         if reduced is None:
             tried = ", ".join(self._settings.fallbacks)
             raise MemoryExhaustedError(
@@ -179,7 +181,7 @@ def plan_memory(
         return memory_settings
     if not on_cpu and not device_config.device.startswith("cuda"):
         return memory_settings
-    budget_bytes = available_bytes(device_config, request.memory_budget)
+    budget_bytes = free_memory.available_bytes(device_config, request.memory_budget)
     if budget_bytes is None:
         return memory_settings
 
@@ -207,10 +209,7 @@ def _choose_offload(
     memory_settings: MemorySettings, job: PipelineJob, batch_size: int, device_config: DeviceConfig, budget_bytes: int
 ) -> budget.OffloadPlan:
     """Return the cheapest offload mode for `batch_size` images within a memory budget."""
-    unet_batch_size = batch_size * denoiser_inputs(job.request, job.model.pipeline_entry)
-    estimate = estimate_memory(
-        job.model, device_config.dtype, job.size, unet_batch_size, quantize=device_config.quantize
-    )
+    estimate = _estimate(job.model, job, batch_size, device_config)
     if device_config.device == "cpu":
         separable = not checks.text_encoders_inseparable_reason(job.model, job.loras)
         return budget.choose_offload_on_cpu(
@@ -221,19 +220,27 @@ def _choose_offload(
     )
 
 
-def available_bytes(device_config: DeviceConfig, memory_budget: str | None) -> int | None:
-    """Return the bytes that a model and its images may use, including memory that this process already holds.
-
-    The bytes are GPU memory for a GPU and main memory for the CPU. The result is None if neither the system nor
-    `memory_budget` gives a limit.
-    """
-    limits = [budget.parse_bytes(memory_budget)] if memory_budget else []
-    if device_config.is_gpu:
-        free_bytes, _ = torch.cuda.mem_get_info(device_config.device)
-        limits.append(free_bytes + torch.cuda.memory_reserved(device_config.device))
-    elif (available := hardware.available_ram()) is not None:
-        limits.append(available)
-    return min(limits, default=None)
+def make_room(
+    model: ResolvedModel,
+    job: PipelineJob,
+    batch_size: int,
+    device_config: DeviceConfig,
+    memory_settings: MemorySettings,
+) -> None:
+    """Unload idle models until a model and a pipeline call fit into the memory. See `fits_beside` for the arguments."""
+    if not loaded_models.has_idle():
+        return
+    offload, tiling = memory_settings.offload or "none", memory_settings.vae_tiling
+    estimate = _estimate(model, job, batch_size, device_config)
+    if device_config.device == "cpu":
+        required = budget.peak_bytes_on_cpu(estimate, offload, tiling)
+    else:
+        required = budget.estimate_peak_bytes(estimate, offload, tiling)
+        if offload != "none":  # the weights are in main memory
+            free_memory.make_room(budget.peak_bytes_on_cpu(estimate, "none", True), CPU)
+    if model is not job.model:  # the base model of a refiner can be loaded
+        required += free_memory.loaded_bytes(device_config, active=True)
+    free_memory.make_room(required, device_config, job.request.memory_budget)
 
 
 def fits_beside(
@@ -243,40 +250,28 @@ def fits_beside(
     device_config: DeviceConfig,
     memory_settings: MemorySettings,
 ) -> bool:
-    """Return whether another model fits into the free memory, so that the cached model can stay.
+    """Return whether another model fits into the memory beside the active models. Idle models count as free memory.
 
     Args:
         model: the other model, such as a refiner.
         job: first job of the pipeline call.
         batch_size: images per pipeline call.
-        device_config, memory_settings: as for the cached model.
+        device_config, memory_settings: as for the active model.
     """
-    unet_batch_size = batch_size * denoiser_inputs(job.request, job.model.pipeline_entry)
-    estimate = estimate_memory(model, device_config.dtype, job.size, unet_batch_size, quantize=device_config.quantize)
+    estimate = _estimate(model, job, batch_size, device_config)
     required = budget.estimate_peak_bytes(estimate, memory_settings.offload or "none", memory_settings.vae_tiling)
-    free_bytes = hardware.available_ram()
-    if device_config.device.startswith("cuda") and memory_settings.offload in (None, "none"):
-        unused = torch.cuda.memory_reserved(device_config.device) - torch.cuda.memory_allocated(device_config.device)
-        free_bytes = torch.cuda.mem_get_info(device_config.device)[0] + unused
-    return free_bytes is None or required <= free_bytes
+    is_on_gpu = device_config.device.startswith("cuda") and memory_settings.offload in (None, "none")
+    place = device_config if is_on_gpu else CPU
+    available = free_memory.available_bytes(place, None)
+    return available is None or required + free_memory.loaded_bytes(place, active=True) <= available
 
 
-@contextlib.contextmanager
-def memory_limit(device_config: DeviceConfig, memory_budget: str | None) -> Iterator[None]:
-    """Limit torch to `memory_budget` of GPU memory. An allocation beyond the limit raises an out-of-memory error."""
-    if memory_budget is None or not device_config.is_gpu:
-        yield
-        return
-    total_bytes = torch.cuda.get_device_properties(device_config.device).total_memory
-    fraction = min(1.0, budget.parse_bytes(memory_budget) / total_bytes)
-    index = torch.device(device_config.device).index
-    # Unlike the calls above, set_per_process_memory_fraction requires an index.
-    index = torch.cuda.current_device() if index is None else index
-    torch.cuda.set_per_process_memory_fraction(fraction, index)
-    try:
-        yield
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0, index)
+def _estimate(
+    model: ResolvedModel, job: PipelineJob, batch_size: int, device_config: DeviceConfig
+) -> budget.MemoryEstimate:
+    """Estimate the memory of a model for a pipeline call of `batch_size` images like the one of the job."""
+    unet_batch_size = batch_size * denoiser_inputs(job.request, job.model.pipeline_entry)
+    return estimate_memory(model, device_config.dtype, job.size, unet_batch_size, quantize=device_config.quantize)
 
 
 def resource_key(job: PipelineJob) -> tuple[Any, ...]:

@@ -1,5 +1,6 @@
 """Encode and decode images with a model's VAE."""
 
+import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from artgen import images
 from artgen.engine.acceleration import apply
 from artgen.engine.loading import components, pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
+from artgen.engine.loading.free_memory import retry_without_idle_models
 from artgen.engine.loading.oom import is_oom
 from artgen.engine.metrics import compare_images
 from artgen.errors import MemoryExhaustedError, ModelUnavailableError, NonFiniteError
@@ -80,7 +82,7 @@ def reconstruct_all(
     vae = load_vae(model, device_config, listener)
     for original in originals:
         try:
-            reconstructed = vae_roundtrip(vae, original)
+            reconstructed = retry_without_idle_models(functools.partial(vae_roundtrip, vae, original))
         except (MemoryError, RuntimeError) as error:
             if not is_oom(error):
                 raise
@@ -98,13 +100,14 @@ def load_vae(model: ResolvedModel, device_config: DeviceConfig, listener: Listen
         ModelUnavailableError: the VAE is damaged or is not an `AutoencoderKL`.
     """
 
-    def load() -> Any:
-        if model.is_file:
-            return apply.load_unoptimized(model, device_config, listener).vae
+    def load(listener: Listener) -> Any:
         listener(Loading("vae"))
         return components.load_component(AutoencoderKL, model, "vae", device_config).to(device_config.device)
 
-    vae = pipeline_cache.cached(("vae", device_config), model, load)
+    if model.is_file:
+        vae = apply.load_unoptimized(model, device_config, listener).vae
+    else:
+        vae = pipeline_cache.cached(("vae", device_config), model, device_config, load, listener)
     if not isinstance(vae, AutoencoderKL):
         raise ModelUnavailableError(
             f"Cannot use the VAE of '{model.name}': it is a {type(vae).__name__}, not an AutoencoderKL.",

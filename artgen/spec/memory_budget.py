@@ -149,19 +149,25 @@ def choose_offload_on_cpu(
         vae_tiling: whether the VAE decodes in tiles.
         separable_text_encoders: whether the model's text encoders can be loaded without the other components.
     """
-    activations = round(
-        SAFETY_FACTOR
-        * max(
-            estimate.denoise_activation_bytes,
-            estimate.tiled_decode_bytes if vae_tiling else estimate.decode_activation_bytes,
-        )
-    )
+    none = OffloadPlan("none", vae_tiling, peak_bytes_on_cpu(estimate, "none", vae_tiling), budget_bytes)
+    text = OffloadPlan("text", vae_tiling, peak_bytes_on_cpu(estimate, "text", vae_tiling), budget_bytes)
+    return text if separable_text_encoders and none.required_bytes > budget_bytes else none
+
+
+def peak_bytes_on_cpu(estimate: MemoryEstimate, offload: str, vae_tiling: bool) -> int:
+    """Return the estimated peak of the CPU memory of this process in bytes.
+
+    Args:
+        estimate: estimate for the model and the batch.
+        offload: `none` or `text`.
+        vae_tiling: whether the VAE decodes in tiles.
+    """
+    decoding = estimate.tiled_decode_bytes if vae_tiling else estimate.decode_activation_bytes
+    activations = round(SAFETY_FACTOR * max(estimate.denoise_activation_bytes, decoding))
     text_encoders = sum(estimate.text_encoder_bytes)
     others = estimate.denoiser_bytes + estimate.vae_bytes + estimate.other_bytes + activations
-    constant = WORKSPACE_BYTES + RUNTIME_BYTES
-    none = OffloadPlan("none", vae_tiling, text_encoders + others + constant, budget_bytes)
-    text = OffloadPlan("text", vae_tiling, max(text_encoders, others) + constant, budget_bytes)
-    return text if separable_text_encoders and none.required_bytes > budget_bytes else none
+    peak = max(text_encoders, others) if offload == "text" else text_encoders + others
+    return peak + WORKSPACE_BYTES + RUNTIME_BYTES
 
 
 def parse_bytes(text: str, name: str = "memory_budget") -> int:

@@ -16,9 +16,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from artgen import Anomaly, Denoise, Txt2Img, find_anomalies, generate, generate_all
+from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.sampling import prompts
 from artgen.errors import ModelUnavailableError
-from artgen.events import Event, Loading
+from artgen.events import Event, Loading, no_op
 from artgen.jobs.model_entries import ModelCache
 from artgen.jobs.prepare import prepare_jobs
 from artgen.registry.hashes import compute_sha256
@@ -165,7 +166,7 @@ def test_changed_single_file_is_loaded_again(model: Path, monkeypatch: pytest.Mo
 
     def load() -> Any:
         resolved = ResolvedModel(**{**vars(described), "files": described.file_identities()})
-        return pipeline_cache.cached(("test",), resolved, lambda: next(objects))
+        return pipeline_cache.cached(("test",), resolved, DeviceConfig("cpu", "fp32"), lambda _: next(objects), no_op)
 
     assert [load(), load()] == [0, 0]
     scale_weights(file)

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from artgen import Img2Img, Txt2Img, generate, generate_all, registry
-from artgen.engine.loading import pipeline_cache
+from artgen.engine.loading import loaded_models, pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.loading.embeddings import attached_embeddings
 from artgen.engine.sampling import text_encoder_offload
@@ -101,7 +101,7 @@ def test_the_model_is_unchanged_after_an_embedding_was_used(models: dict[str, Pa
     name = {"sd1": "four", "sdxl": "pair"}[kind]
     before = generate(request).image
     changed = generate(request.replace(prompt=f"a embedding:{name} fox")).image
-    pipeline_cache_pipe = next(iter(pipeline_cache._cache.values()))
+    pipeline_cache_pipe = next(iter(loaded_models.active_values()))
     assert not any("artgen" in token for token in pipeline_cache_pipe.tokenizer.added_tokens_encoder)
     text_encoder_offload.clear_embeddings()
     assert sample_images.same(generate(request.replace(seed=4)).image, generate_new(request.replace(seed=4)))

@@ -21,8 +21,8 @@ from artgen import Denoise, GeneratedImage, Txt2Img, generate, generate_all
 from artgen.engine import batch_runner, memory_policy
 from artgen.engine import generate as engine_generate
 from artgen.engine.generate import FailedImage
+from artgen.engine.loading import free_memory, pipeline_cache
 from artgen.engine.loading import offload as offloading
-from artgen.engine.loading import pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.loading.oom import is_device_lost
 from artgen.engine.memory_policy import MemorySettings
@@ -365,7 +365,7 @@ def test_oom_history_does_not_apply_to_requests_with_another_excluded_mode(
 
     monkeypatch.setattr(batch_runner, "resolve_device", lambda *_, **__: DeviceConfig("cuda", "fp16"))
     monkeypatch.setattr(batch_runner, "memory_limit", lambda *_: contextlib.nullcontext())
-    monkeypatch.setattr(memory_policy, "available_bytes", lambda *_: 100 << 30)
+    monkeypatch.setattr(free_memory, "available_bytes", lambda *_: 100 << 30)
     monkeypatch.setattr(batch_runner, "run_pipeline", run_out_of_memory)
     exact = four_requests(models["sd1"])[0].replace(steps=30, offload="auto")
     context = batch_runner.GenerationContext()

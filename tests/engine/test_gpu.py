@@ -16,7 +16,7 @@ from PIL import Image
 from artgen import GeneratedImage, Img2Img, Inpaint, Txt2Img, generate, generate_all, registry
 from artgen.engine.acceleration.cuda_graphs import CudaGraphRecorder, cached_graphs
 from artgen.engine.generate import generate_jobs
-from artgen.engine.loading import pipeline_cache
+from artgen.engine.loading import loaded_models, pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
 from artgen.errors import MemoryExhaustedError, NonFiniteError, UsageError
 from artgen.events import ModelSelected, PlanNote, no_op
@@ -89,7 +89,7 @@ def test_failed_capture_leaves_the_device_usable(models: dict[str, Path]) -> Non
     replay()
     assert outputs[0].tolist() == [5.0] * 3
     assert torch.cuda.current_stream() == torch.cuda.default_stream()
-    pipeline_cache.empty_cuda_cache()
+    loaded_models.empty_device_cache()
     generate(Txt2Img(model=str(models["sd1"]), seed=7, steps=10, acceleration="exact", **SETTINGS))
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from tiny_zoo import BUILDERS
 
 from artgen import GeneratedImage, Img2Img, Inpaint, Outpaint, Txt2Img, generate, generate_all, replay
-from artgen.engine.loading import pipeline_cache
+from artgen.engine.loading import loaded_models
 from artgen.engine.sampling import guidance
 from artgen.errors import ArtgenError, ModelUnavailableError
 from artgen.jobs.guidance import pag_layers
@@ -348,7 +348,7 @@ def test_a_call_that_fails_restores_the_cached_pipeline(
         plain.wrap_method(patch, diffusers.DDIMScheduler, "step", _fail)
         with pytest.raises(ArtgenError, match="a failure in the loop"):
             generate(request.replace(**method))
-    assert pipeline_cache._cache, "the pipeline is still cached"
+    assert loaded_models.active_values(), "the pipeline is still cached"
     assert sample_images.same(generate(request).image, expected)
 
 

@@ -13,8 +13,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from artgen import Img2Img, Txt2Img, generate, registry
-from artgen.engine import memory_policy
-from artgen.engine.loading import offload, pipeline_cache
+from artgen.engine.loading import free_memory, offload, pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.memory_policy import MemorySettings, plan_memory
 from artgen.errors import UsageError
@@ -256,7 +255,7 @@ def test_memory_limit_applies_to_the_selected_gpu(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=32 * GIB))
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *args: limits.append(args))
-    with memory_policy.memory_limit(DeviceConfig(device, "fp16"), "8GiB"):
+    with free_memory.memory_limit(DeviceConfig(device, "fp16"), "8GiB"):
         assert limits == [(0.25, index)]  # torch needs a device index here.
     assert limits[1:] == [(1.0, index)]
 
@@ -300,10 +299,10 @@ def test_auto_chooses_the_mode_for_the_available_memory(models: dict[str, Path],
 def test_memory_budget_is_limited_by_the_available_memory(set_gpu_memory: Any) -> None:
     gpu = DeviceConfig("cuda", "fp16")
     set_gpu_memory(80 * GIB)
-    assert memory_policy.available_bytes(gpu, "8GiB") == 8 * GIB
-    assert memory_policy.available_bytes(gpu, None) == 80 * GIB
+    assert free_memory.available_bytes(gpu, "8GiB") == 8 * GIB
+    assert free_memory.available_bytes(gpu, None) == 80 * GIB
     set_gpu_memory(6 * GIB)
-    assert memory_policy.available_bytes(gpu, "8GiB") == 6 * GIB
+    assert free_memory.available_bytes(gpu, "8GiB") == 6 * GIB
 
 
 def test_fallbacks_of_auto_use_every_mode() -> None:

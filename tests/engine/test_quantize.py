@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from artgen import Txt2Img, generate, replay
-from artgen.engine.loading import pipeline_cache
+from artgen.engine.loading import loaded_models
 from artgen.errors import UsageError
 from artgen.jobs import checks
 
@@ -46,7 +46,7 @@ def test_int8_gives_the_image_of_diffusers(name: str, dtype: str, zoo: Mapping[s
     result = generate(request(folder, dtype=dtype))
     assert result.image == expected
     assert result.record["quantize"] == "int8"
-    cached = next(iter(pipeline_cache._cache.values()))
+    cached = next(iter(loaded_models.active_values()))
     linear = [module for module in getattr(cached, component).modules() if isinstance(module, torch.nn.Linear)]
     assert {type(module.weight).__name__ for module in linear} == {"Int8Tensor"}
 

@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from artgen import GeneratedImage, Img2Img, Txt2Img, generate, generate_all, replay
-from artgen.engine.loading import pipeline_cache
+from artgen.engine.loading import loaded_models, pipeline_cache
 from artgen.engine.sampling import refiner as refiner_module
 from artgen.errors import ArtgenError, ModelUnavailableError, UsageError
 from artgen.spec.refiner import parse_refiner
@@ -113,7 +113,7 @@ def test_images_do_not_depend_on_the_memory(base: Path, refiner: Path, monkeypat
     requests = [request(base, refiner, seed=seed) for seed in (7, 8)]
     pipeline_cache.clear_cache()
     both = [outcome.image for outcome in generate_all(requests)]
-    assert len(pipeline_cache._cache) == 2
+    assert len(loaded_models.active_values()) == 2
     monkeypatch.setattr(refiner_module, "fits_beside", lambda *_: False)
     read = pipeline_cache._read_pipeline
     denoisers: list[int] = []
@@ -132,7 +132,7 @@ def test_images_do_not_depend_on_the_memory(base: Path, refiner: Path, monkeypat
     num_of_other_tests = num_denoisers()
     log = plain_scripts.EventLog()
     assert [outcome.image for outcome in generate_all(requests, listener=log)] == both
-    assert len(pipeline_cache._cache) == 1
+    assert len(loaded_models.active_values()) == 1
     assert sum("Releasing the base model" in str(event) for event in log.events) == 2
     assert denoisers == [num_of_other_tests] * 4
 

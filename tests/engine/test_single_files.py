@@ -21,7 +21,7 @@ from transformers import CLIPTextConfig, CLIPTokenizer
 from typer.testing import CliRunner
 
 from artgen.cli.main import app
-from artgen.engine.loading import pipeline_cache
+from artgen.engine.loading import loaded_models, pipeline_cache
 from artgen.registry import single_file_configs
 
 PARAMETERS = {
@@ -184,4 +184,4 @@ def test_a_dry_run_accepts_a_complete_single_file(sd1_tensors: Tensors) -> None:
     result = CliRunner().invoke(app, ["txt2img", "x", "-m", "complete.safetensors", "--dry-run"])
     assert (result.exit_code, result.exception) == (0, None), result.stderr
     assert diffusers.loaders.single_file_model.load_model_dict_into_meta is loader
-    assert not pipeline_cache._cache
+    assert not loaded_models.active_values()

@@ -23,6 +23,7 @@ from artgen.engine.anomaly.result import AnomalyResult
 from artgen.engine.anomaly.statistics import AnomalyMap, NormalStatistics, fit_statistics, p_value, score_without_fit
 from artgen.engine.denoise import pixel_denoiser
 from artgen.engine.loading.device import resolve_device
+from artgen.engine.loading.free_memory import retry_without_idle_models
 from artgen.engine.loading.oom import is_oom
 from artgen.engine.lock import ENGINE_LOCK
 from artgen.errors import InputFileError, MemoryExhaustedError, NonFiniteError
@@ -187,12 +188,16 @@ class AnomalyDetector:
         pixels = np.ascontiguousarray(np.asarray(image, np.float32).transpose(2, 0, 1))
         on_model_call = self._progress(pixels.shape[1:], image_number, num_images)
         arguments = (pixels, config.noise_levels, config.noise_samples, config.seed, on_model_call)
-        try:
+
+        def compute() -> FeatureMaps:
             if config.method == "latent":
                 reconstructions = list(self._latent_reconstructor.reconstruct(*arguments))
             else:
                 reconstructions = list(pixel.reconstruct(self._pixel_denoiser, *arguments))
-            feature_maps = compute_feature_maps(reconstructions, pixels.shape[1:])
+            return compute_feature_maps(reconstructions, pixels.shape[1:])
+
+        try:
+            feature_maps = retry_without_idle_models(compute)
         except (MemoryError, RuntimeError) as error:
             if not is_oom(error):
                 raise

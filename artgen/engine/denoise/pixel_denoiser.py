@@ -94,7 +94,11 @@ def load_pixel_denoiser(model: ResolvedModel, device_config: DeviceConfig, liste
         ModelUnavailableError: weights are missing or damaged, or the model is not an unconditional pixel model.
     """
     key = ("denoise", device_config)
-    denoiser: PixelDenoiser = pipeline_cache.cached(key, model, lambda: _load_uncached(model, device_config, listener))
+
+    def load(listener: Listener) -> PixelDenoiser:
+        return _load_uncached(model, device_config, listener)
+
+    denoiser: PixelDenoiser = pipeline_cache.cached(key, model, device_config, load, listener)
     return denoiser
 
 

@@ -1,7 +1,6 @@
 """Load the diffusers pipeline of a resolved model, and cache it for later requests and other tasks."""
 
 import contextlib
-import gc
 import inspect
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,20 +12,18 @@ import transformers
 from diffusers.utils import dynamic_modules_utils
 
 from artgen.engine.acceleration import cuda_graphs
-from artgen.engine.loading import components, preflight, single_files
+from artgen.engine.loading import components, free_memory, loaded_models, preflight, single_files
 from artgen.engine.loading import offload as offloading
 from artgen.engine.loading.components import Pipeline, denoiser_of
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.loading.oom import first_line, is_device_lost, is_oom
 from artgen.errors import ArtgenError, ModelUnavailableError
-from artgen.events import Listener
+from artgen.events import Event, Listener
 from artgen.jobs.guidance import pag_layers
 from artgen.registry import ResolvedModel
 from artgen.registry.task_support import check_task
 
 LIBRARY_LOGGERS = (diffusers.logging, transformers.logging)
-
-_cache: dict[tuple[Any, ...], Pipeline] = {}
 
 
 def load_pipeline(
@@ -38,10 +35,11 @@ def load_pipeline(
     safety_checker: bool,
     listener: Listener,
     keep_others: bool = False,
+    make_room: Callable[[], None] | None = None,
 ) -> Pipeline:
     """Return the model's pipeline on its device. It is cached until another model is requested.
 
-    With `keep_others`, the cached pipelines of other models stay in memory.
+    See `cached` for `keep_others` and `make_room`.
 
     With `--offload text` on the CPU, the pipeline has no text encoders; `load_text_encoders` loads them.
 
@@ -50,7 +48,7 @@ def load_pipeline(
         UsageError: the offload mode needs a GPU.
     """
 
-    def read() -> Pipeline:
+    def read(listener: Listener) -> Pipeline:
         component_filter = _is_denoiser_part if offload == "text" and not device_config.is_gpu else _any_component
         pipe = _read_pipeline(model, device_config, safety_checker, listener, component_filter)
         pipe.set_progress_bar_config(disable=True)
@@ -58,7 +56,8 @@ def load_pipeline(
         offloading.apply_offload(pipe, device_config, offload)
         return pipe
 
-    pipe = cached((device_config, offload, safety_checker), model, read, keep_others=keep_others)
+    key = (device_config, offload, safety_checker)
+    pipe = cached(key, model, device_config, read, listener, keep_others=keep_others, make_room=make_room)
     offloading.set_vae_tiling(pipe, vae_tiling)
     return pipe
 
@@ -85,34 +84,80 @@ def _any_component(_: str) -> bool:
     return True
 
 
-def cached(key: tuple[Any, ...], model: ResolvedModel, loader: Callable[[], Any], *, keep_others: bool = False) -> Any:
-    """Return the cached object of a key, or load it. The object is cached until another key is requested.
+def cached(
+    key: tuple[Any, ...],
+    model: ResolvedModel,
+    device_config: DeviceConfig,
+    loader: Callable[[Listener], Any],
+    listener: Listener,
+    *,
+    keep_others: bool = False,
+    make_room: Callable[[], None] | None = None,
+) -> Any:
+    """Return the cached object of a key, or load it. The object is active until another key is requested.
 
     Args:
         key: properties of the object besides the model.
-        model: the model; an object is loaded again after a file of the model has changed.
-        loader: loads the object.
-        keep_others: whether objects of other keys stay in memory.
+        model: the model; an object is loaded again after the contents of a file of the model have changed.
+        device_config: device and precision of the object.
+        loader: loads the object and sends events to a listener.
+        listener: receives the events of the loader. It also receives them if an earlier command loaded the object.
+        keep_others: whether objects of other keys stay active.
+        make_room: unloads idle models until the object and its work fit into the memory. None: unload as many as a
+            model of its size without an estimate of its work needs.
 
     Raises:
         ModelUnavailableError: weights are missing, damaged or of another architecture, or a file has changed after the
             model was resolved: its recorded hash would be wrong.
     """
     _check_unchanged(model)
-    if (key := (*model.load_key, *key)) not in _cache:
-        if _cache and not keep_others:
-            clear_cache()
+    key = (*loaded_models.object_key(model), *key)
+    entry = loaded_models.find(model, key)
+    if entry is None or not entry.active:
+        if not keep_others:
+            loaded_models.deactivate_all()
         check_loadable(model)
-        with silence_libraries(), _no_remote_code(), _wrap_load_errors(model):
-            loaded = loader()
-        _check_unchanged(model)
-        _cache[key] = loaded
-    return _cache[key]
+    events = () if entry is None or entry.active else entry.events
+    if entry is not None:
+        entry.active = entry.used = True
+    if make_room is None:
+        free_memory.make_room_for_model(model, device_config)
+    else:
+        make_room()
+    if entry is None:
+        return _load(key, model, device_config, loader, listener)
+    for event in events:
+        listener(event)
+    return entry.value
 
 
-def is_cached(model: ResolvedModel) -> bool:
-    """Return whether an object of a model is in memory."""
-    return any(key[: len(model.load_key)] == model.load_key for key in _cache)
+def _load(
+    key: tuple[Any, ...],
+    model: ResolvedModel,
+    device_config: DeviceConfig,
+    loader: Callable[[Listener], Any],
+    listener: Listener,
+) -> Any:
+    """Load an object, add it to the loaded models, and return it."""
+    events: list[Event] = []
+
+    def record(event: Event) -> None:
+        events.append(event)
+        listener(event)
+
+    loaded_models.reserve_place()
+    with silence_libraries(), _no_remote_code(), _wrap_load_errors(model):
+        loaded = loader(record)
+    file_hashes = loaded_models.file_hashes(model.files)
+    _check_unchanged(model)
+    device_bytes = free_memory.count_bytes(loaded)
+    description = loaded_models.LoadedModel(
+        model.name, device_config.device, device_config.dtype, sum(device_bytes.values())
+    )
+    loaded_models.add(
+        loaded_models.Entry(key, model.files, description, loaded, device_bytes, tuple(events), file_hashes)
+    )
+    return loaded
 
 
 def check_loadable(model: ResolvedModel, *, safety_checker: bool = False) -> None:
@@ -133,24 +178,17 @@ def _check_unchanged(model: ResolvedModel) -> None:
 
 
 def clear_cache() -> None:
-    """Release the cached pipeline and its memory."""
+    """Release the active objects and their memory."""
     drop_cuda_graphs()
-    _cache.clear()
-    empty_cuda_cache()
+    loaded_models.unload_active()
+    loaded_models.empty_device_cache()
 
 
 def drop_cuda_graphs() -> bool:
-    """Release the CUDA graphs of the cached pipeline and their memory. Return whether there were any."""
-    modules = [module for pipe in _cache.values() for module in getattr(pipe, "components", {}).values()]
+    """Release the CUDA graphs of the active pipelines and their memory. Return whether there were any."""
+    modules = [each for pipe in loaded_models.active_values() for each in getattr(pipe, "components", {}).values()]
     dropped = [cuda_graphs.drop_graphs(module) for module in modules if isinstance(module, torch.nn.Module)]
     return any(dropped)
-
-
-def empty_cuda_cache() -> None:
-    """Collect garbage and return unused memory to the device."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def pipeline_for_task(pipe: Pipeline, model: ResolvedModel, task: str, *, pag: bool = False) -> Pipeline:

@@ -22,7 +22,7 @@ from artgen.engine.loading import lora, pipeline_cache, schedulers
 from artgen.engine.loading import offload as offloading
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.loading.embeddings import attached_embeddings
-from artgen.engine.memory_policy import MemorySettings
+from artgen.engine.memory_policy import MemorySettings, make_room
 from artgen.engine.results import FailedImage, GeneratedImage
 from artgen.engine.sampling import masked_latents, preview, refiner, text_encoder_offload
 from artgen.engine.sampling.call_arguments import call_arguments
@@ -205,6 +205,7 @@ def _prepare_pipeline(
         vae_tiling=memory_settings.vae_tiling,
         safety_checker=request.safety_checker,
         listener=listener,
+        make_room=lambda: make_room(job.model, job, len(jobs), device_config, memory_settings),
     )
     offloading.enable_vae_slicing_if_large(base, len(jobs), job.width * job.height)
     lora.set_loras(base, job.loras, device_config, memory_settings.offload)

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from artgen.engine.loading import pipeline_cache, schedulers
+from artgen.engine.loading import loaded_models, pipeline_cache, schedulers
 from artgen.engine.loading.device import DeviceConfig
-from artgen.engine.memory_policy import MemorySettings, fits_beside
+from artgen.engine.memory_policy import MemorySettings, fits_beside, make_room
 from artgen.events import Listener, PlanNote
 from artgen.jobs.job import GenerationJob
 from artgen.jobs.pipeline_options import pag_scale
@@ -50,7 +50,7 @@ def load_refiner(
     model = job.model.refiner
     if model is None:
         raise ValueError("The job has no refiner.")
-    keeps_base = pipeline_cache.is_cached(model) or fits_beside(model, job, batch_size, device_config, memory_settings)
+    keeps_base = loaded_models.is_active(model) or fits_beside(model, job, batch_size, device_config, memory_settings)
     if not keeps_base:
         listener(PlanNote("Releasing the base model before the refiner is loaded: both do not fit into the memory."))
     base = pipeline_cache.load_pipeline(
@@ -61,6 +61,7 @@ def load_refiner(
         safety_checker=False,
         listener=listener,
         keep_others=keeps_base,
+        make_room=lambda: make_room(model, job, batch_size, device_config, memory_settings),
     )
     has_pag = pag_scale(job.request, model.pipeline_entry) > 0
     pipe = pipeline_cache.pipeline_for_task(base, model, "img2img", pag=has_pag)

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from artgen.engine.loading import pipeline_cache
+from artgen.engine.loading import loaded_models, pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.loading.embeddings import attached_embeddings
-from artgen.engine.memory_policy import MemorySettings
+from artgen.engine.memory_policy import MemorySettings, make_room
 from artgen.engine.sampling import prompt_embeddings
 from artgen.engine.sampling.clip_encoding import TextOptions
 from artgen.engine.sampling.conditioning import (
@@ -29,12 +29,14 @@ from artgen.events import Listener
 from artgen.jobs.job import GenerationJob
 from artgen.jobs.pipeline_options import uses_cfg
 from artgen.jobs.prompt_plan import prompt_plan, prompts_of
+from artgen.system.command_state import reset_before_command
 
 MAX_PREFETCH_BYTES = 256 << 20
 """Size of the cached embeddings up to which prompts of later jobs are encoded too."""
 
 _embedding_cache: dict[tuple[Any, ...], dict["_PromptKey", Conditioning]] = {}
 """Embeddings of the last model: `_cache_key` -> prompts -> embeddings."""
+reset_before_command(_embedding_cache.clear)
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ def encode_prompts(
     if _nbytes(embeddings) > MAX_PREFETCH_BYTES:
         embeddings.clear()
     pipeline_cache.clear_cache()
+    make_room(jobs[0].model, jobs[0], len(jobs), device_config, MemorySettings(len(jobs), False, "text"))
     pipe = pipeline_cache.load_text_encoders(jobs[0].model, device_config, listener)
     for key, job in zip(keys, jobs, strict=True):
         if key not in embeddings:
@@ -96,7 +99,7 @@ def encode_prompts(
         if (key := _PromptKey.from_job(job)) not in embeddings:
             embeddings[key] = _encode_prompts(pipe, job)
     del pipe
-    pipeline_cache.empty_cuda_cache()
+    loaded_models.empty_device_cache()
 
 
 def cached_embeddings(jobs: Sequence[GenerationJob], device_config: DeviceConfig) -> Conditioning:

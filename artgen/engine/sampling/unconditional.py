@@ -19,7 +19,7 @@ from PIL import Image
 from artgen.engine.diffusion.noise_schedule import NoiseLevel
 from artgen.engine.loading import pipeline_cache, schedulers
 from artgen.engine.loading.device import DeviceConfig, resolve_device
-from artgen.engine.memory_policy import MemorySettings
+from artgen.engine.memory_policy import MemorySettings, make_room
 from artgen.engine.results import FailedImage, GeneratedImage
 from artgen.engine.sampling import preview
 from artgen.engine.sampling.frames import Snapshot, StepRecorder
@@ -76,6 +76,7 @@ def run_pipeline(
         vae_tiling=memory_settings.vae_tiling,
         safety_checker=False,
         listener=progress.listener,
+        make_room=lambda: make_room(model, jobs[0], batch_size, device_config, memory_settings),
     )
     pipe = _create_pipeline(base, jobs[0])
     recorder = _recorder(pipe, frames) if frames else None
