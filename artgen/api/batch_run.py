@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from artgen.api import engine_checks
 from artgen.api.batch_checks import check_unused_settings, reject_selected_gpu
-from artgen.errors import ArtgenError, UsageError
+from artgen.errors import ArtgenError, InputFileError, UsageError
 from artgen.events import Listener, no_op
 from artgen.jobs.batch_size import AutoTuneBatchSize, parse_batch_size
 from artgen.jobs.trained_words import words_note
@@ -22,7 +22,9 @@ from artgen.queue.plan import BatchPlan, PlannedJob
 from artgen.queue.planner import Planner
 from artgen.queue.recovery import find_images
 from artgen.queue.timings import Timings
+from artgen.registry.hashes import compute_sha256
 from artgen.spec.settings import RunSettings
+from artgen.system import attempt
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class BatchOutcome:
         record: the record of the image; empty if the image is of an earlier run.
         seconds: duration of the job.
         error: the reason of a failure; None for an image.
+        is_reported: the first attempt of the same command has printed the result; see `artgen.system.attempt`.
     """
 
     location: str
@@ -46,6 +49,7 @@ class BatchOutcome:
     record: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     error: ArtgenError | None = None
+    is_reported: bool = False
 
 
 OnOutcome = Callable[[BatchOutcome], None]
@@ -259,11 +263,7 @@ class BatchRun:
                 on_outcome(_failed_outcome(job, record, result.message or record.error))
                 return
             timings.update(job, record.seconds)
-            image_record = dict(result.image_record or {})
-            frames = image_record.pop("frames", None)
-            path = self._folder / record.file
-            frames_path = Path(frames) if frames else None
-            on_outcome(BatchOutcome(job.location, job, path, frames_path, image_record, record.seconds))
+            on_outcome(self._image_outcome(job, record, result.image_record or {}))
 
         try:
             yield from job_queue.run_jobs(state, self._create_runner(waits_for_saves), policy, on_result, listener)
@@ -271,6 +271,57 @@ class BatchRun:
             if isinstance(policy, AutoTuneBatchSize):
                 timings.update_batch_sizes(state.pending, policy.best_sizes)
             timings.save()
+
+    def _image_outcome(
+        self, job: PlannedJob, record: JobRecord, image_record: Mapping[str, Any], *, is_reported: bool = False
+    ) -> BatchOutcome:
+        values = dict(image_record)
+        frames = values.pop("frames", None)
+        path = self._folder / record.file
+        frames_path = Path(frames) if frames else None
+        return BatchOutcome(job.location, job, path, frames_path, values, record.seconds, is_reported=is_reported)
+
+    def continue_attempt(self, state: RunState) -> tuple[RunState, list[BatchOutcome]]:
+        """Return the state of a run without the jobs that the first attempt of the same command finished.
+
+        Returns:
+            The state; and the results of the finished jobs, first those that were not printed.
+        """
+        first = attempt.first_attempt()
+        if first is None or first.plan is None:
+            return state, []
+        jobs = {job.number: job for job in state.jobs}
+        outcomes, pending = [], []
+        for number in dict.fromkeys([*first.saved, *first.plan]):
+            if (job := jobs.get(number)) is None:
+                continue
+            result = first.results.get(number)
+            record = self.ledger.completed(job.fingerprint)
+            if result is None and record is not None and number in first.saved and self._is_intact(record):
+                outcomes.append(self._image_outcome(job, record, first.saved[number]["record"]))
+            elif result is None:
+                pending.append(job)
+            elif error := attempt.reported_error(result):
+                outcomes.append(BatchOutcome(job.location, job, error=error, is_reported=True))
+            elif record is not None:
+                values = {"model": result["model"], "frames": result["frames"]}
+                outcomes.append(self._image_outcome(job, record, values, is_reported=True))
+        return (
+            replace(
+                state,
+                pending=pending,
+                num_completed=state.num_completed - sum(outcome.path is not None for outcome in outcomes),
+                failed=[(job, record) for job, record in state.failed if job.number not in first.plan],
+            ),
+            outcomes,
+        )
+
+    def _is_intact(self, record: JobRecord) -> bool:
+        """Return whether a file is the image of its record: with --overwrite, it can be an older image."""
+        try:
+            return compute_sha256(self._folder / record.file) == record.sha256
+        except InputFileError:
+            return False
 
     def _create_runner(self, waits_for_saves: bool) -> Runner:
         if self._run_settings.ray is not None:

@@ -1,6 +1,6 @@
 """Run the entries of a batch with a ledger, so that the same command continues an interrupted batch."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from artgen.queue.plan import BatchPlan, PlannedJob
 from artgen.spec.fields import non_default_settings
 from artgen.spec.records import to_record
 from artgen.spec.settings import FramesSettings, OutputSettings, ReportSettings, RunSettings, options_of
+from artgen.system import attempt
 from artgen.system.counts import counted
 
 
@@ -72,9 +73,10 @@ class LedgerJobs:
             typer.Exit: entries are invalid; each error is printed.
         """
         state = self._run.prepare(reporter, dry_run=self._is_dry_run)
+        state, finished = self._run.continue_attempt(state)
         return RunPlan(
             [self._pending_job(job) for job in state.pending],
-            partial(self._generate, state),
+            partial(self._generate, state, finished),
             lambda _: None,  # the planner checked all jobs
             len(state.jobs) + len(self.plan.line_errors),
             has_ledger=True,
@@ -97,7 +99,12 @@ class LedgerJobs:
         choose_name = partial(job.template.destination.preview, record, index=job.number)
         return PendingJob(job.location, record, settings, choose_name)
 
-    def _generate(self, state: RunState, reporter: Reporter, on_outcome: OnOutcome) -> None:
+    def _generate(
+        self, state: RunState, finished: Sequence[BatchOutcome], reporter: Reporter, on_outcome: OnOutcome
+    ) -> None:
+        attempt.report("plan", numbers=[job.number for job in state.pending])
+        for outcome in finished:
+            on_outcome(_job_outcome(outcome))
         num_left = len(state.pending)
 
         def report(outcome: BatchOutcome) -> None:
@@ -129,4 +136,13 @@ class LedgerJobs:
 
 
 def _job_outcome(outcome: BatchOutcome) -> JobOutcome:
-    return JobOutcome(outcome.location, outcome.path, outcome.frames, outcome.record, outcome.seconds, outcome.error)
+    return JobOutcome(
+        outcome.location,
+        outcome.path,
+        outcome.frames,
+        outcome.record,
+        outcome.seconds,
+        outcome.error,
+        number=None if outcome.job is None else outcome.job.number,
+        is_reported=outcome.is_reported,
+    )

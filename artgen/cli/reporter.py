@@ -20,7 +20,7 @@ from artgen.events import (
     StepEvent,
     WaitingForOthers,
 )
-from artgen.system import process
+from artgen.system import attempt, process
 from artgen.system.terminal import is_terminal, printable
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ class Reporter:
         self._interrupts.__enter__()
         self._interrupts.set_exit_at_once(True)
         if not self._quiet:
+            if note := attempt.take_note():
+                print_note(note)
             status_line.start()
         return self
 

@@ -1,7 +1,7 @@
 """Run requests in this process, without a ledger: the path of a single image and of `--count`."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from artgen.cli.verbose import file_notes
 from artgen.errors import OutputError
 from artgen.events import Listener, no_op
 from artgen.spec.settings import ReportSettings
-from artgen.system import process
+from artgen.system import attempt, process
 
 if TYPE_CHECKING:
     from artgen.engine.generate import GeneratedImage
@@ -93,6 +93,11 @@ class RequestJobs:
             jobs = prepare(self._requests)
         else:
             jobs = [self._prepare_request(request, prepare, reporter) for request in self._requests]
+        self._earlier_outcomes = list(_earlier_outcomes(jobs))
+        for outcome in self._earlier_outcomes:
+            destination.add_written(outcome.path)
+            if animation is not None:
+                animation.destination.add_written(outcome.frames)
         for job in jobs:
             if self._check_job is not None:
                 self._check_job(job)
@@ -137,6 +142,11 @@ class RequestJobs:
         reporter: Reporter,
         on_outcome: OnOutcome,
     ) -> None:
+        for outcome in self._earlier_outcomes:
+            on_outcome(outcome)
+        first = len(self._earlier_outcomes)
+        if first == len(jobs):
+            return
         from artgen.engine import fast_import
 
         fast_import.import_engine()
@@ -148,24 +158,41 @@ class RequestJobs:
             start_time -= process.elapsed_seconds()  # a single image: the time that the user waited
         frames = animation.settings if animation else None
         context = GenerationContext(previews=has_previews(self._options.report, jobs))
-        for result in generate.generate_jobs(
-            jobs, batch_size=self._batch_size, frames=frames, context=context, listener=reporter
-        ):
-            seed = result.request.seed
-            label = "" if seed is None else f"Seed {seed}"
+        results = generate.generate_jobs(
+            jobs, first=first, batch_size=self._batch_size, frames=frames, context=context, listener=reporter
+        )
+        for number, result in enumerate(results, first):
+            label = _label(result.request)
             if isinstance(result, generate.FailedImage):
-                on_outcome(JobOutcome(label, error=result.error))
+                on_outcome(JobOutcome(label, error=result.error, number=number))
                 continue
             reporter.show_saving()
+            attempt.report("saving", number=number)
             path = destination.save(result.image, result.record, low_bytes=result.low_bytes)
             frames_path, error = _save_frames(animation, result, path)
             reporter.close()
             measure = partial(self._on_saved, result, path) if self._on_saved is not None else dict
             seconds = time.monotonic() - start_time
-            on_outcome(JobOutcome(label, path, frames_path, result.record, seconds, error, measure))
+            on_outcome(JobOutcome(label, path, frames_path, result.record, seconds, error, measure, number))
             start_time = time.monotonic()
         if reporter.loading_seconds is not None:
             self._load_times.save(reporter.loading_seconds, process.elapsed_seconds(), len(jobs))
+
+
+def _label(request: "Request") -> str:
+    return "" if request.seed is None else f"Seed {request.seed}"
+
+
+def _earlier_outcomes(jobs: "Sequence[Job]") -> Iterator[JobOutcome]:
+    """Yield the results that the first attempt of the command reported; see `artgen.system.attempt`."""
+    first = attempt.first_attempt()
+    for number, job in enumerate(jobs):
+        if first is None or (result := first.results.get(number)) is None:
+            return
+        path, frames = (Path(result[name]) if result[name] else None for name in ("path", "frames"))
+        error = attempt.reported_error(result)
+        record = {"model": result["model"]}
+        yield JobOutcome(_label(job.request), path, frames, record, error=error, number=number, is_reported=True)
 
 
 def preview_record(job: "Job") -> dict[str, Any]:

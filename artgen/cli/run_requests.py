@@ -19,7 +19,7 @@ from artgen.cli.record_output import image_output
 from artgen.cli.stdout_image import is_stdout, print_saved_path
 from artgen.errors import ArtgenError
 from artgen.spec.settings import FramesSettings, OutputSettings, ReportSettings
-from artgen.system import process
+from artgen.system import attempt, process
 from artgen.system.counts import counted, format_duration
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ class JobOutcome:
         seconds: duration of the job.
         error: the reason of a failure, or None. An image whose frames could not be saved has a path and an error.
         measure: is called once after the image is saved; returns additional values for `--json`.
+        number: number of the job in the run; None if the outcome is of an earlier run.
+        is_reported: the first attempt of the command has printed the outcome.
     """
 
     label: str
@@ -84,6 +86,8 @@ class JobOutcome:
     seconds: float = 0.0
     error: ArtgenError | None = None
     measure: Callable[[], dict[str, Any]] = dict
+    number: int | None = None
+    is_reported: bool = False
 
 
 OnOutcome = Callable[[JobOutcome], None]
@@ -144,7 +148,7 @@ def run_requests(source: JobSource, report: ReportSettings, *, on_finished: Call
 
             print_note(version_note())
         plan = source.prepare(reporter)
-        if not report.quiet:
+        if not report.quiet and not attempt.has_results():
             for text in plan.notes:
                 print_note(text)
         if report.dry_run:
@@ -164,9 +168,12 @@ def run_requests(source: JobSource, report: ReportSettings, *, on_finished: Call
                 models.add(str(outcome.record.get("model")))
             if outcome.path is not None:
                 saved.append(outcome.path)
-                if not plan.has_ledger:
-                    display.show_file(outcome.path)
+            if outcome.is_reported:
+                return
+            if outcome.path is not None and not plan.has_ledger:
+                display.show_file(outcome.path)
             _print_outcome(outcome, plan, report)
+            _report_result(outcome)
 
         plan.generate(reporter, on_outcome)
     sheet = on_finished() if on_finished is not None else None
@@ -180,6 +187,18 @@ def run_requests(source: JobSource, report: ReportSettings, *, on_finished: Call
     print_first_step(models, report)
     if failures:
         _exit_with_failures(failures, plan, report)
+
+
+def _report_result(outcome: JobOutcome) -> None:
+    error = outcome.error
+    attempt.report(
+        "result",
+        number=outcome.number,
+        path=None if outcome.path is None else str(outcome.path),
+        frames=None if outcome.frames is None else str(outcome.frames),
+        model=outcome.record.get("model"),
+        error=None if error is None else (error.message, error.hint, error.exit_code),
+    )
 
 
 def _print_pending(pending: Sequence[PendingJob], report: ReportSettings) -> None:

@@ -62,7 +62,7 @@ class BatchRunner:
     def run_next_batch(self, start: int) -> list[GeneratedImage | FailedImage]:
         """Generate the images of the batch that begins with job `start`. Retry with less memory if necessary."""
         if start >= self._group_end:
-            self._group_start, self._group_end = start, _group_end(self._jobs, start)
+            self._group_start, self._group_end = _group_start(self._jobs, start), _group_end(self._jobs, start)
         # A group contains only generation jobs, because the group key contains the request.
         end = min(self._group_end, start + MAX_BATCH_SIZE)
         group = [job for job in self._jobs[start:end] if isinstance(job, PipelineJob)]
@@ -149,6 +149,12 @@ def _same_resources(first: GenerationJob, *jobs: Iterable[Job]) -> Iterator[Gene
         if not isinstance(job, GenerationJob) or resource_key(job) != key:
             return
         yield job
+
+
+def _group_start(jobs: Sequence[Job], start: int) -> int:
+    """Return the index of the first consecutive job that can share a pipeline call with job `start`."""
+    key = jobs[start].group_key
+    return next((i + 1 for i in range(start - 1, -1, -1) if jobs[i].group_key != key), 0)
 
 
 def _group_end(jobs: Sequence[Job], start: int) -> int:

@@ -92,6 +92,7 @@ def _image_or_raise(outcome: GeneratedImage | FailedImage) -> GeneratedImage:
 def generate_jobs(
     jobs: Sequence[Job],
     *,
+    first: int = 0,
     batch_size: int | BatchSizePolicy = 1,
     frames: FramesSettings | None = None,
     context: GenerationContext | None = None,
@@ -101,6 +102,7 @@ def generate_jobs(
 
     Args:
         jobs: Jobs of `artgen.jobs.prepare.prepare_jobs`.
+        first: Index of the first image to generate. The batch sizes are those of all jobs.
         batch_size: Largest number of images per pipeline call, or a policy that selects the number.
         frames: See `generate`.
         context: State shared with other calls. None: this call is the only one.
@@ -119,7 +121,7 @@ def generate_jobs(
         for job in jobs:
             checks.check_frames(frames, job)
     runner = BatchRunner(jobs, batch_size_policy, frames, context or GenerationContext(), listener)
-    start = 0
+    start = first
     while start < len(jobs):
         job = jobs[start]
         with ENGINE_LOCK:

@@ -21,6 +21,7 @@ from artgen.outputs.encoding import EncodingOptions
 from artgen.outputs.names import EMPTY_NAME, parse_template
 from artgen.spec.settings import FramesSettings
 from artgen.system.files import atomic_folder
+from artgen.system.temporary import report_name
 
 _ACCEPTED_TARGETS = f"{', '.join(ANIMATION_FORMATS)} or a folder/"
 
@@ -179,6 +180,7 @@ def _create_folder(path: Path, files: Mapping[str, bytes], overwrite: bool) -> b
                 (folder / name).write_bytes(data)
             if not _is_replaceable(path, overwrite):
                 raise FileExistsError
+            report_name(folder, path)
     except FileExistsError:
         return False
     return True

@@ -150,7 +150,7 @@ class Destination:
         last = sidecar_path(target) if with_sidecar else target
         if self.is_fixed and last not in self._checked_paths:
             for number in range(self._first_number(key), self._first_number(key) + self.image_count):
-                if path_for(number) not in owned_paths:
+                if path_for(number) not in owned_paths and path_for(number) not in self._written_paths:
                     self._check_target(path_for(number), with_sidecar)
             self._checked_paths.add(last)
 
@@ -192,6 +192,11 @@ class Destination:
             return self.write(path, data, sidecar)
 
         return self.reserve_name(record, write, stem=stem, index=index)
+
+    def add_written(self, path: Path | None) -> None:
+        """Add an image that the first attempt of the same command saved; None: no image."""
+        if path is not None:
+            self._written_paths.add(path)
 
     def reserve_name(
         self,

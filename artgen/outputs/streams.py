@@ -1,10 +1,12 @@
 """Write to standard output (`-`), to an open descriptor (`/dev/fd/3`) or to a device (`/dev/null`)."""
 
+import errno
 import io
 import os
 import stat
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 from artgen.errors import OutputError
 from artgen.system.files import wrap_write_errors
@@ -60,11 +62,8 @@ def write_stream(stream: str, data: bytes) -> None:
             if stream == STDOUT:
                 _write_stdout(data)
                 return
-            descriptor = os.open(stream, os.O_WRONLY)
-            try:
-                _write_all(descriptor, data)
-            finally:
-                os.close(descriptor)
+            with os.fdopen(os.open(stream, os.O_WRONLY), "wb", buffering=0) as file:
+                _write_all(file, data)
         except BrokenPipeError:
             pass
 
@@ -73,15 +72,15 @@ def _write_stdout(data: bytes) -> None:
     if sys.stdout is None:
         raise OutputError("Cannot write to standard output: it is closed.", "Run artgen with standard output open.")
     sys.stdout.flush()
-    try:
-        descriptor = sys.stdout.fileno()
-    except io.UnsupportedOperation:  # a program has replaced standard output by a stream in memory
-        sys.stdout.buffer.write(data)
-        return
-    _write_all(descriptor, data)
+    buffer = sys.stdout.buffer
+    # Without the buffer, which would keep the data after an error. A program can replace stdout by a stream in memory.
+    _write_all(buffer.raw if isinstance(buffer, io.BufferedWriter) else buffer, data)
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
+def _write_all(file: io.RawIOBase | BinaryIO, data: bytes) -> None:
     view = memoryview(data)
     while view:
-        view = view[os.write(descriptor, view) :]
+        written = file.write(view)
+        if written is None:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        view = view[written:]

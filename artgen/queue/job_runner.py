@@ -18,6 +18,7 @@ from artgen.queue.ledger_lines import DONE, JobRecord
 from artgen.queue.locks import JobLocks
 from artgen.queue.plan import PlannedJob
 from artgen.spec.settings import settings_of
+from artgen.system import attempt
 
 if TYPE_CHECKING:
     from artgen.engine.memory_policy import OomHistory
@@ -173,19 +174,20 @@ class JobRunner:
 
     def _save(self, job: PlannedJob, generated: Any, seconds: float) -> None:
         try:
-            for attempt in range(1, MAX_SAVE_ATTEMPTS + 1):
+            for number in range(1, MAX_SAVE_ATTEMPTS + 1):
                 try:
                     result = self._save_files(job, generated, seconds)
                     break
                 except OutputError as error:
                     # Somebody removed the folder while the file was written.
-                    if attempt == MAX_SAVE_ATTEMPTS or not isinstance(error.__cause__, FileNotFoundError):
+                    if number == MAX_SAVE_ATTEMPTS or not isinstance(error.__cause__, FileNotFoundError):
                         raise
         finally:
             self._locks.release(job.fingerprint)
         self._report_result(result)
 
     def _save_files(self, job: PlannedJob, generated: Any, seconds: float) -> JobResult:
+        attempt.report("saving", number=job.number)
         record = JobRecord(DONE)
         extra: dict[str, str] = {}
 
@@ -197,6 +199,7 @@ class JobRunner:
             file = path.relative_to(self._ledger.folder).as_posix()
             sha256 = hashlib.sha256(data).hexdigest()
             record = JobRecord(DONE, file, sha256, round(seconds, 3), job.location, time=now())
+            attempt.report("saved", number=job.number, record={**generated.record, **extra})
             self._ledger.write(job.fingerprint, record)
 
         job.template.destination.save(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from artgen.errors import UsageError
 from artgen.spec.settings import MAX_SEED, SeriesSettings, describe_value
+from artgen.system import attempt
 
 MAX_SEEDS = 100_000
 """Largest number of seeds of one command or of one line of a prompt file."""
@@ -13,9 +14,7 @@ MAX_SEEDS = 100_000
 
 def generate_seed() -> int:
     """Return a random seed, 0 to 2**32 - 1. Other tools accept seeds of this range too."""
-    import secrets  # Lazy import: `--help` does not need its dependencies hashlib and random.
-
-    return secrets.randbits(32)
+    return attempt.random_bits(32)
 
 
 def expand_seeds(series: SeriesSettings, random_seed: Callable[[], int] = generate_seed) -> list[int]:

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from artgen.errors import InputFileError, OutputError, UsageError
-from artgen.system.temporary import CREATE_FLAGS, displace, fsync_folder, fsync_tree, temp_file, temp_folder
+from artgen.system.temporary import (
+    CREATE_FLAGS,
+    displace,
+    fsync_folder,
+    fsync_tree,
+    report_name,
+    temp_file,
+    temp_folder,
+)
 
 WRITE_HINT = "Check the path, the permissions and the free disk space."
 
@@ -134,6 +142,7 @@ def atomic_create(path: Path, data: bytes) -> bool:
     if os.path.lexists(path):
         return False
     with temp_file(path.parent, data) as temporary:
+        report_name(temporary, path)
         return rename_exclusively(temporary, path)
 
 
@@ -196,6 +205,7 @@ def _reserve_and_replace(temporary: Path, path: Path) -> bool:
         os.close(os.open(path, CREATE_FLAGS, 0o666))
     except FileExistsError:
         return False
+    report_name(path, path)
     try:
         temporary.replace(path)
     except BaseException:

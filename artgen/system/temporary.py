@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from artgen.system.attempt import is_reported, report
 from artgen.system.file_locks import try_lock
 
 TEMPORARY_PREFIX = ".artgen-"
@@ -65,6 +66,7 @@ def displace(path: Path) -> Iterator[None]:
         OSError: The file cannot be renamed.
     """
     displaced = _temporary_path(path.parent)
+    report("displaced", temporary=str(displaced), path=str(path))
     path.replace(displaced)
     fsync_folder(path.parent)
     try:
@@ -130,7 +132,17 @@ def _fsync(path: Path) -> None:
 
 def _temporary_path(folder: Path) -> Path:
     """Return a path that no other process uses."""
-    return folder / f"{TEMPORARY_PREFIX}{os.getpid()}-{os.urandom(6).hex()}{TEMPORARY_SUFFIX}"
+    path = folder / f"{TEMPORARY_PREFIX}{os.getpid()}-{os.urandom(6).hex()}{TEMPORARY_SUFFIX}"
+    report("temporary", path=str(path))
+    return path
+
+
+def report_name(source: Path, path: Path) -> None:
+    """Report that a new file or folder gets the name `path`, so that its incomplete result is removed after a crash."""
+    if not is_reported():
+        return
+    status = source.lstat()
+    report("named", path=str(path), device=status.st_dev, inode=status.st_ino)
 
 
 def _write_temporary(folder: Path, data: bytes) -> Path:

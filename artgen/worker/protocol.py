@@ -5,12 +5,16 @@ Messages of the worker:
 - `hello`: first message of each connection, with the `identity` of the worker.
 - `position`: number of commands before the client's command, 1 or more.
 - `started`: the command runs now.
+- `stdout`: the client writes `data` (base64) to its stdout and replies with `written`.
+- `plan`, `saving`, `saved`, `result`, `temporary`, `displaced`, `named`: progress of the command, with which the
+  client continues it after a crash; see `artgen.worker.client.progress`.
 - `finished`: the command ended, with its `exit_code`.
 - `status`: reply to `status`.
 
 Messages of a client:
 
 - `run`: run a command. The descriptors of its stdin, stdout, stderr and working directory accompany the message.
+- `written`: the data of `stdout` was written; `errno` is not 0 if this was impossible.
 - `interrupt`: the user pressed Ctrl-C.
 - `status`, `stop`: report the state of the worker, or end the worker.
 """
@@ -46,7 +50,7 @@ class Connection:
         self.socket = connected
         self._received = b""
         self._descriptors: list[int] = []
-        self._send_lock = threading.Lock()
+        self._send_lock = threading.RLock()  # the handler of Ctrl-C can interrupt `send`
 
     def send(self, kind: str, descriptors: Sequence[int] = (), **values: Any) -> None:
         """Send a message, and copies of open descriptors with it.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from artgen.worker.protocol import Connection
+from artgen.worker.server.reports import ClientStdout, Replies, reported
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Command:
         environment: environment variables of the client.
         umask: umask of the client.
         descriptors: stdin, stdout, stderr and working directory of the client.
+        entropy: random bits of the command.
+        replies: replies of the client to `stdout`.
     """
 
     connection: Connection
@@ -29,9 +32,11 @@ class Command:
     environment: dict[str, str]
     umask: int
     descriptors: list[int]
+    entropy: int
+    replies: Replies
 
     @classmethod
-    def from_message(cls, connection: Connection, message: dict[str, Any]) -> "Command":
+    def from_message(cls, connection: Connection, message: dict[str, Any], replies: Replies) -> "Command":
         """Convert a `run` message."""
         return cls(
             connection,
@@ -39,6 +44,8 @@ class Command:
             {str(name): str(value) for name, value in message["environment"].items()},
             int(message["umask"]),
             connection.take_descriptors(),
+            int(message["entropy"]),
+            replies,
         )
 
 
@@ -46,7 +53,7 @@ def run_command(command: Command) -> int:
     """Run a command with the streams, the environment and the working directory of its client. Return its exit code."""
     from artgen.system import process
 
-    with client_state(command):
+    with client_state(command), reported(command.connection, command.entropy):
         process.restart_clock()
         from artgen.cli.main import run
 
@@ -77,6 +84,7 @@ def client_state(command: Command) -> Iterator[None]:
     _replace_environment(command.environment)
     sys.stdin, sys.stdout, sys.stderr = (_open_stream(number, sys.__stdin__, sys.__stdout__, sys.__stderr__)
                                          for number in range(3))  # fmt: skip
+    sys.stdout = _buffered(ClientStdout(command.connection, command.replies), sys.stdout)
     sys.argv = ["artgen", *command.arguments]
     try:
         yield
@@ -109,4 +117,14 @@ def _open_stream(number: int, *originals: Any) -> io.TextIOWrapper:
     original = originals[number]
     return io.TextIOWrapper(
         buffered, encoding=original.encoding, errors=original.errors, line_buffering=number == 2 or raw.isatty()
+    )
+
+
+def _buffered(raw: io.RawIOBase, original: Any) -> io.TextIOWrapper:
+    """Return a text stream that writes to `raw`, with the properties of another stream."""
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=original.encoding,
+        errors=original.errors,
+        line_buffering=original.line_buffering,
     )

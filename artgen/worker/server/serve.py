@@ -11,6 +11,7 @@ from artgen.worker.client import socket_file
 from artgen.worker.client.identity import own_identity
 from artgen.worker.protocol import Connection, ProtocolError
 from artgen.worker.server.commands import Command, run_command
+from artgen.worker.server.reports import Replies
 
 KEEP_ALIVE_SECONDS = 600.0
 """Idle time after which the worker ends."""
@@ -30,16 +31,20 @@ class Server:
             threading.Thread(target=self._serve_client, args=(Connection(connected),), daemon=True).start()
 
     def _serve_client(self, connection: Connection) -> None:
+        replies: Replies = queue.SimpleQueue()
         with contextlib.suppress(OSError, ProtocolError):
             connection.send("hello", identity=self._identity)
             while (message := connection.receive()) is not None:
                 match message["type"]:
                     case "run":
-                        self._commands.put(Command.from_message(connection, message))
+                        self._commands.put(Command.from_message(connection, message, replies))
+                    case "written":
+                        replies.put(message)
                     case "stop":
                         os._exit(0)
                     case _:
                         pass
+        replies.put(None)
 
     def run_commands(self) -> None:
         """Run commands until none arrives within the keep-alive time."""
