@@ -88,7 +88,7 @@ class _RemainingStdout(io.FileIO):
         super().__init__(1, "w", closefd=False)
         self._printed_bytes = printed_bytes
 
-    def write(self, data: Any, /) -> int | None:
+    def write(self, data: Any, /) -> int:
         if not self._printed_bytes:
             return super().write(data)
         skipped = min(self._printed_bytes, len(data))
@@ -102,7 +102,7 @@ def remaining_stdout(printed_bytes: int) -> io.TextIOWrapper:
         io.BufferedWriter(_RemainingStdout(printed_bytes)),
         encoding=sys.stdout.encoding,
         errors=sys.stdout.errors,
-        line_buffering=sys.stdout.line_buffering,
+        line_buffering=bool(sys.stdout.line_buffering),
     )
 
 

@@ -39,7 +39,7 @@ def reported(connection: Connection, entropy: int) -> Iterator[None]:
 
 
 class ClientStdout(io.RawIOBase):
-    """Represent stdout of a client. The client writes the data, so it knows how much was written before a crash.
+    """Represent stdout of a client. The client writes the data, and counts the bytes that were written before a crash.
 
     If descriptor 1 was replaced, for example by the null device, the data is written to the descriptor.
     """
