@@ -47,7 +47,7 @@ def check_device(device: str, offload: str | None) -> None:
         )
     if device == "mps" and not hardware.has_mps():
         raise UsageError("Cannot use MPS: this machine has no MPS device.", "Remove --device, or use --device cpu.")
-    if _runs_on_cpu(device) and offload not in (None, "none", "auto", "text"):
+    if runs_on_cpu(device) and offload not in (None, "none", "auto", "text"):
         raise UsageError(
             f"--offload {offload} needs a GPU, but the device is the CPU.",
             "Use --offload text.",
@@ -61,7 +61,7 @@ def check_memory_budget(device: str, memory_budget: str | None) -> None:
     Raises:
         UsageError: the device is neither a CUDA device nor the CPU.
     """
-    if memory_budget is not None and not hardware.cuda_device_count() and not _runs_on_cpu(device):
+    if memory_budget is not None and not hardware.cuda_device_count() and not runs_on_cpu(device):
         raise UsageError(
             "--memory-budget supports only CUDA devices and the CPU, not MPS.",
             "Remove --memory-budget.",
@@ -90,7 +90,8 @@ def check_quantize(device: str, quantize: str | None) -> None:
         )
 
 
-def _runs_on_cpu(device: str) -> bool:
+def runs_on_cpu(device: str) -> bool:
+    """Return whether a device, or the device that `auto` selects, is the CPU."""
     return device == "cpu" or (device == "auto" and not hardware.cuda_device_count() and not hardware.has_mps())
 
 
@@ -100,7 +101,7 @@ def check_text_offload(request: PromptRequest, model: registry.ResolvedModel, lo
     Raises:
         UsageError: the text encoders cannot be loaded separately.
     """
-    if request.offload != "text" or not _runs_on_cpu(request.device):
+    if request.offload != "text" or not runs_on_cpu(request.device):
         return
     if reason := text_encoders_inseparable_reason(model, loras):
         raise UsageError(

@@ -11,6 +11,7 @@ from typing import Any
 
 from artgen import registry
 from artgen.events import Downloading, Listener, Notice, no_op
+from artgen.jobs import acceleration as acceleration_checks
 from artgen.jobs import checks, components, fast_parts, pipeline_options, prompt_checks, prompt_notes, sample
 from artgen.jobs import inputs as job_inputs
 from artgen.jobs import notes as notes_of
@@ -73,6 +74,8 @@ def prepare_jobs(
         checks.check_memory_budget(device, budget)
     for device, quantize in dict.fromkeys((each.device, getattr(each, "quantize", None)) for each in requests):
         checks.check_quantize(device, quantize)
+    for device, acceleration in dict.fromkeys((each.device, getattr(each, "acceleration", None)) for each in requests):
+        acceleration_checks.check_acceleration(device, acceleration)
     report, sources = report_once(listener), PromptSources()
     typed = [each for each in requests if isinstance(each, PromptRequest) and each.expansion is None]
     for prompt, negative_prompt in dict.fromkeys((each.prompt, each.negative_prompt) for each in typed):
@@ -225,6 +228,7 @@ class _Stages:
         if isinstance(request, PromptRequest):
             draft = self._add_extras(draft, request, model)
             checks.check_text_offload(request, model, draft.loras)
+            acceleration_checks.check_openvino(request, model, draft.loras)
         return draft
 
     def _fill_shared(self, draft: JobDraft) -> JobDraft:

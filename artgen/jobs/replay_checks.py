@@ -15,8 +15,9 @@ from artgen.spec.records import recorded_schema
 from artgen.spec.refiner import parse_refiner
 from artgen.spec.settings import MAX_BATCH_SIZE
 from artgen.system import hardware
+from artgen.system.optional_packages import installed_version
 
-PIXEL_AFFECTING_PACKAGES = ("torch", "diffusers", "transformers", "scikit-image")
+PIXEL_AFFECTING_PACKAGES = ("torch", "diffusers", "transformers", "scikit-image", "openvino")
 """Packages whose versions may affect the pixels."""
 
 
@@ -147,16 +148,15 @@ def recorded_batch_size(record: Mapping[str, Any]) -> int:
 
 def difference_notes(record: Mapping[str, Any]) -> list[str]:
     """Return notes about optimizations that round differently and about other versions of packages."""
-    import importlib.metadata
-
     notes = []
     inexact_optimizations = record.get("rounding")
     if isinstance(inexact_optimizations, list) and inexact_optimizations:
         names = ", ".join(map(str, inexact_optimizations))
         notes.append(f"The image was generated with {names}. The pixels may differ slightly.")
     for package in PIXEL_AFFECTING_PACKAGES:
-        recorded, installed = record.get(package), importlib.metadata.version(package)
-        if recorded and str(recorded).partition("+")[0] != installed.partition("+")[0]:
+        recorded = record.get(package)
+        installed = recorded and installed_version(package)
+        if installed and str(recorded).partition("+")[0] != installed.partition("+")[0]:
             notes.append(
                 f"The image was generated with {package} {recorded}, and {installed} is installed. The pixels may "
                 "differ."

@@ -91,6 +91,8 @@ PROVENANCE_FIELDS: Mapping[str, RecordField] = {
     "diffusers": RecordField(str, "Version of diffusers."),
     "transformers": RecordField(str, "Version of transformers."),
     "scikit-image": RecordField(str, "Version of scikit-image."),
+    "openvino": RecordField(str, "Version of OpenVINO, if it ran the denoiser."),
+    "openvino_precision": RecordField(str, "Precision in which OpenVINO computed: f32 or bf16."),
 }
 """Fields of the provenance. Width and height are settings of some tasks, and provenance in records of the others."""
 

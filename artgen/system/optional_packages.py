@@ -24,6 +24,7 @@ EXTRAS = (
     Extra("heif", "pillow-heif", "HEIC images"),
     Extra("int8", "torchao", "--quantize int8"),
     Extra("nf4", "bitsandbytes", "--quantize nf4 on a CUDA device"),
+    Extra("openvino", "openvino", "--acceleration openvino on the CPU"),
     Extra("ray", "ray", "--ray"),
     Extra("schedulers", "torchsde", "the scheduler dpm++sde"),
     Extra("tensorboard", "tensorboard", "TensorBoard logs of train"),

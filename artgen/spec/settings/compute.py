@@ -6,7 +6,7 @@ from artgen.spec.fields import option
 from artgen.spec.memory_budget import OFFLOAD_MODES
 
 QUANTIZATIONS = ("fp8", "int8", "nf4")
-ACCELERATION_LEVELS = ("none", "exact", "full")
+ACCELERATION_LEVELS = ("none", "exact", "full", "openvino")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,9 +203,10 @@ class ComputeSettings(DeviceSettings):
     )
     acceleration: str | None = option(
         None,
-        "Optimizations on CUDA, experimental. none: plain diffusers. exact: bit-identical images, CUDA graphs. full: "
+        "Optimizations. none: plain diffusers. On CUDA, experimental: exact: bit-identical images, CUDA graphs. full: "
         "also channels-last, fused QKV, a bf16 decoder and torch.compile, which change rounding. If an optimization "
-        "fails, plain diffusers is used. [none]",
+        "fails, plain diffusers is used. On the CPU: openvino: run the denoiser with OpenVINO, which changes rounding; "
+        "needs the package openvino. [none]",
         choices=ACCELERATION_LEVELS,
         neutral_values=("none", "exact"),
     )

@@ -200,6 +200,7 @@ OPTION_ROWS = (
     OptionRow("quantize=fp8", "fp8 unet_fp8 float8", "ComfyUI, Forge"),
     OptionRow("vae_tiling", "tiled_vae vae_tile vae_tile_size tiled_decode enable_vae_tiling decode_tiled", "ComfyUI"),
     OptionRow("acceleration", "compile torch_compile optimize optimization cuda_graphs speedup", "diffusers"),
+    OptionRow("acceleration=openvino", "openvino ov use_openvino openvino_model openvino_device", "SD.Next, Krita"),
     OptionRow("fast", "speed turbo deepcache teacache hidiffusion tiny_vae taesd cache", "dgenerate"),
     OptionRow("frames", "save_intermediates stepwise stepwise_image_output_dir save_steps video gif mp4", "mflux"),
     OptionRow("frame_interval", "every_n_steps preview_interval live_previews_every", "A1111"),
