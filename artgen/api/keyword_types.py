@@ -48,7 +48,7 @@ class Txt2ImgKeywords(TypedDict, total=False):
     memory_budget: str | None
     quantize: Literal["fp8", "int8", "nf4"] | None
     vae_tiling: bool | None
-    acceleration: Literal["none", "exact", "full"] | None
+    acceleration: Literal["none", "exact", "full", "openvino"] | None
     frames: bool
     frames_show: Literal["x0", "xt"] | None
     frame_interval: int | None
@@ -95,7 +95,7 @@ class Img2ImgKeywords(TypedDict, total=False):
     memory_budget: str | None
     quantize: Literal["fp8", "int8", "nf4"] | None
     vae_tiling: bool | None
-    acceleration: Literal["none", "exact", "full"] | None
+    acceleration: Literal["none", "exact", "full", "openvino"] | None
     frames: bool
     frames_show: Literal["x0", "xt"] | None
     frame_interval: int | None
@@ -146,7 +146,7 @@ class InpaintKeywords(TypedDict, total=False):
     memory_budget: str | None
     quantize: Literal["fp8", "int8", "nf4"] | None
     vae_tiling: bool | None
-    acceleration: Literal["none", "exact", "full"] | None
+    acceleration: Literal["none", "exact", "full", "openvino"] | None
     frames: bool
     frames_show: Literal["x0", "xt"] | None
     frame_interval: int | None
@@ -194,7 +194,7 @@ class OutpaintKeywords(TypedDict, total=False):
     memory_budget: str | None
     quantize: Literal["fp8", "int8", "nf4"] | None
     vae_tiling: bool | None
-    acceleration: Literal["none", "exact", "full"] | None
+    acceleration: Literal["none", "exact", "full", "openvino"] | None
     frames: bool
     frames_show: Literal["x0", "xt"] | None
     frame_interval: int | None
@@ -301,7 +301,7 @@ class ReplayKeywords(TypedDict, total=False):
     memory_budget: str | None
     quantize: Literal["fp8", "int8", "nf4"] | None
     vae_tiling: bool | None
-    acceleration: Literal["none", "exact", "full"] | None
+    acceleration: Literal["none", "exact", "full", "openvino"] | None
     frames: bool
     frames_show: Literal["x0", "xt"] | None
     frame_interval: int | None
@@ -374,7 +374,7 @@ class BatchKeywords(TypedDict, total=False):
     memory_budget: str | None
     quantize: Literal["fp8", "int8", "nf4"] | None
     vae_tiling: bool | None
-    acceleration: Literal["none", "exact", "full"] | None
+    acceleration: Literal["none", "exact", "full", "openvino"] | None
     format: Literal["png", "jpeg", "jpg", "webp"] | None
     quality: int | None
     png_level: int | None
