@@ -124,7 +124,7 @@ def generate_jobs(
     start = first
     while start < len(jobs):
         job = jobs[start]
-        with ENGINE_LOCK:
+        with ENGINE_LOCK, loaded_models.unloaded_after_error():
             if isinstance(job, DenoiseJob):
                 outcomes = [_denoise_job(job, ProgressReporter(listener, start + 1, 1, len(jobs)), frames)]
             elif isinstance(job, GenerationJob) and job.strength == 0:

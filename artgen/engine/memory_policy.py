@@ -129,7 +129,7 @@ class MemoryPolicy:
         Raises:
             MemoryExhaustedError: No fallback remains.
         """
-        loaded_models.note_out_of_memory()
+        loaded_models.note_error()
         if loaded_models.unload_idle():
             return
         if self._settings.allow_cuda_graphs and pipeline_cache.drop_cuda_graphs():

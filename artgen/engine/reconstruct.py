@@ -12,7 +12,7 @@ from PIL import Image
 
 from artgen import images
 from artgen.engine.acceleration import apply
-from artgen.engine.loading import components, pipeline_cache
+from artgen.engine.loading import components, loaded_models, pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.loading.free_memory import retry_without_idle_models
 from artgen.engine.loading.oom import is_oom
@@ -82,7 +82,8 @@ def reconstruct_all(
     vae = load_vae(model, device_config, listener)
     for original in originals:
         try:
-            reconstructed = retry_without_idle_models(functools.partial(vae_roundtrip, vae, original))
+            with loaded_models.unloaded_after_error():
+                reconstructed = retry_without_idle_models(functools.partial(vae_roundtrip, vae, original))
         except (MemoryError, RuntimeError) as error:
             if not is_oom(error):
                 raise

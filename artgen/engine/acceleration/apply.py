@@ -19,7 +19,7 @@ from artgen.engine.loading.oom import first_line, is_device_lost, is_oom
 from artgen.errors import ArtgenError
 from artgen.events import Listener
 from artgen.registry import ResolvedModel
-from artgen.system.command_state import reset_before_command
+from artgen.system.command_state import register_reset
 from artgen.system.paths import user_cache_folder
 
 _NO_OPTIMIZATIONS = OptimizationPlan()
@@ -27,7 +27,7 @@ _NO_OPTIMIZATIONS = OptimizationPlan()
 _applied: "weakref.WeakKeyDictionary[Any, OptimizationPlan]" = weakref.WeakKeyDictionary()
 
 _failed_models: set[ResolvedModel] = set()
-reset_before_command(_failed_models.clear)
+register_reset(_failed_models.clear)
 
 
 class OptimizationError(Exception):

@@ -22,6 +22,7 @@ from artgen.engine.anomaly.features import FeatureMaps, compute_feature_maps, gr
 from artgen.engine.anomaly.result import AnomalyResult
 from artgen.engine.anomaly.statistics import AnomalyMap, NormalStatistics, fit_statistics, p_value, score_without_fit
 from artgen.engine.denoise import pixel_denoiser
+from artgen.engine.loading import loaded_models
 from artgen.engine.loading.device import resolve_device
 from artgen.engine.loading.free_memory import retry_without_idle_models
 from artgen.engine.loading.oom import is_oom
@@ -178,7 +179,7 @@ class AnomalyDetector:
             MemoryExhaustedError: the image is too large for the memory.
             NonFiniteError: the model produced NaN or infinity.
         """
-        with ENGINE_LOCK:
+        with ENGINE_LOCK, loaded_models.unloaded_after_error():
             self._load_model()
             return self._compare(image, image_number, num_images)
 

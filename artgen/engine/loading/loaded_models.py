@@ -6,20 +6,19 @@ are idle. An idle model affects no decision: its memory counts as free, because 
 is needed.
 """
 
+import contextlib
 import gc
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from artgen.errors import NonFiniteError
 from artgen.events import Event
 from artgen.registry import ResolvedModel, hashes
 from artgen.system import process
+from artgen.system.command_state import register_reset
 from artgen.system.files import FileIdentity
-
-CLEAN_EXIT_CODES = frozenset({0, 8, 9, 74, 130})
-"""Exit codes of commands after which the models that the command used are reused. Other errors can leave a pipeline in
-an unknown state."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class _Store:
     entries: list[Entry] = field(default_factory=list)
     max_loaded: int = 1
     is_resident: bool = False
-    ran_out_of_memory: bool = False
+    has_error: bool = False
 
 
 _store = _Store()
@@ -93,23 +92,36 @@ def loaded_models() -> tuple[LoadedModel, ...]:
     return tuple(entry.description for entry in reversed(_store.entries.copy()))
 
 
-def finish_command(exit_code: int) -> None:
-    """End a command of a resident process: all models become idle, or are unloaded if their state is unknown."""
-    unclean = exit_code not in CLEAN_EXIT_CODES or _store.ran_out_of_memory
-    if unclean:
+@contextlib.contextmanager
+def unloaded_after_error() -> Iterator[None]:
+    """Unload the models that the current command uses when the command ends, if an error is raised in the block.
+
+    An unexpected error, or an out-of-memory error, can leave a pipeline in an unknown state. The current command
+    reuses the models, as in an ordinary process.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, NonFiniteError):  # raised between two steps
+        raise
+    except Exception:
+        note_error()
+        raise
+
+
+def note_error() -> None:
+    """Unload the models that the current command uses when the command ends; see `unloaded_after_error`."""
+    _store.has_error = True
+
+
+@register_reset
+def _finish_command() -> None:
+    """Make all models idle."""
+    if _store.has_error:
         _unload([entry for entry in _store.entries if entry.used])
-    _store.ran_out_of_memory = False
+    _store.has_error = False
     for entry in _store.entries:
         entry.active = entry.used = False
     _limit_count()
-
-
-def note_out_of_memory() -> None:
-    """Unload the models that the current command uses when the command ends.
-
-    An out-of-memory error can interrupt a pipeline where it has changed a component.
-    """
-    _store.ran_out_of_memory = True
 
 
 def find(model: ResolvedModel, key: tuple[Any, ...]) -> Entry | None:

@@ -29,14 +29,14 @@ from artgen.events import Listener
 from artgen.jobs.job import GenerationJob
 from artgen.jobs.pipeline_options import uses_cfg
 from artgen.jobs.prompt_plan import prompt_plan, prompts_of
-from artgen.system.command_state import reset_before_command
+from artgen.system.command_state import register_reset
 
 MAX_PREFETCH_BYTES = 256 << 20
 """Size of the cached embeddings up to which prompts of later jobs are encoded too."""
 
 _embedding_cache: dict[tuple[Any, ...], dict["_PromptKey", Conditioning]] = {}
 """Embeddings of the last model: `_cache_key` -> prompts -> embeddings."""
-reset_before_command(_embedding_cache.clear)
+register_reset(_embedding_cache.clear)
 
 
 @dataclass(frozen=True)
