@@ -75,7 +75,9 @@ class ReplaySpec:
                 names = [name for name in error.settings if name in self.optional_settings and name in self.recorded]
                 if not names or getattr(request, names[0], None) in (None, ""):
                     if "acceleration" in error.settings and "acceleration" in self.recorded:
-                        error.hint = f"{error.hint.rstrip('.')}. To replay without OpenVINO, add --set acceleration=none."
+                        error.hint = (
+                            f"{error.hint.rstrip('.')}. To replay without OpenVINO, add --set acceleration=none."
+                        )
                     raise
                 changes = {names[0]: options_of(type(request))[names[0]].default}
                 used = ""

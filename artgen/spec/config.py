@@ -20,6 +20,7 @@ import platformdirs
 
 from artgen.errors import InputFileError, UsageError
 from artgen.spec import settings
+from artgen.spec.memory_budget import parse_bytes
 from artgen.spec.settings import options_of, unknown_setting_error
 from artgen.spec.value_checks import check_repeated_keys
 from artgen.system.external_data import read_optional
@@ -30,6 +31,7 @@ PRESETS_TABLE = "presets"
 MAX_USER_FILE_BYTES = 1 << 16
 HIDDEN_VALUE = "(set)"
 """Text in place of the value of a secret."""
+DEFAULT_CACHE_LIMIT_BYTES = 20 << 30
 _MAX_DOTS = 100
 """Limit for a line of a configuration file. tomllib needs quadratic time for keys with many dots."""
 
@@ -161,6 +163,17 @@ def civitai_token() -> str | None:
     return token.strip() if token else None
 
 
+def cache_limit() -> int:
+    """Return the maximum size of the converted models in bytes, from `ARTGEN_CACHE_LIMIT` or a configuration file.
+
+    Raises:
+        InputFileError: a file is not valid TOML, or contains an invalid setting.
+        UsageError: the variable is not a size.
+    """
+    text = os.environ.get("ARTGEN_CACHE_LIMIT") or _shared_setting("cache_limit")
+    return parse_bytes(text, "cache_limit") if text else DEFAULT_CACHE_LIMIT_BYTES
+
+
 def printable_value(name: str, value: Any) -> Any:
     """Return the value of a setting or a variable for the terminal. The value of a secret is hidden."""
     field = CONFIGURABLE_FIELDS.get(name.removeprefix("ARTGEN_").lower())
@@ -285,5 +298,7 @@ def _check_setting(path: Path, name: str, value: Any) -> None:
         if kind is Path and isinstance(value, str):
             value = Path(value)
         settings.validate(group(**{name: tuple(value) if kind is tuple and isinstance(value, list) else value}))
+        if name == "cache_limit":
+            parse_bytes(value, name)
     except UsageError as error:
         raise InputFileError(f"Invalid configuration file '{path}': {error.message}", error.hint) from error

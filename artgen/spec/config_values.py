@@ -6,6 +6,7 @@ from typing import Any
 
 from artgen.errors import OutputError, UsageError
 from artgen.spec import config, settings
+from artgen.spec.memory_budget import parse_bytes
 from artgen.system.external_data import read_optional
 from artgen.system.files import wrap_write_errors, write_atomically
 
@@ -36,16 +37,18 @@ def parse_name(name: str) -> tuple[str, str]:
     return command, key
 
 
-def _check_names(key: str, value: Any) -> None:
-    """Check the names in a value, such as schedulers and presets.
+def _check_value(key: str, value: Any) -> None:
+    """Check a size, or the names in a value, such as schedulers and presets.
 
     Raises:
-        UsageError: a name is unknown.
+        UsageError: the size is not valid, or a name is unknown.
     """
     from artgen.spec.preset_values import PRESET_SETTINGS, checked_values
     from artgen.spec.presets import preset_values
 
-    if key == "preset":
+    if key == "cache_limit":
+        parse_bytes(value, key)
+    elif key == "preset":
         preset_values(value)
     elif key in PRESET_SETTINGS:
         checked_values({key: value})
@@ -103,7 +106,7 @@ def set_value(name: str, text: str, path: Path) -> None:
         value = str(config.expand_home(value).absolute())
     if value is not None:
         settings.validate(config.CONFIGURABLE_SETTINGS[key](**{key: value}))
-        _check_names(key, value)
+        _check_value(key, value)
     if config.is_unreadable(path):
         raise OutputError(f"Cannot change '{path}': the file cannot be read.", "Move or delete it.")
     config.read_config_file(path)

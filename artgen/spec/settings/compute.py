@@ -51,7 +51,7 @@ class LoraSettings(ModelRef):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFolders:
-    """Store the folders of the user's models, wildcards and styles, and the token of Civitai.
+    """Store the folders of the user's models, wildcards and styles, the token of Civitai and the limit of the cache.
 
     Only configuration files and the environment set them.
     """
@@ -99,6 +99,15 @@ class ModelFolders:
         None,
         "API key of Civitai, for `artgen models pull`.",
         is_secret=True,
+        recorded=False,
+        in_prompt_file=False,
+        affects=(),
+    )
+    cache_limit: str | None = option(
+        None,
+        "Maximum size of the models that --acceleration openvino converts and keeps in the cache. The least recently "
+        "used models are deleted. [20GiB]",
+        metavar="SIZE",
         recorded=False,
         in_prompt_file=False,
         affects=(),

@@ -16,6 +16,7 @@ MAX_SUGGESTIONS = 3
 
 _CONFIGURED_ONLY = (
     "model_folders", "lora_folder", "embedding_folder", "wildcard_folder", "style_folder", "civitai_token",
+    "cache_limit",
 )  # fmt: skip
 """Settings that have no option. A test compares them with the declarations."""
 
@@ -48,6 +49,8 @@ def option_hint(
         return f"Did you mean {exact}?"
     if isinstance(meaning, OptionRow):
         return _synonym_hint(meaning, shown, command, is_flag=is_flag)
+    if is_flag and (own := next((each for each in _CONFIGURED_ONLY if _folded(each) == word), "")):
+        return _configured_only_hint(own)
     close = similar_names(name, shown, shown)
     if meaning is None and (other := _other_commands_hint(word, command, is_flag=is_flag)):
         return f"{_did_you_mean(close)} {other}".lstrip()
@@ -203,12 +206,17 @@ def _nearest_word(word: str, words: Iterable[str]) -> str:
     return ""
 
 
+def _configured_only_hint(name: str) -> str:
+    value = {"civitai_token": "TOKEN", "cache_limit": "SIZE"}.get(name, "FOLDER")
+    return f"Set it for all commands: artgen config set {name} {value}"
+
+
 def _synonym_hint(row: OptionRow, shown: Mapping[str, str], command: str, *, is_flag: bool) -> str:
     name, separator, value = row.setting.partition("=")
     word = _folded(name)
     target = next((each for typed, each in shown.items() if _folded(typed) in (word, word.removesuffix("s"))), "")
     if not target and is_flag and name in _CONFIGURED_ONLY:
-        return f"Set it for all commands: artgen config set {name} {'TOKEN' if name == 'civitai_token' else 'FOLDER'}"
+        return _configured_only_hint(name)
     if not target:
         return _other_commands_hint(word, command, is_flag=is_flag)
     if is_flag and value == "false":

@@ -227,6 +227,7 @@ OPTION_ROWS = (
     OptionRow("style_folder", "styles_file styles_dir style_dir", "A1111"),
     OptionRow("civitai_token", "civitai_key civitai_api_key civitai_api_token", "dgenerate, InvokeAI"),
     OptionRow("workers", "threads_per_job jobs num_workers num_gpus gpus parallel_jobs", "make, Ray"),
+    OptionRow("cache_limit", "cache_size max_cache_size cache_max_size model_cache_size", "InvokeAI"),
     OptionRow("preset", "presets profile profiles template use_preset", "Fooocus, command lines"),
     OptionRow(
         "train_steps",
