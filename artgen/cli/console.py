@@ -21,6 +21,7 @@ import typer
 
 from artgen.cli.status_line import status_line
 from artgen.errors import ArtgenError, OutputError
+from artgen.system.command_state import cleared_after_command
 from artgen.system.terminal import fit_words, has_styles, is_terminal, printable, printable_message, printable_path
 
 if TYPE_CHECKING:
@@ -104,7 +105,9 @@ def discard_broken_streams() -> None:
 def _discard_stream(stream: TextIO, error: OSError) -> None:
     if isinstance(error, BrokenPipeError):
         _closed_streams.add(stream)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
 
 
 def is_output_closed() -> bool:
@@ -173,6 +176,7 @@ def shares_terminal() -> bool:
         return False
 
 
+@cleared_after_command
 @cache
 def stderr_console() -> "Console":
     """Return the console that shows progress on stderr, without escape sequences if styles are disabled."""

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 from artgen.system import process
+from artgen.system.command_state import register_reset
 from artgen.system.terminal import has_styles
 
 EXIT_INTERRUPTED = 130
@@ -57,7 +58,8 @@ class DeferredSigint:
         self._previous_handler = signal.getsignal(signal.SIGINT)
         if self._previous_handler is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, self._on_sigint)
-            if process.owns_process() and sys.platform != "win32":  # Windows accepts only sockets
+            # Windows accepts only sockets. In the worker, a thread calls the handler, see `interrupt_from_client`.
+            if process.owns_process() and not process.is_worker() and sys.platform != "win32":
                 self._watcher = _SignalWatcher(self._exit_if_idle)
         return self
 
@@ -90,7 +92,8 @@ class DeferredSigint:
         if self._interrupted:
             if sys.__stderr__ and sys.__stderr__.isatty():
                 _write_unbuffered(_SHOW_CURSOR)
-            os._exit(EXIT_INTERRUPTED)
+            process.exit_at_once(EXIT_INTERRUPTED)
+            return
         self._interrupted = True
         _write_unbuffered(_STOPPING_MESSAGE)
 
@@ -124,10 +127,33 @@ class _SignalWatcher:
         os.close(reader)
 
 
+def interrupt_from_client() -> None:
+    """Act on Ctrl-C in the client of the worker: call the handler that the command has installed.
+
+    The thread that reads from the client calls this function. A KeyboardInterrupt could stop an import and leave a
+    damaged module in the worker, so the command ends at once where an ordinary process would raise one.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is signal.default_int_handler:
+        from artgen.cli.console import styled
+
+        label = "error: "
+        red_label = styled(sys.stderr, label, fg="red", bold=True)
+        _exit_at_once(_EXIT_MESSAGE.replace(label.encode(), red_label.encode()))
+    elif callable(handler):
+        handler(signal.SIGINT, None)
+
+
 _exit_lock = threading.Lock()
 
 
-def _exit_at_once() -> None:
+@register_reset
+def _allow_exit() -> None:
+    global _exit_lock
+    _exit_lock = threading.Lock()
+
+
+def _exit_at_once(message: bytes = _EXIT_MESSAGE) -> None:
     """End the process with one line of text. The handler and the watcher can call this function at the same time."""
     if not _exit_lock.acquire(blocking=False):
         return
@@ -136,12 +162,13 @@ def _exit_at_once() -> None:
     temporary.remove_own()
     if has_styles(sys.__stderr__):
         _write_unbuffered(_ERASE_LINE + _SHOW_CURSOR)
-    _exit_handler(signal.SIGINT, None)
+    _write_unbuffered(message)
+    process.exit_at_once(EXIT_INTERRUPTED)
 
 
 def _exit_handler(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
     _write_unbuffered(_EXIT_MESSAGE)
-    os._exit(EXIT_INTERRUPTED)
+    process.exit_at_once(EXIT_INTERRUPTED)
 
 
 def _write_unbuffered(text: bytes) -> None:

@@ -121,6 +121,7 @@ class Reporter:
             self._interrupts.set_exit_at_once(True)
 
     def _stop_if_requested(self) -> None:
+        process.stop_if_abandoned()
         self._interrupts.raise_if_interrupted()
         if is_output_closed():
             raise OutputClosed

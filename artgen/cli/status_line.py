@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from artgen.system import process
+from artgen.system.command_state import register_reset
 from artgen.system.counts import format_duration
 from artgen.system.terminal import has_styles
 
@@ -32,6 +33,11 @@ class StatusLine:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._closing: threading.Event | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Remove the line, and start again for the next command. Libraries that are imported already are not shown."""
+        self.close()
         self._observer = _ImportObserver(self)
         self._stage = "Starting"
         self._is_visible = False
@@ -135,7 +141,7 @@ class _ImportObserver:
 
     def __init__(self, status: StatusLine) -> None:
         self._status = status
-        self._next = 0
+        self._next = sum(library in sys.modules for library in LIBRARIES)
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> None:  # noqa: ARG002
         if self._next == len(LIBRARIES):
@@ -150,3 +156,5 @@ class _ImportObserver:
 
 status_line = StatusLine()
 """The line of this process."""
+
+register_reset(status_line.reset)

@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from artgen.errors import InputFileError, OutputError
 from artgen.queue.ledger_lines import header_line
+from artgen.system import process
 from artgen.system.counts import counted
 from artgen.system.external_data import open_regular
 
@@ -121,6 +122,7 @@ class LedgerWriter:
         Raises:
             OutputError: the lines cannot be written.
         """
+        process.stop_if_abandoned()
         for attempt in range(1, _MAX_ATTEMPTS + 1):
             try:
                 self._append(data, is_known, lost_lines)

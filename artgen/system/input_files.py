@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from artgen.errors import InputFileError
+from artgen.system.command_state import register_reset
 from artgen.system.external_data import read_descriptor, read_limited
 from artgen.system.files import wrap_read_errors
 from artgen.system.memory_file import file_content
@@ -29,6 +30,13 @@ _pipe_contents: dict[tuple[int, int], bytes] = {}
 
 _stdin_content: tuple[object, bytes] | None = None
 """Stream and content of standard input after it was read."""
+
+
+@register_reset
+def _forget_inputs() -> None:
+    global _stdin_content
+    _stdin_content = None
+    _pipe_contents.clear()
 
 
 def is_stdin(path: Path | None) -> bool:

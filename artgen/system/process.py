@@ -6,11 +6,17 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 _owns_process = False
 _start_time = time.monotonic()
 _exit_code: int | None = None
+_end_command: Callable[[int], object] | None = None
+_is_abandoned = False
+
+
+class CommandAbandoned(KeyboardInterrupt):
+    """Stop a command of the worker whose client has its exit code already, or has disconnected."""
 
 
 def configure_process() -> None:
@@ -42,10 +48,45 @@ def elapsed_seconds() -> float:
     return time.monotonic() - _start_time
 
 
-def restart_clock() -> None:
-    """Let `elapsed_seconds` count from now: a resident process starts a command."""
-    global _start_time
-    _start_time = time.monotonic()
+def is_worker() -> bool:
+    """Return whether this process is the worker, which runs several commands one after another."""
+    return _end_command is not None
+
+
+def start_command(end_command: Callable[[int], object]) -> None:
+    """Start a command of the worker: `elapsed_seconds` counts from now.
+
+    Args:
+        end_command: is called by `exit_at_once`, with the exit code. It returns.
+    """
+    global _start_time, _end_command, _is_abandoned
+    _start_time, _end_command, _is_abandoned = time.monotonic(), end_command, False
+
+
+def exit_at_once(exit_code: int) -> None:
+    """End the process without exit handlers. In the worker, end the command for its client, and return.
+
+    The rest of the command must then call `stop_if_abandoned` before it saves anything.
+    """
+    if _end_command is None:
+        os._exit(exit_code)
+    _end_command(exit_code)
+
+
+def abandon_command() -> None:
+    """Let `stop_if_abandoned` stop the command of the worker. Call this function in any thread."""
+    global _is_abandoned
+    _is_abandoned = True
+
+
+def stop_if_abandoned() -> None:
+    """Stop a command of the worker whose result nobody needs. Call this before a file is written, and between steps.
+
+    Raises:
+        CommandAbandoned: the command was abandoned.
+    """
+    if _is_abandoned:
+        raise CommandAbandoned
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from artgen.system import process
 from artgen.system.attempt import is_reported, report
 from artgen.system.file_locks import try_lock
 
@@ -131,7 +132,8 @@ def _fsync(path: Path) -> None:
 
 
 def _temporary_path(folder: Path) -> Path:
-    """Return a path that no other process uses."""
+    """Return a path that no other process uses, before each write of a file."""
+    process.stop_if_abandoned()
     path = folder / f"{TEMPORARY_PREFIX}{os.getpid()}-{os.urandom(6).hex()}{TEMPORARY_SUFFIX}"
     report("temporary", path=str(path))
     return path

@@ -1,130 +1,216 @@
-"""Represent commands of clients, and run one in this process."""
+"""Represent the command of a client, and run it in this process."""
 
 import contextlib
-import io
 import os
+import signal
+import stat
 import sys
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable
+from functools import partial
+from queue import SimpleQueue
 from typing import Any
 
-from artgen.worker.protocol import Connection
+from artgen.system import process
+from artgen.worker.protocol import NUM_DESCRIPTORS, Connection, ProtocolError
+from artgen.worker.server.client_state import client_state, discard_output
 from artgen.worker.server.reports import ClientStdout, Replies, reported
 
+EXIT_BUG = 1
+"""Exit code of Python after an unexpected exception."""
 
-@dataclass(frozen=True)
+
 class Command:
-    """Store a command of a client.
+    """Store a command of a client: waiting, running or ended.
+
+    The main thread calls `run` and `end`. The thread that reads from the client calls `interrupt` and `disconnect`.
 
     Attributes:
         connection: connection to the client.
         arguments: arguments of the command line, without the name of the program.
         environment: environment variables of the client.
         umask: umask of the client.
-        descriptors: stdin, stdout, stderr and working directory of the client.
+        descriptors: stdin, stdout, stderr and working directory of the client, until the command runs.
         entropy: random bits of the command.
         replies: replies of the client to `stdout`.
     """
 
-    connection: Connection
-    arguments: list[str]
-    environment: dict[str, str]
-    umask: int
-    descriptors: list[int]
-    entropy: int
-    replies: Replies
+    def __init__(self, connection: Connection, message: dict[str, Any], descriptors: list[int]) -> None:
+        """Store a valid command; `from_message` checks the values."""
+        self.connection = connection
+        self.arguments: list[str] = message["arguments"]
+        self.environment: dict[str, str] = message["environment"]
+        self.umask: int = message["umask"]
+        self.entropy: int = message["entropy"]
+        self.descriptors = descriptors
+        self.replies: Replies = SimpleQueue()
+        self._lock = threading.RLock()
+        self._is_running = False
+        self._is_ended = False
 
     @classmethod
-    def from_message(cls, connection: Connection, message: dict[str, Any], replies: Replies) -> "Command":
-        """Convert a `run` message."""
-        return cls(
-            connection,
-            [str(argument) for argument in message["arguments"]],
-            {str(name): str(value) for name, value in message["environment"].items()},
-            int(message["umask"]),
-            connection.take_descriptors(),
-            int(message["entropy"]),
-            replies,
-        )
+    def from_message(cls, connection: Connection, message: dict[str, Any]) -> "Command":
+        """Convert a `run` message, and check it completely.
 
-
-def run_command(command: Command) -> int:
-    """Run a command with the streams, the environment and the working directory of its client. Return its exit code."""
-    from artgen.system import process
-
-    with client_state(command), reported(command.connection, command.entropy):
-        process.restart_clock()
-        from artgen.cli.main import run
-
+        Raises:
+            ProtocolError: a value has the wrong type, or the descriptors are not three streams and a folder. The
+                descriptors are closed.
+        """
+        descriptors = connection.take_descriptors()
         try:
-            run()
-        except SystemExit as system_exit:
-            code = system_exit.code
-            return code if isinstance(code, int) else 0 if code is None else 1
-        except BaseException:
-            import traceback
+            _check_message(message, descriptors)
+        except ProtocolError:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise
+        return cls(connection, message, descriptors)
 
-            traceback.print_exc()
-            return 1
+    def run(self) -> int:
+        """Run the command, unless its client has disconnected. Return its exit code."""
+        with self._lock:
+            self._is_running = not self._is_ended
+        if not self._is_running:
+            return EXIT_BUG
+        descriptors, self.descriptors = self.descriptors, []
+        open_stdout = partial(ClientStdout, self.connection, self.replies)
+        with client_state(self.arguments, self.environment, self.umask, descriptors, open_stdout) as result:
+            try:
+                with reported(self.connection, self.entropy):
+                    result.exit_code = run_command_line(self._end_at_once)
+            finally:
+                with self._lock:
+                    self._is_running = False
+        return result.exit_code
+
+    def end(self, exit_code: int) -> None:
+        """Send the exit code to the client, unless the command ended before, see `process.exit_at_once`."""
+        with self._lock:
+            if self._is_ended:
+                return
+            self._is_ended = True
+        with contextlib.suppress(OSError):
+            self.connection.send("finished", exit_code=exit_code)
+
+    def interrupt(self) -> None:
+        """Act on Ctrl-C in the client. The thread that reads from the client calls this method."""
+        from artgen.cli import interrupts
+
+        with self._lock:
+            if self._is_running and not self._is_ended:
+                interrupts.interrupt_from_client()
+
+    def disconnect(self) -> None:
+        """Stop the command, because its client has disconnected: it was killed, or it has the exit code."""
+        with self._lock:
+            if self._is_running and not self._is_ended:
+                self._abandon()
+            self._is_ended = True
+        self.replies.put(None)
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection, and the descriptors of a command that did not run."""
+        descriptors, self.descriptors = self.descriptors, []
+        for descriptor in descriptors:
+            os.close(descriptor)
+        self.connection.close()
+
+    def _end_at_once(self, exit_code: int) -> None:
+        """End the command for its client, as `os._exit` ends an ordinary process."""
+        with self._lock:
+            self._abandon()
+            self.end(exit_code)
+
+    def _abandon(self) -> None:
+        from artgen.system import temporary
+
+        process.abandon_command()
+        discard_output()
+        temporary.remove_own()
+        _wake_main_thread()
+
+
+def _check_message(message: dict[str, Any], descriptors: list[int]) -> None:
+    arguments, environment, umask, entropy = map(message.get, ("arguments", "environment", "umask", "entropy"))
+    if not isinstance(arguments, list) or not all(map(_is_text, arguments)):
+        raise ProtocolError("the arguments are not a list of texts")
+    if not isinstance(environment, dict) or not all(map(_is_text, (*environment, *environment.values()))):
+        raise ProtocolError("the environment is not a table of texts")
+    if any(not name or "=" in name for name in environment):
+        raise ProtocolError("the name of a variable is invalid")
+    if type(umask) is not int or not 0 <= umask <= 0o777:
+        raise ProtocolError("the umask is not a number from 0 to 0o777")
+    if type(entropy) is not int or not 0 <= entropy < 1 << 256:
+        raise ProtocolError("the random bits are not a number of 256 bits")
+    if len(descriptors) != NUM_DESCRIPTORS:
+        raise ProtocolError(f"a command has {NUM_DESCRIPTORS} descriptors, not {len(descriptors)}")
+    if [stat.S_ISDIR(os.fstat(descriptor).st_mode) for descriptor in descriptors] != [False, False, False, True]:
+        raise ProtocolError("the descriptors are not three streams and a folder")
+
+
+def _is_text(value: Any) -> bool:
+    """Return whether a value can be an argument of a process: it has no NUL and can be encoded."""
+    try:
+        return isinstance(value, str) and b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
+
+
+WAKE_SIGNAL = signal.SIGUSR1
+"""Signal that interrupts a system call. Its handler does nothing."""
+
+
+def install_signal_handlers(stop: Callable[[], object]) -> None:
+    """Install the handlers of the worker. The main thread calls this function once.
+
+    Args:
+        stop: ends the worker; is called for SIGTERM, SIGHUP and SIGINT.
+    """
+    signal.signal(WAKE_SIGNAL, lambda *_: None)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, lambda *_: stop())
+
+
+def _wake_main_thread() -> None:
+    """Let the main thread leave a system call, such as a read from a terminal. It continues with the null device."""
+    if threading.current_thread() is not threading.main_thread():
+        signal.pthread_kill(threading.main_thread().ident or 0, WAKE_SIGNAL)
+
+
+def run_command_line(end_command: Callable[[int], object]) -> int:
+    """Run the command line `sys.argv`. Return its exit code, as Python determines it.
+
+    Args:
+        end_command: is called with the exit code if the command ends while it is still busy, see
+            `process.exit_at_once`.
+    """
+    process.start_command(end_command)
+    from artgen.cli import interrupts
+    from artgen.cli.main import run
+    from artgen.cli.status_line import status_line
+
+    interrupts.exit_on_sigint()
+    try:
+        run()
+    except SystemExit as system_exit:
+        return _exit_code(system_exit.code)
+    except process.CommandAbandoned:
+        return interrupts.EXIT_INTERRUPTED
+    except BaseException as error:
+        status_line.close()
+        # The first frame is of this function.
+        sys.excepthook(type(error), error, error.__traceback__ and error.__traceback__.tb_next)
+        return EXIT_BUG
+    finally:
+        status_line.close()
     return 0
 
 
-@contextlib.contextmanager
-def client_state(command: Command) -> Iterator[None]:
-    """Give this process the streams, arguments, environment, umask and working directory of a client."""
-    streams = sys.stdin, sys.stdout, sys.stderr
-    own_descriptors = [os.dup(number) for number in range(3)]
-    own_environment = dict(os.environ)
-    arguments = sys.argv
-    for number, descriptor in enumerate(command.descriptors[:3]):
-        os.dup2(descriptor, number)
-    os.fchdir(command.descriptors[3])
-    umask = os.umask(command.umask)
-    _replace_environment(command.environment)
-    sys.stdin, sys.stdout, sys.stderr = (_open_stream(number, sys.__stdin__, sys.__stdout__, sys.__stderr__)
-                                         for number in range(3))  # fmt: skip
-    sys.stdout = _buffered(ClientStdout(command.connection, command.replies), sys.stdout)
-    sys.argv = ["artgen", *command.arguments]
-    try:
-        yield
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
-                stream.flush()
-        sys.stdin, sys.stdout, sys.stderr = streams
-        for number, descriptor in enumerate(own_descriptors):
-            os.dup2(descriptor, number)
-            os.close(descriptor)
-        for descriptor in command.descriptors:
-            os.close(descriptor)
-        _replace_environment(own_environment)
-        os.umask(umask)
-        os.chdir("/")
-        sys.argv = arguments
-
-
-def _replace_environment(environment: dict[str, str]) -> None:
-    os.environ.clear()
-    os.environ.update(environment)
-    time.tzset()
-
-
-def _open_stream(number: int, *originals: Any) -> io.TextIOWrapper:
-    """Return a text stream of a descriptor, with the properties that Python gives it in a new process."""
-    raw = io.FileIO(number, "r" if number == 0 else "w", closefd=False)
-    buffered: Any = io.BufferedReader(raw) if number == 0 else io.BufferedWriter(raw)
-    original = originals[number]
-    return io.TextIOWrapper(
-        buffered, encoding=original.encoding, errors=original.errors, line_buffering=number == 2 or raw.isatty()
-    )
-
-
-def _buffered(raw: io.RawIOBase, original: Any) -> io.TextIOWrapper:
-    """Return a text stream that writes to `raw`, with the properties of another stream."""
-    return io.TextIOWrapper(
-        io.BufferedWriter(raw),
-        encoding=original.encoding,
-        errors=original.errors,
-        line_buffering=original.line_buffering,
-    )
+def _exit_code(code: Any) -> int:
+    """Return the exit code of `SystemExit(code)`; print a text as Python does."""
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xFF
+    print(code, file=sys.stderr)
+    return EXIT_BUG

@@ -6,12 +6,11 @@ import queue
 import socket
 import threading
 
-from artgen.system import process
+from artgen.system import process, temporary
 from artgen.worker.client import socket_file
 from artgen.worker.client.identity import own_identity
 from artgen.worker.protocol import Connection, ProtocolError
-from artgen.worker.server.commands import Command, run_command
-from artgen.worker.server.reports import Replies
+from artgen.worker.server.commands import Command, install_signal_handlers
 
 KEEP_ALIVE_SECONDS = 600.0
 """Idle time after which the worker ends."""
@@ -31,20 +30,26 @@ class Server:
             threading.Thread(target=self._serve_client, args=(Connection(connected),), daemon=True).start()
 
     def _serve_client(self, connection: Connection) -> None:
-        replies: Replies = queue.SimpleQueue()
+        command: Command | None = None
         with contextlib.suppress(OSError, ProtocolError):
             connection.send("hello", identity=self._identity)
             while (message := connection.receive()) is not None:
                 match message["type"]:
-                    case "run":
-                        self._commands.put(Command.from_message(connection, message, replies))
-                    case "written":
-                        replies.put(message)
+                    case "run" if command is None:
+                        command = Command.from_message(connection, message)
+                        self._commands.put(command)
+                    case "written" if command is not None:
+                        command.replies.put(message)
+                    case "interrupt" if command is not None:
+                        command.interrupt()
                     case "stop":
-                        os._exit(0)
+                        stop()
                     case _:
-                        pass
-        replies.put(None)
+                        raise ProtocolError("a message has an unknown type")
+        if command is not None:
+            command.disconnect()
+        else:
+            connection.close()
 
     def run_commands(self) -> None:
         """Run commands until none arrives within the keep-alive time."""
@@ -53,9 +58,7 @@ class Server:
                 command = self._commands.get(timeout=KEEP_ALIVE_SECONDS)
                 with contextlib.suppress(OSError):
                     command.connection.send("started")
-                exit_code = run_command(command)
-                with contextlib.suppress(OSError):
-                    command.connection.send("finished", exit_code=exit_code)
+                command.end(command.run())
 
 
 def serve() -> None:
@@ -67,7 +70,15 @@ def serve() -> None:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(str(path))
     listener.listen()
+    install_signal_handlers(stop)
     server = Server()
     threading.Thread(target=server.accept, args=(listener,), daemon=True).start()
     server.run_commands()
-    path.unlink(missing_ok=True)
+    stop()
+
+
+def stop() -> None:
+    """End the worker at once."""
+    temporary.remove_own()
+    socket_file.socket_path().unlink(missing_ok=True)
+    os._exit(0)
