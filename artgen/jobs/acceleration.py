@@ -1,12 +1,7 @@
-"""Check that `--acceleration openvino` fits the device, the model and the other settings."""
-
-from collections.abc import Sequence
+"""Check that `--acceleration openvino` fits the device and the other settings."""
 
 from artgen.errors import UsageError
 from artgen.jobs.checks import runs_on_cpu
-from artgen.jobs.pipeline_options import pag_scale
-from artgen.registry import ResolvedModel
-from artgen.registry.lora import LoraRequest
 from artgen.spec.base_requests import PromptRequest
 from artgen.spec.fast import parse_presets
 from artgen.system import hardware
@@ -38,31 +33,24 @@ def check_acceleration(device: str, acceleration: str | None) -> None:
         )
 
 
-def check_openvino(request: PromptRequest, model: ResolvedModel, loras: Sequence[LoraRequest]) -> None:
-    """Check that OpenVINO can run the denoiser of a complete request.
-
-    The converted denoiser contains the weights of the model alone, and no layers to which hooks could be attached.
-
-    Args:
-        request: complete request.
-        model: resolved model.
-        loras: LoRAs of the request, those of its prompt and of `--fast` included.
+def check_openvino(request: PromptRequest) -> None:
+    """Check that no other setting of a complete request prevents that OpenVINO runs the denoiser.
 
     Raises:
-        UsageError: another setting changes the weights or the layers of the denoiser.
+        UsageError: another setting needs the layers of the denoiser, changes the format of its weights, or selects a
+            precision that OpenVINO does not have on the CPU.
     """
     if request.acceleration != "openvino":
         return
-    presets = [entry.name for entry in parse_presets(request.fast)]
-    reason = "the converted denoiser has the layers and the weights of the model alone"
     conflicts = (
-        ("quantize", request.quantize is not None, f"--quantize {request.quantize}", "remove --quantize"),
-        ("fast", "cache" in presets, "--fast cache", "remove cache from --fast"),
-        ("fast", "lcm" in presets, "--fast lcm", "remove lcm from --fast"),
-        ("pag_scale", pag_scale(request, model.pipeline_entry) > 0, "--pag-scale", "use --pag-scale 0"),
-        ("lora", bool(loras), "LoRAs", "remove the LoRAs"),
-    )
-    for setting, is_used, option, hint in conflicts:
+        ("quantize", request.quantize is not None, f"--quantize {request.quantize}",
+         "OpenVINO converts the weights of fp32 and bf16", "remove --quantize"),
+        ("fast", "cache" in [entry.name for entry in parse_presets(request.fast)], "--fast cache",
+         "the converted denoiser has no layers that can be skipped", "remove cache from --fast"),
+        ("dtype", request.dtype == "fp16", "--dtype fp16",
+         "on the CPU, OpenVINO computes in fp32 or bf16", "use --dtype fp32 or --dtype bf16"),
+    )  # fmt: skip
+    for setting, is_used, option, reason, hint in conflicts:
         if is_used:
             raise UsageError(
                 f"Cannot combine --acceleration openvino with {option}: {reason}.",
