@@ -1,6 +1,7 @@
 """Store how long the loading of a model and the generation of an image took, to estimate the time of the next run."""
 
 import json
+import sys
 from typing import Any
 
 from artgen.errors import ArtgenError
@@ -21,6 +22,8 @@ _IMAGE_SETTINGS = ("task", "width", "height", "steps", "strength", "fast", "meth
 class LoadTimes:
     """Read and store the durations of one kind of request. Runs in processes that artgen does not own are ignored.
 
+    Commands in the worker do not change the durations: they load less. The first one, which loads all, uses them.
+
     The loading time is the time from the start of the process to the end of the first step.
     """
 
@@ -37,6 +40,8 @@ class LoadTimes:
 
     def expected_seconds(self, num_images: int) -> float | None:
         """Return the expected duration of a command in seconds; None if an equal command never ran."""
+        if _has_loaded():
+            return None
         stored = self._read()
         loading, image = stored.get(self._model_key), stored.get(self._image_key)
         return None if loading is None or image is None else loading + num_images * image
@@ -44,13 +49,13 @@ class LoadTimes:
     def remaining_seconds(self) -> float | None:
         """Return the expected seconds until the first step; None if the model was never loaded."""
         loading = self._read().get(self._model_key)
-        if loading is None or not process.owns_process():
+        if loading is None or not process.owns_process() or _has_loaded():
             return None
         return max(0.0, loading - process.elapsed_seconds())
 
     def save(self, loading_seconds: float, total_seconds: float | None = None, num_images: int = 1) -> None:
         """Store the durations of a run. Errors are ignored, because the file is only a cache."""
-        if not process.owns_process():
+        if not process.owns_process() or process.is_worker():
             return
         stored = self._read()
         new = {self._model_key: round(loading_seconds, 2)}
@@ -70,3 +75,8 @@ class LoadTimes:
         if not isinstance(stored, dict):
             return {}
         return {k: float(v) for k, v in stored.items() if type(v) in (int, float) and 0 < v <= _MAX_SECONDS}
+
+
+def _has_loaded() -> bool:
+    """Return whether an earlier command of this process, the worker, has loaded the libraries."""
+    return process.is_worker() and "torch" in sys.modules

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from artgen.errors import UsageError
 from artgen.images.loading import load_image
+from artgen.system.command_state import cleared_after_command
 
 MAX_SHEET_SIDE_PX = 16_000
 """Longest side of a sheet."""
@@ -143,6 +144,7 @@ def _fit_image(image: Image.Image, cell_px: int) -> Image.Image:
     return image if factor == 1 else image.resize(size, Image.Resampling.LANCZOS)
 
 
+@cleared_after_command
 @cache
 def label_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Load the first installed font with many scripts, or Pillow's default font, at a size in pixels."""

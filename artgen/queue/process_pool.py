@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -25,7 +26,11 @@ from artgen.queue.locks import JobLocks
 from artgen.queue.plan import PlannedJob
 from artgen.queue.retries import CrashTracker
 from artgen.system import hardware, process
+from artgen.system.command_state import register_reset
 from artgen.system.terminal import printable
+
+# This process would keep the streams of a client of the worker open.
+register_reset(resource_tracker._resource_tracker._stop)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from artgen.registry import diffusers_folder
 from artgen.registry.catalog import ASSETS_FOLDER
 from artgen.registry.model_configs import MAX_VOCABULARY_BYTES, read_config
 from artgen.registry.resolved import ResolvedModel
+from artgen.system.command_state import register_reset
 from artgen.system.external_data import read_limited
 from artgen.system.files import atomic_folder, wrap_write_errors
 from artgen.system.paths import user_cache_folder
@@ -98,16 +99,23 @@ def build_config_folder(name: str, files: ConfigFiles) -> Path:
     try:
         return _create_config_folder(user_cache_folder() / "configs" / folder_name, contents)
     except OutputError:
-        return _create_config_folder(_temporary_folder() / folder_name, contents)
+        return _create_config_folder(Path(_temporary_folder().name, folder_name), contents)
 
 
 @functools.cache
-def _temporary_folder() -> Path:
-    """Return a folder that is deleted when the process exits."""
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    """Return a folder that is deleted when the process, or a command of the worker, ends."""
     with wrap_write_errors(Path("TMPDIR")):
         folder = tempfile.TemporaryDirectory(prefix="artgen-", ignore_cleanup_errors=True)
     atexit.register(folder.cleanup)
-    return Path(folder.name)
+    return folder
+
+
+@register_reset
+def _delete_temporary_folder() -> None:
+    if _temporary_folder.cache_info().currsize:
+        _temporary_folder().cleanup()
+        _temporary_folder.cache_clear()
 
 
 def _create_config_folder(folder: Path, contents: Mapping[str, bytes]) -> Path:

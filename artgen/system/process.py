@@ -94,18 +94,18 @@ def paused_gc() -> Iterator[None]:
     """Disable garbage collection during imports in the block. Exclude the objects of the imports from later runs.
 
     Outside such a block garbage collection is always enabled. If the block imports nothing, no object is excluded:
-    later objects, such as a replaced model, must be collected. In a process that artgen does not own, this function
-    does nothing.
+    later objects, such as a replaced model, must be collected. In the worker no object is excluded after the import of
+    torch, for the same reason. In a process that artgen does not own, this function does nothing.
     """
     if not _owns_process or not gc.isenabled():
         yield
         return
-    num_modules = len(sys.modules)
+    num_modules, may_have_models = len(sys.modules), is_worker() and "torch" in sys.modules
     gc.disable()
     try:
         yield
     finally:
-        if len(sys.modules) > num_modules:
+        if len(sys.modules) > num_modules and not may_have_models:
             gc.freeze()
         gc.enable()
 

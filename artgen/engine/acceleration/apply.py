@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -28,6 +29,13 @@ _applied: "weakref.WeakKeyDictionary[Any, OptimizationPlan]" = weakref.WeakKeyDi
 
 _failed_models: set[ResolvedModel] = set()
 register_reset(_failed_models.clear)
+
+
+@register_reset
+def _end_compiler_processes() -> None:
+    """End the processes of `torch.compile`, which would keep the streams of a client of the worker open."""
+    if compiler := sys.modules.get("torch._inductor.async_compile"):
+        compiler.shutdown_compile_workers()
 
 
 class OptimizationError(Exception):

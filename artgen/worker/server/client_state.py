@@ -65,7 +65,6 @@ def client_state(
             _replace_environment(own_environment)
             sys.argv = own_argv
             os.umask(own_umask)
-            signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGINT, own_handler)
 
 
