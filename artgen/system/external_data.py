@@ -150,7 +150,7 @@ def read_descriptor(descriptor: int, name: str, max_bytes: int) -> bytes:
     is_regular = stat.S_ISREG(status.st_mode)
     if is_regular and status.st_size > max_bytes:
         raise _too_large_error(name, max_bytes)
-    wait = _wait_for_nothing if is_regular else _pipe_waiter(descriptor, name)
+    wait = _wait_for_nothing if is_regular else pipe_waiter(descriptor, name)
     content = io.BytesIO()  # its `getvalue` does not copy the content
     while wait():
         try:
@@ -246,8 +246,12 @@ def _wait_for_nothing() -> bool:
     return True
 
 
-def _pipe_waiter(descriptor: int, name: str) -> Callable[[], bool]:
-    """Return a function that waits until the pipe has data or is closed."""
+def pipe_waiter(descriptor: int, name: str) -> Callable[[], bool]:
+    """Return a function that waits until the pipe has data or is closed.
+
+    The function raises an InputFileError if the pipe sends nothing for `PIPE_IDLE_SECONDS`, or does not end within
+    `PIPE_TOTAL_SECONDS`.
+    """
     if not hasattr(select, "poll"):
         return _wait_for_nothing
     poller = select.poll()

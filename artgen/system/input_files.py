@@ -31,6 +31,9 @@ _pipe_contents: dict[tuple[int, int], bytes] = {}
 _stdin_content: tuple[object, bytes] | None = None
 """Stream and content of standard input after it was read."""
 
+_stdin_error: InputFileError | None = None
+"""Error of a previous attempt to read standard input."""
+
 
 @register_reset
 def _forget_inputs() -> None:
@@ -103,9 +106,17 @@ def read_stdin(max_bytes: int) -> bytes:
             limits.
     """
     global _stdin_content
+    if _stdin_error is not None:
+        raise _stdin_error
     if _stdin_content is None or _stdin_content[0] is not sys.stdin:
         _stdin_content = sys.stdin, _read_stdin(max_bytes)
     return _stdin_content[1]
+
+
+def fail_stdin(error: InputFileError) -> None:
+    """Let `read_stdin` raise an error: this process has already waited for standard input."""
+    global _stdin_error
+    _stdin_error = error
 
 
 def _read_stdin(max_bytes: int) -> bytes:
@@ -120,13 +131,18 @@ def _read_stdin(max_bytes: int) -> bytes:
     with wrap_read_errors(Path("standard input")):
         status = os.fstat(descriptor)
         if stat.S_ISFIFO(status.st_mode):
-            _wait_for_first_byte(descriptor)
+            wait_for_first_byte(descriptor)
         content = read_descriptor(descriptor, "standard input", max_bytes)
     _pipe_contents[status.st_dev, status.st_ino] = content  # for `/dev/stdin`
     return content
 
 
-def _wait_for_first_byte(descriptor: int) -> None:
+def wait_for_first_byte(descriptor: int) -> None:
+    """Wait until a pipe has data or is closed.
+
+    Raises:
+        InputFileError: the pipe sends no data for `STDIN_SECONDS`.
+    """
     if not select.select([descriptor], [], [], STDIN_SECONDS)[0]:
         raise InputFileError(
             f"Cannot read standard input: it sent no data for {STDIN_SECONDS:g} seconds.", "Save the data to a file."

@@ -155,9 +155,9 @@ def _run_client(message: Mapping[str, Any]) -> None:
     ):
         descriptor = os.open(message.get(name, os.devnull), flags, 0o666)
         os.dup2(descriptor, number)
-    sys.stdin = open(0, closefd=False)  # noqa: PTH123, SIM115
-    sys.stdout = open(1, "w", closefd=False)  # noqa: PTH123, SIM115
-    sys.stderr = open(2, "w", closefd=False)  # noqa: PTH123, SIM115
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
     sys.argv = ["artgen", *message["arguments"]]
     from artgen.__main__ import run
 
