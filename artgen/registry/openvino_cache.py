@@ -1,35 +1,37 @@
-"""Store denoisers that OpenVINO converted and compiled in artgen's cache folder. This module needs no torch.
+"""Store denoisers that were converted to models of OpenVINO in artgen's cache folder. This module needs no torch.
 
-An entry consists of two files: `KEY.blob`, the compiled model, and `KEY.json`, its description with the SHA-256 of the
-blob. The description is written last. The modification time of the description is the time of the last use.
+An entry consists of three files: `KEY.xml` and `KEY.bin`, the layers and the weights of the converted model, and
+`KEY.json`, its description with the SHA-256 of both files. The description is written last. The modification time of
+the description is the time of the last use.
 """
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 import re
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from artgen.errors import InputFileError, OutputError
 from artgen.registry import hashes
 from artgen.spec.memory_budget import parse_bytes
+from artgen.system.counts import format_bytes
 from artgen.system.external_data import parse_json, read_optional
 from artgen.system.file_locks import RETRY_SECONDS, try_lock
-from artgen.system.files import atomic_replace, wrap_write_errors, write_atomically
+from artgen.system.files import wrap_write_errors, write_atomically
 from artgen.system.paths import user_cache_folder
-from artgen.system.temporary import NOFOLLOW, clean_stale
+from artgen.system.temporary import NOFOLLOW, clean_stale, fsync_tree, temp_folder
 
 DEFAULT_MAX_BYTES = 20 << 30
 MAX_BYTES_VARIABLE = "ARTGEN_OPENVINO_CACHE_SIZE"
 """Environment variable with the largest size of the cache, for example `5GB`."""
 
 _FIELD_TYPES = {
-    "model": str, "denoiser": str, "precision": str, "inputs": str, "openvino": str, "size_bytes": int, "sha256": str,
+    "model": str, "denoiser": str, "precision": str, "inputs": str, "openvino": str, "size_bytes": int,
+    "xml": str, "bin": str,
 }  # fmt: skip
 _MAX_DESCRIPTION_BYTES = 64 << 10
 _KEY_PATTERN = re.compile(r"[0-9a-f]{64}")
@@ -45,10 +47,10 @@ class CachedModel:
         key: 64 lower-case hex digits.
         model: name of the model, as recorded.
         denoiser: class of the denoiser.
-        precision: precision of the computation: fp32 or bf16.
-        inputs: shapes of the denoiser's inputs, such as `sample 2x4x64x64, timestep`.
+        precision: dtype of the model: fp32 or bf16.
+        inputs: shapes of the inputs with which the model was converted, such as `2x4x64x64, 1, 2x77x768`.
         openvino: version of OpenVINO.
-        size_bytes: size of the compiled model in bytes.
+        size_bytes: size of the converted model in bytes.
         last_used: time of the last use, seconds since 1970.
     """
 
@@ -102,7 +104,7 @@ def remove_models(keys: Collection[str] | None = None) -> int:
     """
     clean_stale(cache_folder())
     freed = 0
-    for path in _files("*.json", "*.blob"):
+    for path in _files("*.json", "*.xml", "*.bin"):
         if keys is None or path.stem in keys:
             size = _size(path)
             with wrap_write_errors(path, "Check the permissions of the folder."):
@@ -112,17 +114,15 @@ def remove_models(keys: Collection[str] | None = None) -> int:
 
 
 def read_model(key: str) -> Path | None:
-    """Return the path of a compiled model with the correct hash, and set its time of use.
+    """Return the path of the XML file of a model whose files have the correct hashes, and set its time of use.
 
-    A damaged entry is removed. The hash is computed again only if path, inode, size or mtime_ns of the file changed.
+    A damaged entry is removed. A hash is computed again only if path, inode, size or mtime_ns of the file changed.
     """
     found = _read_description(key)
     if found is None:
         return None
-    entry, sha256 = found
-    path = cache_folder() / f"{key}.blob"
     try:
-        is_valid = _size(path) == entry.size_bytes and hashes.file_hash(path) == sha256
+        is_valid = found[1] == _hashes(key)
     except InputFileError:
         is_valid = False
     if not is_valid:
@@ -131,34 +131,37 @@ def read_model(key: str) -> Path | None:
         return None
     with contextlib.suppress(OSError):
         os.utime(cache_folder() / f"{key}.json")
-    return path
+    return cache_folder() / f"{key}.xml"
 
 
-def write_model(description: CachedModel, data: memoryview) -> None:
+def write_model(description: CachedModel, save: Callable[[Path], None]) -> Path:
     """Write an entry. Remove the entries that were not used for the longest time if the cache becomes too large.
 
     Args:
-        description: key and properties; size and time are set.
-        data: compiled model.
+        description: key and properties; the size is set.
+        save: writes `NAME.xml` and `NAME.bin` for the path `NAME.xml`, and raises an exception if they are incomplete.
+
+    Returns:
+        The path of the XML file.
 
     Raises:
         OutputError: the disk is full, the folder is not writable, or the model is larger than the cache.
+        UsageError: the limit of the environment is invalid.
     """
-    folder, limit = cache_folder(), max_cache_bytes()
-    if data.nbytes > limit:
-        raise OutputError(f"The model is larger than the cache: {data.nbytes} of {limit} bytes.")
+    folder, key = cache_folder(), description.key
     with wrap_write_errors(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    clean_stale(folder)
-    _remove_oldest(limit - data.nbytes)
-    with wrap_write_errors(folder):
-        atomic_replace(folder / f"{description.key}.blob", data)  # type: ignore[arg-type]  # any buffer
-    values = dataclasses.asdict(description) | {
-        "size_bytes": data.nbytes,
-        "sha256": hashlib.sha256(data).hexdigest(),
-    }
-    del values["key"], values["last_used"]
-    write_atomically(folder / f"{description.key}.json", json.dumps(values, indent=1))
+        clean_stale(folder)
+        with temp_folder(folder) as temporary:
+            save(temporary / f"{key}.xml")
+            fsync_tree(temporary)
+            size_bytes = sum(_size(path) for path in temporary.iterdir())
+            _make_room(size_bytes)
+            for path in temporary.iterdir():
+                path.replace(folder / path.name)
+    values = dataclasses.asdict(description) | _hashes(key) | {"size_bytes": size_bytes}
+    write_atomically(folder / f"{key}.json", json.dumps({name: values[name] for name in _FIELD_TYPES}, indent=1))
+    return folder / f"{key}.xml"
 
 
 @contextlib.contextmanager
@@ -182,15 +185,34 @@ def conversion_lock(key: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _remove_oldest(max_bytes: int) -> None:
-    """Remove the entries that were not used for the longest time until the size is at most `max_bytes`."""
+def _make_room(num_bytes: int) -> None:
+    """Remove the entries that were not used for the longest time until `num_bytes` more fit into the cache.
+
+    Raises:
+        OutputError: the cache is smaller.
+    """
+    limit = max_cache_bytes()
+    if num_bytes > limit:
+        raise OutputError(
+            f"The cache is limited to {format_bytes(limit)}, and the model has {format_bytes(num_bytes)}.",
+            f"Set {MAX_BYTES_VARIABLE} to a larger size.",
+        )
     models = list_models()
-    while models and sum(entry.size_bytes for entry in models) > max_bytes:
+    while models and sum(entry.size_bytes for entry in models) + num_bytes > limit:
         remove_models([models.pop().key])
 
 
-def _read_description(key: str) -> tuple[CachedModel, str] | None:
-    """Return an entry and the hash of its blob; None if the description is missing or invalid."""
+def _hashes(key: str) -> dict[str, str]:
+    """Return the SHA-256 of the files of an entry by suffix.
+
+    Raises:
+        InputFileError: a file is missing or cannot be read.
+    """
+    return {suffix: hashes.file_hash(cache_folder() / f"{key}.{suffix}") for suffix in ("xml", "bin")}
+
+
+def _read_description(key: str) -> tuple[CachedModel, dict[str, str]] | None:
+    """Return an entry and the hashes of its files by suffix; None if the description is missing or invalid."""
     if not _KEY_PATTERN.fullmatch(key):
         return None
     path = cache_folder() / f"{key}.json"
@@ -202,8 +224,9 @@ def _read_description(key: str) -> tuple[CachedModel, str] | None:
         return None
     if not isinstance(values, dict) or any(type(values.get(name)) is not kind for name, kind in _FIELD_TYPES.items()):
         return None
-    fields = {name: values[name] for name in _FIELD_TYPES if name != "sha256"}
-    return CachedModel(key, last_used=last_used, **fields), values["sha256"]
+    file_hashes = {suffix: values[suffix] for suffix in ("xml", "bin")}
+    fields = {name: values[name] for name in _FIELD_TYPES if name not in file_hashes}
+    return CachedModel(key, last_used=last_used, **fields), file_hashes
 
 
 def _files(*patterns: str) -> list[Path]:

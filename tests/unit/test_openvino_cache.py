@@ -11,7 +11,9 @@ from artgen.registry import openvino_cache
 from artgen.registry.openvino_cache import CachedModel
 
 KEYS = [f"{number:064x}" for number in range(4)]
-DATA = memoryview(b"compiled" * 100)
+DATA = b"weights" * 100
+XML = b"<net/>"
+SIZE = len(DATA) + len(XML)
 
 
 @pytest.fixture(autouse=True)
@@ -21,18 +23,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "artgen" / "openvino"
 
 
-def _write(key: str, data: memoryview = DATA) -> None:
-    description = CachedModel(key, "tiny", "UNet2DConditionModel", "fp32", "sample 2x4x8x8", "2026.4.1")
-    openvino_cache.write_model(description, data)
+def _write(key: str, data: bytes = DATA) -> Path:
+    def save(path: Path) -> None:
+        path.write_bytes(XML)
+        path.with_suffix(".bin").write_bytes(data)
+
+    description = CachedModel(key, "tiny", "UNet2DConditionModel", "fp32", "2x4x8x8", "2026.4.1")
+    return openvino_cache.write_model(description, save)
 
 
 def test_written_model_is_listed_and_read(folder: Path) -> None:
-    _write(KEYS[0])
-    path = openvino_cache.read_model(KEYS[0])
-    assert path is not None
-    assert path.read_bytes() == DATA
+    path = _write(KEYS[0])
+    assert openvino_cache.read_model(KEYS[0]) == path
+    assert path.read_bytes() == XML
+    assert path.with_suffix(".bin").read_bytes() == DATA
     (entry,) = openvino_cache.list_models()
-    assert (entry.key, entry.model, entry.size_bytes) == (KEYS[0], "tiny", len(DATA))
+    assert (entry.key, entry.model, entry.size_bytes) == (KEYS[0], "tiny", SIZE)
     assert openvino_cache.total_bytes() >= entry.size_bytes
     assert folder.is_dir()
 
@@ -43,11 +49,12 @@ def test_empty_cache() -> None:
     assert openvino_cache.remove_models() == openvino_cache.total_bytes() == 0
 
 
+@pytest.mark.parametrize("suffix", ["xml", "bin"])
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda path: path.write_bytes(DATA[:-1]),
-        lambda path: path.write_bytes(b"X" + bytes(DATA[1:])),
+        lambda path: path.write_bytes(path.read_bytes()[:-1]),
+        lambda path: path.write_bytes(b"X" + path.read_bytes()[1:]),
         lambda path: path.write_bytes(b""),
         lambda path: path.unlink(),
         lambda path: (path.unlink(), path.mkdir()),
@@ -58,19 +65,19 @@ def test_empty_cache() -> None:
         lambda path: path.with_suffix(".json").unlink(),
     ],
 )
-def test_damaged_entry_is_not_used_and_can_be_replaced(folder: Path, damage) -> None:  # type: ignore[no-untyped-def]
+def test_damaged_entry_is_not_used_and_can_be_replaced(folder: Path, damage, suffix) -> None:  # type: ignore[no-untyped-def]
     _write(KEYS[0])
     openvino_cache.read_model(KEYS[0])
-    path = folder / f"{KEYS[0]}.blob"
+    path = folder / f"{KEYS[0]}.{suffix}"
     damage(path)
     assert openvino_cache.read_model(KEYS[0]) is None
     if path.is_dir():
         path.rmdir()
-    _write(KEYS[0])
-    assert openvino_cache.read_model(KEYS[0]) == path
+    written = _write(KEYS[0])
+    assert openvino_cache.read_model(KEYS[0]) == written
 
 
-@pytest.mark.parametrize("name", ["openvino", "size_bytes", "sha256", "model"])
+@pytest.mark.parametrize("name", ["openvino", "size_bytes", "bin", "model"])
 @pytest.mark.parametrize("value", [None, True, [], -1.5])
 def test_description_with_a_wrong_type_is_ignored(folder: Path, name: str, value: object) -> None:
     _write(KEYS[0])
@@ -81,7 +88,7 @@ def test_description_with_a_wrong_type_is_ignored(folder: Path, name: str, value
 
 
 def test_least_recently_used_model_is_removed_first(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    monkeypatch.setattr(openvino_cache, "max_cache_bytes", lambda: 3 * len(DATA))
+    monkeypatch.setattr(openvino_cache, "max_cache_bytes", lambda: 3 * SIZE)
     for age, key in enumerate(KEYS[:3]):
         _write(key)
         os.utime(folder / f"{key}.json", (1000 + age, 1000 + age))
@@ -92,9 +99,9 @@ def test_least_recently_used_model_is_removed_first(monkeypatch: pytest.MonkeyPa
 
 def test_model_larger_than_the_cache_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
     _write(KEYS[0])
-    monkeypatch.setattr(openvino_cache, "max_cache_bytes", lambda: len(DATA))
-    with pytest.raises(OutputError, match="larger than the cache"):
-        _write(KEYS[1], memoryview(bytes(DATA) + b"."))
+    monkeypatch.setattr(openvino_cache, "max_cache_bytes", lambda: SIZE)
+    with pytest.raises(OutputError, match="The cache is limited"):
+        _write(KEYS[1], DATA + b".")
     assert openvino_cache.read_model(KEYS[0])
 
 
@@ -104,6 +111,16 @@ def test_size_limit_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(openvino_cache.MAX_BYTES_VARIABLE, "many")
     with pytest.raises(UsageError, match="ARTGEN_OPENVINO_CACHE_SIZE"):
         openvino_cache.max_cache_bytes()
+
+
+def test_incomplete_model_is_not_written(folder: Path) -> None:
+    def save(path: Path) -> None:
+        path.write_bytes(XML[:2])
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OutputError, match="No space left"):
+        openvino_cache.write_model(CachedModel(KEYS[0], "", "", "", "", ""), save)
+    assert sorted(path.name for path in folder.iterdir()) == []
 
 
 def test_unwritable_folder_is_an_output_error(folder: Path) -> None:
@@ -119,9 +136,9 @@ def test_unwritable_folder_is_an_output_error(folder: Path) -> None:
 def test_removal_of_all_models_removes_damaged_files(folder: Path) -> None:
     _write(KEYS[0])
     _write(KEYS[1])
-    (folder / f"{KEYS[2]}.blob").write_bytes(b"rest")
+    (folder / f"{KEYS[2]}.bin").write_bytes(b"rest")
     (folder / f"{KEYS[0]}.json").write_text("")
-    assert openvino_cache.remove_models([KEYS[1]]) >= len(DATA)
-    assert openvino_cache.remove_models() >= len(DATA) + 4
+    assert openvino_cache.remove_models([KEYS[1]]) >= SIZE
+    assert openvino_cache.remove_models() >= SIZE + 4
     assert openvino_cache.list_models() == []
     assert openvino_cache.total_bytes() == 0

@@ -1,4 +1,4 @@
-"""Select the CUDA optimizations for a job. This module needs no torch; `engine/acceleration/apply.py` applies them."""
+"""Select the optimizations for a job. This module needs no torch; `engine/acceleration/apply.py` applies them."""
 
 from dataclasses import dataclass, field
 
@@ -65,6 +65,7 @@ class OptimizationPlan:
         fused_qkv: compute queries, keys and values with one matrix product.
         bf16_decoder: decode in bf16 instead of fp32 if the decoder overflows in fp16.
         compiled: compile the repeated blocks of the denoiser with `torch.compile`.
+        openvino: run the denoiser with OpenVINO, on the CPU; `openvino.denoiser.with_openvino` applies it.
         reason: reason for the selection, one sentence for `--verbose`; empty if there is none.
     """
 
@@ -73,6 +74,7 @@ class OptimizationPlan:
     fused_qkv: bool = False
     bf16_decoder: bool = False
     compiled: bool = False
+    openvino: bool = False
     reason: str = field(default="", compare=False)
 
     @property
@@ -83,13 +85,16 @@ class OptimizationPlan:
             "fused projections": self.fused_qkv,
             "decoder in bf16": self.bf16_decoder,
             "compiled": self.compiled,
+            "openvino": self.openvino,
         }
         return [name for name, used in names.items() if used]
 
 
 def select_optimizations(context: OptimizationContext) -> OptimizationPlan:
-    """Return the optimizations of a level that reduce the time of a pipeline call; none except on CUDA."""
-    if not context.device.startswith("cuda") or context.level == "none":
+    """Return the optimizations of a level that reduce the time of a pipeline call."""
+    if context.level == "openvino" and context.device == "cpu":
+        return OptimizationPlan(openvino=True)
+    if not context.device.startswith("cuda") or context.level in ("none", "openvino"):
         return OptimizationPlan()
     full = context.level == "full"
     unet = context.unet_blocks

@@ -1,5 +1,6 @@
 """Run one call of a diffusers pipeline, which generates a batch of images."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,7 @@ from artgen.engine.acceleration.apply import (
     optimized,
 )
 from artgen.engine.acceleration.fast_hooks import with_approximations
+from artgen.engine.acceleration.openvino.denoiser import with_openvino
 from artgen.engine.loading import lora, pipeline_cache, schedulers
 from artgen.engine.loading import offload as offloading
 from artgen.engine.loading.device import DeviceConfig
@@ -137,11 +139,13 @@ def _run_pipeline_once(
     truncated = [truncated_prompts(job, progress.listener) for job in jobs]
     latent_callback = masked_latents.MaskedLatentCallback(pipe, padded_jobs) if masks_latents else None
     nan_guard = NanGuard(progress.on_step, batch_size, latent_callback)
+    openvino = functools.partial(with_openvino, config=device_config, listener=progress.listener, enabled=plan.openvino)
     try:
         with (
             wrap_pipeline_errors(jobs[0]),
             pipeline_cache.silence_libraries(),
             optimized(pipe, plan),
+            openvino(pipe, jobs[0].model) as openvino_facts,
             with_approximations(pipe, jobs[0].request.fast, jobs[0].extras),
         ):
             conditioning = conditioning or _encode_prompts(pipe, padded_jobs, progress.listener)
@@ -161,7 +165,11 @@ def _run_pipeline_once(
                     pipe, padded_jobs, refiner.arguments(jobs[0], result.images), nan_guard, conditioning
                 )
                 first_step = step_counter.next_step
-                with conditioned(pipe, conditioning, batch_size, first_step), with_guidance(pipe, jobs[0]):
+                with (
+                    openvino(pipe, jobs[0].model.refiner),
+                    conditioned(pipe, conditioning, batch_size, first_step),
+                    with_guidance(pipe, jobs[0]),
+                ):
                     # The generators continue: an ancestral scheduler must not add the initial noise again.
                     result = pipe(**{**refined, "generator": kwargs["generator"]})
     except NonFiniteError:
@@ -174,6 +182,7 @@ def _run_pipeline_once(
         "fallbacks": fallbacks,
         **WRITER_FIELDS,
         **library_versions(),
+        **openvino_facts,
     }
     resolved_settings = _resolved_settings(device_config, memory_settings)
     output = BatchOutput(decoded, nan_guard, device_config, provenance, resolved_settings, recorder, progress.listener)

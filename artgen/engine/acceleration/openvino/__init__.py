@@ -1,0 +1,1 @@
+"""Run the denoiser of a pipeline with OpenVINO (`--acceleration openvino`)."""
