@@ -5,7 +5,7 @@ python docs/generate_names.py
 
 from pathlib import Path
 
-from artgen.spec.settings import SETTING_GROUPS, ModelFolders, options_of, settings_of
+from artgen.spec.settings import CONFIGURED_GROUPS, SETTING_GROUPS, options_of, settings_of
 from artgen.spec.synonyms.commands import COMMAND_ROWS
 from artgen.spec.synonyms.options import OPTION_ROWS
 from artgen.spec.synonyms.unsupported import UNSUPPORTED_ROWS
@@ -45,7 +45,7 @@ def _words(text: str, group: str = "") -> str:
 
 def _flag(setting: str) -> str:
     name, _, value = setting.partition("=")
-    if name in options_of(ModelFolders):
+    if any(name in options_of(group) for group in CONFIGURED_GROUPS):
         return f"artgen config set {name}"
     spec = next(settings_of(group)[name] for group in SETTING_GROUPS if name in options_of(group))
     dashed = next(reversed(spec.flags), f"--{name.replace('_', '-')}").partition("/")[0][2:]

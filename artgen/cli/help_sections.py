@@ -28,6 +28,7 @@ SECTION_TITLES: dict[type, str] = {
     settings.LoraSettings: "Model",
     settings.ModelSettings: "Model",
     settings.ModelFolders: "Model",
+    settings.WorkerSettings: "Worker",
     settings.DeviceSettings: "Compute",
     settings.ComputeSettings: "Compute",
     settings.OutputSettings: "Output",

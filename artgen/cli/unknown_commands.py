@@ -13,6 +13,7 @@ from artgen.cli.console import print_note
 from artgen.cli.usage_errors import is_image_name, shell_command, unknown_command_error
 from artgen.errors import UsageError
 from artgen.spec.synonyms import command_hint, similar_names
+from artgen.system.arguments import is_prompt
 from artgen.system.input_files import PROMPT_FILE_SUFFIXES
 
 
@@ -32,7 +33,7 @@ def txt2img_arguments(context: Any, args: Sequence[str], commands: Sequence[str]
         raise UsageError(f"Unknown command '{words[0]}'.", f"To generate an image: {typed}".removesuffix(": "))
     if _is_file(text):
         raise UsageError(f"Unknown command '{text}'.", _file_hint(text))
-    if not words or not _is_prompt(text):
+    if not words or not is_prompt(text):
         raise _unknown_error(context, args, commands)
     from artgen.spec.prompt_checks import excerpt
 
@@ -46,16 +47,6 @@ def txt2img_arguments(context: Any, args: Sequence[str], commands: Sequence[str]
     if not {"-q", "--quiet"} & set(args):
         print_note(f"Running artgen txt2img with the prompt '{excerpt(text)}'.")
     return list(args)
-
-
-def _is_prompt(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:  # undecodable bytes
-        return False
-    if text.isascii() and not any(letter.isalnum() for letter in text):  # ?
-        return False
-    return any(not (letter.isascii() and (letter.isalnum() or letter in "-_./\\")) for letter in text)
 
 
 def _first_command(word: str, commands: Sequence[str]) -> str:

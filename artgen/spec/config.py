@@ -43,7 +43,7 @@ CONFIGURABLE_SETTINGS: dict[str, type] = {
 }
 """Settings that a configuration file may contain, each with the group that declares it."""
 
-SHARED_SETTINGS = options_of(settings.ModelFolders)
+SHARED_SETTINGS = {name: field for group in settings.CONFIGURED_GROUPS for name, field in options_of(group).items()}
 """Settings that apply to all commands."""
 
 _DISPLAYING_COMMANDS = frozenset({"batch", "noise", "anomaly", "reconstruct", "sheet", "info", "replay"})
@@ -298,7 +298,18 @@ def _check_setting(path: Path, name: str, value: Any) -> None:
         if kind is Path and isinstance(value, str):
             value = Path(value)
         settings.validate(group(**{name: tuple(value) if kind is tuple and isinstance(value, list) else value}))
-        if name == "cache_limit":
-            parse_bytes(value, name)
+        check_quantity(name, value)
     except UsageError as error:
         raise InputFileError(f"Invalid configuration file '{path}': {error.message}", error.hint) from error
+
+
+def check_quantity(name: str, value: Any) -> None:
+    """Check the value of a setting that is a size or a time.
+
+    Raises:
+        UsageError: the value is not a size or a time, or is outside its limits.
+    """
+    if name == "cache_limit":
+        parse_bytes(value, name)
+    elif name == "keep_alive":
+        settings.parse_keep_alive(value)

@@ -6,7 +6,6 @@ from typing import Any
 
 from artgen.errors import OutputError, UsageError
 from artgen.spec import config, settings
-from artgen.spec.memory_budget import parse_bytes
 from artgen.system.external_data import read_optional
 from artgen.system.files import wrap_write_errors, write_atomically
 
@@ -38,17 +37,16 @@ def parse_name(name: str) -> tuple[str, str]:
 
 
 def _check_value(key: str, value: Any) -> None:
-    """Check a size, or the names in a value, such as schedulers and presets.
+    """Check a size or a time, or the names in a value, such as schedulers and presets.
 
     Raises:
-        UsageError: the size is not valid, or a name is unknown.
+        UsageError: the size or the time is not valid, or a name is unknown.
     """
     from artgen.spec.preset_values import PRESET_SETTINGS, checked_values
     from artgen.spec.presets import preset_values
 
-    if key == "cache_limit":
-        parse_bytes(value, key)
-    elif key == "preset":
+    config.check_quantity(key, value)
+    if key == "preset":
         preset_values(value)
     elif key in PRESET_SETTINGS:
         checked_values({key: value})

@@ -13,17 +13,7 @@ from artgen.spec.fields import (
     type_of,
     unknown_setting_error,
 )
-
-BOOLEAN_LITERALS = {
-    "true": True,
-    "yes": True,
-    "on": True,
-    "1": True,
-    "false": False,
-    "no": False,
-    "off": False,
-    "0": False,
-}
+from artgen.system.arguments import BOOLEAN_LITERALS
 
 MAX_DIGITS = 18
 """Largest number of digits of a whole number in a text such as a shard. No setting of this kind has a larger limit."""

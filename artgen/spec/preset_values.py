@@ -14,7 +14,7 @@ from artgen.spec.settings import options_of, type_of, unknown_setting_error
 PRESET_SETTINGS: dict[str, type] = {
     name: group
     for name, group in CONFIGURABLE_SETTINGS.items()
-    if group not in (settings.PresetSettings, settings.ModelFolders, *settings.TRAINING_GROUPS)
+    if group not in (settings.PresetSettings, *settings.CONFIGURED_GROUPS, *settings.TRAINING_GROUPS)
     and not issubclass(group, settings.ShowSettings)
 }
 """Settings that a preset may contain, each with the group that declares it."""

@@ -74,6 +74,14 @@ def available_ram() -> int | None:
     return min((free, *_cgroup_limits())) + own
 
 
+def resident_bytes() -> int | None:
+    """Return the bytes of main memory that this process uses; None on systems without Linux's /proc files."""
+    try:
+        return _read_kib(PROCESS_STATUS_FILE, "VmRSS")
+    except (OSError, ValueError, KeyError):
+        return None
+
+
 def total_ram() -> int | None:
     """Return the bytes of main memory of the machine; None if the system does not report them."""
     if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:

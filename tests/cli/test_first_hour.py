@@ -461,7 +461,7 @@ def test_hints_contain_the_typed_arguments_that_fit(line: str, hint: str) -> Non
 
 
 def test_settings_without_an_option_are_complete() -> None:
-    assert set(_CONFIGURED_ONLY) == set(options_of(settings.ModelFolders))
+    assert set(_CONFIGURED_ONLY) == {name for group in settings.CONFIGURED_GROUPS for name in options_of(group)}
 
 
 def test_unused_variables_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

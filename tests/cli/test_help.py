@@ -21,7 +21,7 @@ from artgen.cli.help import EAGER_OPTIONS, App
 from artgen.cli.help_pages import parameter_row, section_title
 from artgen.cli.main import COMMAND_SUMMARIES, app, load_command
 from artgen.cli.options import AliasCommand, flatten_settings
-from artgen.spec.settings import SETTING_GROUPS, ModelFolders
+from artgen.spec.settings import CONFIGURED_GROUPS, SETTING_GROUPS
 
 SNAPSHOT_FOLDER = Path(__file__).parents[1] / "help"
 WIDTH = 100
@@ -36,8 +36,8 @@ COMMANDS = [
     *((name,) for name in COMMAND_SUMMARIES),
     *((name, subcommand) for name, subcommands in SUBCOMMANDS.items() for subcommand in subcommands),
 ]
-OPTION_GROUPS = [group for group in SETTING_GROUPS if group is not ModelFolders]
-"""The groups of the commands. `ModelFolders` is set only in configuration files and environment variables."""
+OPTION_GROUPS = [group for group in SETTING_GROUPS if group not in CONFIGURED_GROUPS]
+"""The groups of the commands. `CONFIGURED_GROUPS` are set only in configuration files and environment variables."""
 
 EAGER_FLAGS = {flag for option in EAGER_OPTIONS for flag in option.flags}
 """Options of every command. The snapshots do not contain them."""

@@ -13,7 +13,7 @@ from artgen.jobs.recorded_settings import recorded_settings
 from artgen.spec import config, presets
 from artgen.spec.preset_values import PRESET_SETTINGS
 from artgen.spec.presets import apply_presets, find_preset, list_presets, preset_values, remove_preset, save_preset
-from artgen.spec.settings import ModelFolders, excluded_settings, options_of, settings_of
+from artgen.spec.settings import CONFIGURED_GROUPS, excluded_settings, options_of, settings_of
 
 
 def write_presets(text: str | bytes) -> Path:
@@ -56,7 +56,7 @@ def test_valid_names_are_read_again(name: str) -> None:
 
 
 def test_presets_contain_no_secrets_and_no_folders() -> None:
-    assert not PRESET_SETTINGS.keys() & options_of(ModelFolders).keys()
+    assert not any(PRESET_SETTINGS.keys() & options_of(group).keys() for group in CONFIGURED_GROUPS)
     declared = [settings_of(group)[name] for name, group in PRESET_SETTINGS.items()]
     assert not any(setting.is_secret or setting.per_call for setting in declared)
     assert PRESET_SETTINGS.keys() < config.CONFIGURABLE_SETTINGS.keys()

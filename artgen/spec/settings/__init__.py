@@ -21,7 +21,7 @@ from artgen.spec.fields import (
     unknown_setting_error,
     validate,
 )
-from artgen.spec.parse_values import BOOLEAN_LITERALS, parse_value, parse_whole_number
+from artgen.spec.parse_values import parse_value, parse_whole_number
 from artgen.spec.settings.anomaly import AnomalySettings
 from artgen.spec.settings.batch import (
     MAX_BATCH_SIZE,
@@ -78,9 +78,12 @@ from artgen.spec.settings.training import (
     LossSettings,
     OptimizerSettings,
 )
+from artgen.spec.settings.worker import WorkerSettings, parse_keep_alive
+from artgen.system.arguments import BOOLEAN_LITERALS
 
 __all__ = [
     "BOOLEAN_LITERALS",
+    "CONFIGURED_GROUPS",
     "MAX_BATCH_SIZE",
     "MAX_SEED",
     "MAX_SIDE_PX",
@@ -129,6 +132,7 @@ __all__ = [
     "SizeSettings",
     "StepsSettings",
     "SweepSettings",
+    "WorkerSettings",
     "aliases_of",
     "canonical_keys",
     "canonical_value",
@@ -137,6 +141,7 @@ __all__ = [
     "excluded_settings",
     "option",
     "options_of",
+    "parse_keep_alive",
     "parse_value",
     "parse_whole_number",
     "path_settings",
@@ -187,6 +192,7 @@ SETTING_GROUPS: tuple[type, ...] = (
     LossSettings,
     CheckpointSettings,
     AnomalySettings,
+    WorkerSettings,
 )
 """All groups."""
 
@@ -196,6 +202,9 @@ def excluded_settings(names: Collection[str]) -> set[str]:
     declared = {name: setting for group in SETTING_GROUPS for name, setting in settings_of(group).items()}
     return {each for name in names if name in declared for each in declared[name].excludes}
 
+
+CONFIGURED_GROUPS: tuple[type, ...] = (ModelFolders, WorkerSettings)
+"""Groups of settings without an option. Configuration files and the environment set them for all commands."""
 
 TRAINING_GROUPS: tuple[type, ...] = (
     DatasetSettings,

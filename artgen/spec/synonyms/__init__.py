@@ -14,11 +14,15 @@ from artgen.spec.synonyms.values import VALUE_ROWS
 
 MAX_SUGGESTIONS = 3
 
-_CONFIGURED_ONLY = (
-    "model_folders", "lora_folder", "embedding_folder", "wildcard_folder", "style_folder", "civitai_token",
-    "cache_limit",
-)  # fmt: skip
-"""Settings that have no option. A test compares them with the declarations."""
+_CONFIGURED_ONLY = {
+    **dict.fromkeys(("model_folders", "lora_folder", "embedding_folder", "wildcard_folder", "style_folder"), "FOLDER"),
+    "civitai_token": "TOKEN",
+    "cache_limit": "SIZE",
+    "worker": "on",
+    "max_loaded": "NUMBER",
+    "keep_alive": "TIME",
+}
+"""Settings that have no option, with a value for the hint. A test compares them with the declarations."""
 
 MAX_NAME_CHARS = 60
 """Limit of a name that is compared. Every name of artgen is shorter."""
@@ -207,8 +211,7 @@ def _nearest_word(word: str, words: Iterable[str]) -> str:
 
 
 def _configured_only_hint(name: str) -> str:
-    value = {"civitai_token": "TOKEN", "cache_limit": "SIZE"}.get(name, "FOLDER")
-    return f"Set it for all commands: artgen config set {name} {value}"
+    return f"Set it for all commands: artgen config set {name} {_CONFIGURED_ONLY[name]}"
 
 
 def _synonym_hint(row: OptionRow, shown: Mapping[str, str], command: str, *, is_flag: bool) -> str:
