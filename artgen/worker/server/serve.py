@@ -120,7 +120,6 @@ class Server:
             with contextlib.suppress(OSError):
                 command.connection.send("started")
             exit_code = command.run()
-            loaded_models.finish_command(exit_code)
             self._waiting.finish()
             command.end(exit_code)
 
