@@ -142,6 +142,7 @@ class RequestJobs:
         reporter: Reporter,
         on_outcome: OnOutcome,
     ) -> None:
+        attempt.report("plan", numbers=[*range(len(jobs))])
         for outcome in self._earlier_outcomes:
             on_outcome(outcome)
         first = len(self._earlier_outcomes)

@@ -21,7 +21,7 @@ class FirstAttempt:
 
     Attributes:
         entropy: random bits of the command, 0 to 2**256 - 1.
-        plan: numbers of the jobs of a batch in their order; None before the batch starts.
+        plan: numbers of the jobs in their order; None before the first job starts.
         results: reported results by number: `path`, `frames`, `model` and `error`.
         saved: images of a batch that were saved and not reported: `record` and `frames` by number.
         printed_bytes: number of bytes of stdout after the last reported result.
@@ -87,7 +87,7 @@ def first_attempt() -> FirstAttempt | None:
 
 def has_results() -> bool:
     """Return whether this process continues an attempt that had started to generate images."""
-    return _first is not None and (_first.plan is not None or bool(_first.results))
+    return _first is not None and _first.plan is not None
 
 
 def take_note() -> str:

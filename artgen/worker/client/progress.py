@@ -36,7 +36,7 @@ class Progress:
             case {"type": "started"}:
                 self.has_started = True
             case {"type": "plan", "numbers": list(numbers)}:
-                self.first.plan = numbers
+                self.first.plan, self.first.results, self.first.saved = numbers, {}, {}
             case {"type": "saving", "number": int(number)}:
                 self._saving = number
             case {"type": "saved", "number": int(number)}:
