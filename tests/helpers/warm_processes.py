@@ -120,6 +120,7 @@ def _run_worker(message: Mapping[str, Any]) -> None:
     before it sends the message, or after it with `after`. Without `kill_at`, the messages are counted in the file
     `count`.
     """
+    from artgen.worker.client.identity import own_identity
     from artgen.worker.protocol import Connection
     from artgen.worker.server.serve import serve
 
@@ -140,7 +141,7 @@ def _run_worker(message: Mapping[str, Any]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     Connection.send = send_or_kill  # type: ignore[method-assign]
-    serve()
+    serve(own_identity())
 
 
 def _run_client(message: Mapping[str, Any]) -> None:

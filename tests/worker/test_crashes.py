@@ -259,7 +259,7 @@ def assert_equal(expected: Outcome, actual: Outcome) -> None:
 def crashes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crashes]:
     found = Crashes(tmp_path_factory.mktemp("crashes"))
     yield found
-    found.close()
+    found.processes.close()
 
 
 QUICK = ("several images", "stdout", "prompt from a pipe", "frames", "batch")

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-from artgen.worker.client import socket_file
+from artgen.worker.client import socket_file, stdin
 from artgen.worker.client.identity import difference, own_identity
 from artgen.worker.client.progress import Progress, remaining_stdout
 from artgen.worker.client.socket_file import WorkerUnavailable
@@ -25,6 +25,10 @@ _MAX_INTERRUPTS = 3
 
 _OWN_FILES = re.compile(r"/dev/(fd/|tty)|/proc/(self|thread-self|\d+)/")
 """Files that are different in each process. The worker has only the first three descriptors, and no terminal."""
+
+
+_PROCESS_OPTIONS = frozenset({"--workers", "--ray"})
+"""Options that start processes. The worker would not be faster, and its models occupy the memory of the device."""
 
 
 def run(arguments: Sequence[str], *, starts_worker: bool) -> int | None:
@@ -67,6 +71,10 @@ def _check_process(arguments: Sequence[str]) -> None:
         raise WorkerUnavailable("stdin, stdout or stderr is closed")
     if any(_OWN_FILES.search(argument) for argument in arguments):
         raise WorkerUnavailable("the command uses a file of its own process")
+    if any(map(stdin.is_pipe, arguments)):
+        raise WorkerUnavailable("the command waits for a pipe")
+    if any(argument.partition("=")[0] in _PROCESS_OPTIONS for argument in arguments):
+        raise WorkerUnavailable("the command starts other processes, which load the models")
 
 
 def _connect(*, starts_worker: bool) -> Connection:
@@ -147,12 +155,15 @@ def _run(connection: Connection, arguments: Sequence[str], *, is_quiet: bool) ->
     """Return the exit code of the command. If the worker crashes, prepare this process to continue it, return None.
 
     Raises:
-        WorkerUnavailable: the worker ended before the command started.
+        WorkerUnavailable: the worker ended before the command started, or stdin sends no data.
     """
     progress = Progress(int.from_bytes(os.urandom(32), "big"))
     wait = _Wait(is_quiet=is_quiet)
     with _forwarded_interrupts(connection, progress, wait):
         try:
+            if stdin.is_read(arguments) and not stdin.store():
+                raise WorkerUnavailable("stdin sends no data")
+            stdin_position = stdin.position()
             _send_command(connection, arguments, progress)
             exit_code = _follow(connection, progress, wait)
         except (OSError, ProtocolError):  # the worker crashed
@@ -162,6 +173,7 @@ def _run(connection: Connection, arguments: Sequence[str], *, is_quiet: bool) ->
         return exit_code
     if not progress.has_started:
         raise WorkerUnavailable("it ended")
+    stdin.rewind(stdin_position)
     return _continue(progress)
 
 
