@@ -22,6 +22,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 
+if os.environ.get("ARTGEN_TEST_WORKER"):
+    pytest_plugins = ["worker_mode"]
+
 _LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
 
 
@@ -43,6 +46,8 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 def _temporary_user_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Move the configuration, the caches and the working directory to a temporary folder."""
     home = tmp_path / "home"
+    if "worker_mode" in sys.modules and sys.modules["worker_mode"].ACTIVE:
+        home = sys.modules["worker_mode"].home_folder()
     home.mkdir()
     for name, folder in {
         "HOME": home,

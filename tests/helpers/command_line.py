@@ -1,9 +1,10 @@
-"""Run the command line in the process of the test, and write small input images."""
+"""Run the command line in the process of the test, or in a worker, and write small input images."""
 
 import json
 from pathlib import Path
 from typing import Any
 
+import worker_mode
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -13,8 +14,15 @@ FAST = ("--steps", "2", "--seed", "7")
 
 
 def run(*arguments: str, code: int | None = 0, **kwargs: Any) -> Result:
-    """Run `artgen ARGUMENTS` and check the exit code, unless it is None."""
-    result = CliRunner().invoke(app, list(arguments), **kwargs)
+    """Run `artgen ARGUMENTS` and check the exit code, unless it is None.
+
+    The command runs in a worker if `worker_mode` is active.
+    """
+    if worker_mode.uses_worker(arguments):
+        kwargs.pop("prog_name", None)
+        result = worker_mode.run_client(arguments, **kwargs)
+    else:
+        result = CliRunner().invoke(app, list(arguments), **kwargs)
     assert code is None or result.exit_code == code, (result.output, result.exception)
     return result
 
