@@ -53,7 +53,7 @@ def home_folder() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _use_worker(_temporary_user_folders: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def _use_worker(_no_network: None, _temporary_user_folders: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Start the worker before the first test, and let the commands of a test find it."""
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # no network
     if _State.worker is None:
