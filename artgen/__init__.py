@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from artgen.api.batch import batch
     from artgen.api.batch_folder import batch_status, verify_batch
     from artgen.api.batch_results import BatchResult, BatchResults, InvalidBatchError
+    from artgen.api.cache import CacheEntry, ClearedCache, clear_cache, list_cache
     from artgen.api.doctor import DoctorReport, doctor
     from artgen.api.images import denoise, img2img, inpaint, outpaint, sample, txt2img
     from artgen.api.info import FileInfo, info
@@ -74,6 +75,7 @@ _LAZY_IMPORTS = {
     **dict.fromkeys(("Denoise", "Img2Img", "Inpaint", "Outpaint", "Sample", "Txt2Img"), "artgen.spec.requests"),
     "Request": "artgen.spec.base_requests",
     "anomaly": "artgen.api.anomaly",
+    **dict.fromkeys(("CacheEntry", "ClearedCache", "clear_cache", "list_cache"), "artgen.api.cache"),
     **dict.fromkeys(("doctor", "DoctorReport"), "artgen.api.doctor"),
     **dict.fromkeys(
         (
@@ -124,6 +126,8 @@ __all__ = [
     "ArtgenError",
     "BatchResult",
     "BatchResults",
+    "CacheEntry",
+    "ClearedCache",
     "Denoise",
     "DeviceLostError",
     "DoctorReport",
@@ -158,6 +162,7 @@ __all__ = [
     "anomaly",
     "batch",
     "batch_status",
+    "clear_cache",
     "convert_model",
     "denoise",
     "doctor",
@@ -168,6 +173,7 @@ __all__ = [
     "img2img",
     "info",
     "inpaint",
+    "list_cache",
     "list_models",
     "list_presets",
     "list_schedulers",

@@ -124,6 +124,14 @@ def print_note(text: str, end: str = "\n") -> None:
         _discard_stream(sys.stderr, error)
 
 
+def confirm_deletion(question: str, yes: bool) -> bool:
+    """Return whether to delete something: ask on a terminal, unless `--yes` was given."""
+    if yes or not (sys.stdin.isatty() and sys.stderr.isatty()) or typer.confirm(question, err=True):
+        return True
+    print_note("Nothing was deleted.")
+    return False
+
+
 def discard_note(text: str) -> None:
     """Ignore a note: the effect of `--quiet`."""
 

@@ -47,6 +47,7 @@ COMMAND_SUMMARIES = {
     "doctor": "Check the installation: versions, devices and models.",
     "config": "Show and set your default settings.",
     "preset": "Save, list, show and remove presets: named settings for --preset.",
+    "cache": "List and clear artgen's cache: converted models and other data.",
 }
 """Name of each command, and the first line of its help. Each command is a module of this package.
 
@@ -59,12 +60,12 @@ COMMAND_SECTIONS = {
     "Images and records": ("info", "sheet", "noise", "anomaly", "reconstruct"),
     "Models": ("models", "train", "schedulers"),
     "Prompts": ("prompt", "styles"),
-    "Set up": ("config", "preset", "doctor"),
+    "Set up": ("config", "preset", "cache", "doctor"),
 }
 """Names of the commands in each section of `artgen --help`."""
 
 
-COMMANDS_WITHOUT_DEFAULTS = frozenset({"models", "schedulers", "styles", "doctor", "config", "preset"})
+COMMANDS_WITHOUT_DEFAULTS = frozenset({"models", "schedulers", "styles", "doctor", "config", "preset", "cache"})
 """Commands that take no settings of configuration files. Their help needs no configuration file."""
 
 SHOWS_TEXT = "artgen.shows_text"

@@ -1,6 +1,5 @@
 """Define the command `artgen models`."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict
 
 import typer
 
-from artgen.cli.console import print_note, print_path, print_result
+from artgen.cli.console import confirm_deletion, print_note, print_path, print_result
 from artgen.cli.convert import convert
 from artgen.cli.help import App
 from artgen.cli.json_output import JsonOutput
@@ -212,16 +211,8 @@ def remove(
     question = (
         f"Delete {removal.label} ({size}){' from the cache, which is shared with other tools' * removal.is_shared}?"
     )
-    if not removal.num_bytes or _confirm(question, yes):
+    if not removal.num_bytes or confirm_deletion(question, yes):
         print_note(f"Freed {format_bytes(removal.run())}.")
-
-
-def _confirm(question: str, yes: bool) -> bool:
-    """Return whether to delete a model. Ask on a terminal unless `--yes` was given."""
-    if yes or not (sys.stdin.isatty() and sys.stderr.isatty()) or typer.confirm(question, err=True):
-        return True
-    print_note("Nothing was deleted.")
-    return False
 
 
 @dataclass(frozen=True)

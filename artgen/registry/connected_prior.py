@@ -14,8 +14,8 @@ from typing import Any
 from artgen.errors import ModelUnavailableError
 from artgen.registry import diffusers_folder, hub, pipelines
 from artgen.registry.hub import cache
+from artgen.system.cache_folders import use_cache_folder
 from artgen.system.files import atomic_folder, wrap_write_errors
-from artgen.system.paths import user_cache_folder
 
 PRIOR_PREFIX = "prior_"
 """Prefix of the prior's components in the combined pipelines of diffusers."""
@@ -71,7 +71,7 @@ def combined_folder(decoder: Path, prior: Path) -> Path:
     combined |= {name: value for name, (_, value) in components.items()}
     text = json.dumps(combined, indent=2)
     digest = hashlib.sha256("\0".join([text, str(decoder.absolute()), str(prior.absolute())]).encode()).hexdigest()
-    folder = user_cache_folder() / "combined" / f"{decoder.name[:40]}-{digest[:12]}"
+    folder = use_cache_folder("combined") / f"{decoder.name[:40]}-{digest[:12]}"
     if (folder / "model_index.json").is_file():
         return folder
     with wrap_write_errors(folder):

@@ -22,10 +22,10 @@ from artgen.registry import diffusers_folder
 from artgen.registry.catalog import ASSETS_FOLDER
 from artgen.registry.model_configs import MAX_VOCABULARY_BYTES, read_config
 from artgen.registry.resolved import ResolvedModel
+from artgen.system.cache_folders import use_cache_folder
 from artgen.system.command_state import register_reset
 from artgen.system.external_data import read_limited
 from artgen.system.files import atomic_folder, wrap_write_errors
-from artgen.system.paths import user_cache_folder
 
 CONFIGS_FOLDER = ASSETS_FOLDER / "configs"
 SHIPPED_FAMILIES = ("sd1", "sd2", "sdxl", "sdxl-refiner")
@@ -97,7 +97,7 @@ def build_config_folder(name: str, files: ConfigFiles) -> Path:
         digest.update(f"{path}\0{len(content)}\0".encode() + content)
     folder_name = f"{name}-{digest.hexdigest()[:12]}"
     try:
-        return _create_config_folder(user_cache_folder() / "configs" / folder_name, contents)
+        return _create_config_folder(use_cache_folder("configs") / folder_name, contents)
     except OutputError:
         return _create_config_folder(Path(_temporary_folder().name, folder_name), contents)
 

@@ -19,7 +19,7 @@ _WINDOWS_NUM_OFFSETS = (1 << 30) - 2
 """Offsets of the locked bytes on Windows, whose `_locking` has 31 bits for an offset."""
 
 
-def try_lock(descriptor: int, byte: int | None = None) -> bool:
+def try_lock(descriptor: int, byte: int | None = None, *, shared: bool = False) -> bool:
     """Lock an open file, or one byte of it. Return False if another owner holds the lock.
 
     Args:
@@ -27,6 +27,7 @@ def try_lock(descriptor: int, byte: int | None = None) -> bool:
         byte: None: lock the file for this descriptor until it is closed (`flock`), also against threads. Otherwise:
             offset of a byte, >= 0, which may be beyond the end of the file. The byte is locked for this process until
             it closes any descriptor of the file (POSIX record lock). On Windows, different offsets may share a lock.
+        shared: lock the file against owners of an exclusive lock only. Windows has no shared locks.
 
     Raises:
         OSError: the file system has no locks.
@@ -35,7 +36,7 @@ def try_lock(descriptor: int, byte: int | None = None) -> bool:
         if fcntl is None:
             _lock_on_windows(descriptor, byte)
         elif byte is None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         else:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
     except (BlockingIOError, PermissionError):

@@ -50,6 +50,8 @@ PRINTING_COMMANDS = [
     ("config", "path"),
     ("preset", "list"),
     ("preset", "show", "small"),
+    ("cache", "list"),
+    ("cache", "clear", "--json"),
 ]
 """A command line of each command that prints to stdout. The exit code is 0 also if the output is read."""
 

@@ -30,6 +30,7 @@ SUBCOMMANDS = {
     "batch": ("run", "status", "verify"),
     "config": ("show", "get", "set", "unset", "path"),
     "preset": ("save", "list", "show", "remove"),
+    "cache": ("list", "clear"),
 }
 COMMANDS = [
     (),

@@ -68,10 +68,12 @@ PRINTED_OBJECTS = [
     (1, "config", "path"),
     (1, "preset", "list"),
     (1, "preset", "show", "small"),
+    (None, "cache", "list"),
+    (1, "cache", "clear", "--yes"),
 ]
 """Number of objects (None: several) and arguments of command lines that print JSON."""
 
-GROUPS = ("models", "batch", "config", "preset")
+GROUPS = ("models", "batch", "config", "preset", "cache")
 
 
 def command_name(arguments: tuple[str, ...]) -> tuple[str, ...]:

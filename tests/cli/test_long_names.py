@@ -49,6 +49,8 @@ BASE_ARGUMENTS: dict[str, tuple[str, ...]] = {
     "config unset": ("steps",),
     "config set": ("steps", "3"),
     "config path": (),
+    "cache list": (),
+    "cache clear": (),
     "preset save": ("mine", "--steps", "3", "--overwrite"),
     "preset list": (),
     "preset show": ("small",),

@@ -29,6 +29,8 @@ FUNCTIONS_OF_COMMANDS: dict[str, tuple[str, ...]] = {
     "schedulers": ("list_schedulers",),
     "prompt": ("explain_prompt",),
     "styles": ("list_styles",),
+    "cache list": ("list_cache",),
+    "cache clear": ("clear_cache",),
     "preset save": ("save_preset",),
     "preset list": ("list_presets",),
     "preset show": ("list_presets",),
@@ -67,6 +69,7 @@ WITHOUT_KEYWORD = {
     "batch run": {"image"},  # refused by the command
     "denoise": {"compare"},  # `artgen.sheet`
     "models remove": {"yes"},
+    "cache clear": {"yes"},
     "preset list": set(),
     "preset show": {"name"},
 }

@@ -215,7 +215,7 @@ def test_styles_are_only_written_to_a_terminal(
         assert re.sub(r"\x1b\[[\d;]*m", "", text) == plain
 
 
-@pytest.mark.parametrize("arguments", [(), ("models",), ("config",), ("batch",), ("preset",)], ids=" ".join)
+@pytest.mark.parametrize("arguments", [(), ("models",), ("config",), ("batch",), ("preset",), ("cache",)], ids=" ".join)
 def test_group_without_arguments_shows_its_help(arguments: tuple[str, ...]) -> None:
     assert run(*arguments).stdout == run(*arguments, "--help").stdout
 

@@ -24,6 +24,7 @@ LISTINGS = [
     ("doctor",),
     ("config", "show"),
     ("preset", "list"),
+    ("cache", "list"),
     ("txt2img", "a fox", "--steps", "0"),
     ("txt2img", "a fox", "--scheduler", "eulr"),
     ("txt2img", "a fox", "--hires-fix"),

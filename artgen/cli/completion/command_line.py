@@ -34,6 +34,7 @@ ARGUMENT_KINDS: Mapping[tuple[str, str], str] = {
     ("preset save", "name"): "presets",
     ("preset show", "name"): "presets",
     ("preset remove", "name"): "presets",
+    ("cache clear", "names"): "cache",
     ("styles", "text"): "styles",
     ("replay", "set_"): "assignments",
     ("img2img", "positionals"): "files",

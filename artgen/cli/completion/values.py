@@ -137,6 +137,15 @@ def _presets(typed: str) -> Iterator[Candidate]:  # noqa: ARG001
         yield Candidate(preset.name, ", ".join(preset.values))
 
 
+def _cache_entries(typed: str) -> Iterator[Candidate]:  # noqa: ARG001
+    from artgen.api.cache import CONVERTED_MODELS, list_cache
+
+    entries = list_cache()
+    yield from (Candidate(entry.name, entry.contents) for entry in entries)
+    yield from (Candidate(CONVERTED_MODELS, "all converted models") for entry in entries[:1] if entry.model)
+    yield from (Candidate(entry.model, "converted models") for entry in entries if entry.model)
+
+
 def _devices(typed: str) -> Iterator[Candidate]:  # noqa: ARG001
     yield from (Candidate(name) for name in ("auto", "cpu", "cuda", "cuda:0", "mps"))
 
@@ -162,6 +171,7 @@ KINDS: Mapping[str, Callable[[str], Iterable[Candidate]]] = {
     "embeddings": _files("embedding"),
     "styles": _styles,
     "presets": _presets,
+    "cache": _cache_entries,
     "devices": _devices,
     "fast": _fast,
 }

@@ -18,11 +18,11 @@ from artgen.engine.loading import pipeline_cache
 from artgen.engine.loading.components import denoiser_of
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.loading.oom import first_line, is_device_lost, is_oom
-from artgen.errors import ArtgenError
+from artgen.errors import ArtgenError, OutputError
 from artgen.events import Listener
 from artgen.registry import ResolvedModel
+from artgen.system.cache_folders import use_cache_folder
 from artgen.system.command_state import register_reset
-from artgen.system.paths import user_cache_folder
 
 _NO_OPTIMIZATIONS = OptimizationPlan()
 
@@ -134,7 +134,9 @@ def _compile_blocks(denoiser: nn.Module, was_enabled: bool, enabled: bool) -> No
     if was_enabled == enabled:
         return
     # torch reads this variable at the first compilation. The cache is reused by later processes.
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(user_cache_folder() / "inductor"))
+    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
+        with contextlib.suppress(OutputError):
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(use_cache_folder("inductor"))
     repeated = set(getattr(denoiser, "_repeated_blocks", None) or ())
     for module in denoiser.modules():
         if type(module).__name__ in repeated:

@@ -23,10 +23,10 @@ from artgen.registry.hub.select_files import (
     select_component_weights,
     select_files,
 )
+from artgen.system.cache_folders import use_cache_folder
 from artgen.system.counts import counted, format_bytes
 from artgen.system.external_data import parse_json, read_limited
 from artgen.system.files import wrap_write_errors, write_atomically
-from artgen.system.paths import user_cache_folder
 
 __all__ = ["OnProgress", "PendingDownload", "fetch_configs", "finish", "pull", "pull_files", "pull_vae"]
 
@@ -127,7 +127,7 @@ def fetch_header(pending: PendingDownload) -> Path | None:
     (file,) = pending.selection.files
     if not file.name.endswith((".safetensors", ".gguf")):
         return None
-    path = user_cache_folder() / "headers" / file.etag / PurePosixPath(file.name).name
+    path = use_cache_folder("headers") / file.etag / PurePosixPath(file.name).name
 
     def read_start() -> bytes:
         start, checked_bytes = b"", 0

@@ -41,6 +41,7 @@ COMMAND_ROWS = (
         "Midjourney, InvokeAI",
         "To extend an image, run `artgen outpaint IMAGE PROMPT --expand 64`.",
     ),
+    CommandRow("purge prune gc clearcache cleancache cleanup caches", "pip, uv, Ollama", "Run `artgen cache clear`."),
     CommandRow("clean denoising restore enhance", "image editors", "To remove noise, run `artgen denoise IMAGE`."),
     CommandRow(
         "upscale upscaler enlarge superresolution superres hires resize",
@@ -214,6 +215,20 @@ COMMAND_ROWS = (
     CommandRow("rm delete del drop erase", "command lines", "Run `artgen preset remove NAME`.", "preset"),
     CommandRow("ls all", "command lines", "Run `artgen preset list`.", "preset"),
     CommandRow("get print view cat describe info", "command lines", "Run `artgen preset show NAME`.", "preset"),
+    CommandRow(
+        "clean purge rm remove delete del prune reset empty wipe gc erase drop free",
+        "pip, uv, Hugging Face",
+        "Run `artgen cache clear`.",
+        "cache",
+    ),
+    CommandRow("ls all scan info show size status du dir folder path print", "pip, uv, Hugging Face",
+               "Run `artgen cache list`.", "cache"),
+    CommandRow(
+        "limit max set config maxsize",
+        "command lines",
+        "To set the size limit, run `artgen config set cache_limit 20GiB`.",
+        "cache",
+    ),
     CommandRow(
         "use apply load run",
         "command lines",
