@@ -17,17 +17,13 @@ from pathlib import Path
 
 from artgen.errors import InputFileError, OutputError
 from artgen.registry import hashes
-from artgen.spec.memory_budget import parse_bytes
+from artgen.spec.config import cache_limit
 from artgen.system.counts import format_bytes
 from artgen.system.external_data import parse_json, read_optional
 from artgen.system.file_locks import RETRY_SECONDS, try_lock
 from artgen.system.files import wrap_write_errors, write_atomically
 from artgen.system.paths import user_cache_folder
 from artgen.system.temporary import NOFOLLOW, clean_stale, fsync_tree, temp_folder
-
-DEFAULT_MAX_BYTES = 20 << 30
-MAX_BYTES_VARIABLE = "ARTGEN_OPENVINO_CACHE_SIZE"
-"""Environment variable with the largest size of the cache, for example `5GB`."""
 
 _FIELD_TYPES = {
     "model": str, "denoiser": str, "precision": str, "inputs": str, "openvino": str, "size_bytes": int,
@@ -67,16 +63,6 @@ class CachedModel:
 def cache_folder() -> Path:
     """Return the folder of the entries, which may not exist."""
     return user_cache_folder() / "openvino"
-
-
-def max_cache_bytes() -> int:
-    """Return the largest size of the cache in bytes.
-
-    Raises:
-        UsageError: the environment variable is not a number of bytes.
-    """
-    value = os.environ.get(MAX_BYTES_VARIABLE)
-    return parse_bytes(value, MAX_BYTES_VARIABLE) if value else DEFAULT_MAX_BYTES
 
 
 def list_models() -> list[CachedModel]:
@@ -146,7 +132,7 @@ def write_model(description: CachedModel, save: Callable[[Path], None]) -> Path:
 
     Raises:
         OutputError: the disk is full, the folder is not writable, or the model is larger than the cache.
-        UsageError: the limit of the environment is invalid.
+        UsageError: the limit of the size is invalid.
     """
     folder, key = cache_folder(), description.key
     with wrap_write_errors(folder):
@@ -159,7 +145,10 @@ def write_model(description: CachedModel, save: Callable[[Path], None]) -> Path:
             _make_room(size_bytes)
             for path in temporary.iterdir():
                 path.replace(folder / path.name)
-    values = dataclasses.asdict(description) | _hashes(key) | {"size_bytes": size_bytes}
+    try:
+        values = dataclasses.asdict(description) | _hashes(key) | {"size_bytes": size_bytes}
+    except InputFileError as error:  # another process has cleared the cache
+        raise OutputError(error.message, error.hint) from error
     write_atomically(folder / f"{key}.json", json.dumps({name: values[name] for name in _FIELD_TYPES}, indent=1))
     return folder / f"{key}.xml"
 
@@ -191,11 +180,11 @@ def _make_room(num_bytes: int) -> None:
     Raises:
         OutputError: the cache is smaller.
     """
-    limit = max_cache_bytes()
+    limit = cache_limit()
     if num_bytes > limit:
         raise OutputError(
             f"The cache is limited to {format_bytes(limit)}, and the model has {format_bytes(num_bytes)}.",
-            f"Set {MAX_BYTES_VARIABLE} to a larger size.",
+            "artgen config set cache_limit SIZE",
         )
     models = list_models()
     while models and sum(entry.size_bytes for entry in models) + num_bytes > limit:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from artgen.errors import OutputError, UsageError
+from artgen.errors import OutputError
 from artgen.registry import openvino_cache
 from artgen.registry.openvino_cache import CachedModel
 
@@ -19,7 +19,6 @@ SIZE = len(DATA) + len(XML)
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.delenv(openvino_cache.MAX_BYTES_VARIABLE, raising=False)
     return tmp_path / "artgen" / "openvino"
 
 
@@ -88,7 +87,7 @@ def test_description_with_a_wrong_type_is_ignored(folder: Path, name: str, value
 
 
 def test_least_recently_used_model_is_removed_first(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    monkeypatch.setattr(openvino_cache, "max_cache_bytes", lambda: 3 * SIZE)
+    monkeypatch.setattr(openvino_cache, "cache_limit", lambda: 3 * SIZE)
     for age, key in enumerate(KEYS[:3]):
         _write(key)
         os.utime(folder / f"{key}.json", (1000 + age, 1000 + age))
@@ -99,18 +98,10 @@ def test_least_recently_used_model_is_removed_first(monkeypatch: pytest.MonkeyPa
 
 def test_model_larger_than_the_cache_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
     _write(KEYS[0])
-    monkeypatch.setattr(openvino_cache, "max_cache_bytes", lambda: SIZE)
+    monkeypatch.setattr(openvino_cache, "cache_limit", lambda: SIZE)
     with pytest.raises(OutputError, match="The cache is limited"):
         _write(KEYS[1], DATA + b".")
     assert openvino_cache.read_model(KEYS[0])
-
-
-def test_size_limit_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(openvino_cache.MAX_BYTES_VARIABLE, "5GB")
-    assert openvino_cache.max_cache_bytes() == 5 * 10**9
-    monkeypatch.setenv(openvino_cache.MAX_BYTES_VARIABLE, "many")
-    with pytest.raises(UsageError, match="ARTGEN_OPENVINO_CACHE_SIZE"):
-        openvino_cache.max_cache_bytes()
 
 
 def test_incomplete_model_is_not_written(folder: Path) -> None:

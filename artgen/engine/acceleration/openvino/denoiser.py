@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import inspect
 import json
+import re
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -32,6 +33,10 @@ MAX_COMPILED_BYTES = 4 << 30
 ANY_SHAPE_DENOISERS = ("UNet2DConditionModel", "UNet2DModel")
 """Classes whose converted models compute inputs of any shape correctly. The conversion of other denoisers stores values
 that depend on the shapes, such as position embeddings, so that each shape needs its own conversion."""
+
+
+_UNSUPPORTED_OPERATION = re.compile(r"^-- (\w+::\w+) with a message", re.MULTILINE)
+"""Operation in the message of OpenVINO about a failed conversion."""
 
 
 @dataclass
@@ -205,7 +210,7 @@ class _Runner:
             try:
                 return _read(openvino_cache.write_model(description, lambda path: _save(model, path)))
             except OutputError as error:
-                self._listener(Notice(f"The model for OpenVINO is not cached. {error} {error.hint or ''}".rstrip()))
+                self._listener(Notice(f"The converted model is not cached. {error.message} {error.hint}".rstrip()))
                 return model
 
     def _compile(self, model: Any, shapes: list[list[int]]) -> _Compiled:
@@ -271,7 +276,9 @@ def _wrapped_errors(model: ResolvedModel) -> Iterator[None]:
     except Exception as error:
         if is_oom(error) or "bad_alloc" in str(error):
             raise MemoryError("OpenVINO is out of memory") from error
+        operations = sorted(set(_UNSUPPORTED_OPERATION.findall(str(error))))
+        reason = f"OpenVINO does not support {', '.join(operations)}" if operations else first_line(error).rstrip(".")
         raise PipelineError(
-            f"Cannot run the denoiser of '{model.name}' with OpenVINO: {first_line(error).rstrip('.')}.",
+            f"Cannot run the denoiser of '{model.name}' with OpenVINO: {reason}.",
             "Use --acceleration none.",
         ) from error
