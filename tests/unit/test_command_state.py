@@ -15,6 +15,7 @@ RESET = {
     "engine/sampling/text_encoder_offload.py:_embedding_cache",
     "images/contact_sheet.py:label_font",
     "registry/single_file_configs.py:_temporary_folder",
+    "system/cache_folders.py:_descriptors",
     "system/input_files.py:_pipe_contents",
     "system/input_files.py:_stdin_content",
 }
