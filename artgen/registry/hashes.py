@@ -70,7 +70,7 @@ def file_hash(path: Path, *, tensors_only: bool = False) -> str:
     Raises:
         InputFileError: the file cannot be read.
     """
-    return (None if tensors_only else precomputed_hash(path)) or _cached_hash(path, tensors_only)
+    return (None if tensors_only else precomputed_hash(path)) or content_hash(path, tensors_only=tensors_only)
 
 
 def precomputed_hash(path: Path) -> str | None:
@@ -79,10 +79,9 @@ def precomputed_hash(path: Path) -> str | None:
     The hash is the name of the file's blob in the hub's cache or, for a bundled model, its line in `SHA256SUMS`.
     `SHA256SUMS` of other folders can be outdated, for example after a training, so it is not used.
     """
-    if path.is_symlink():
-        target = path.resolve()
-        is_blob = target.parent.name == "blobs" and target.is_relative_to(cache.cache_folder().resolve())
-        return target.name if is_blob and SHA256_PATTERN.fullmatch(target.name) else None
+    target = path.resolve()
+    if target.parent.name == "blobs" and target.is_relative_to(cache.cache_folder().resolve()):
+        return target.name if SHA256_PATTERN.fullmatch(target.name) else None
     if path.is_relative_to(ASSETS_FOLDER):
         parts = path.relative_to(ASSETS_FOLDER).parts
         return read_sha256sums(ASSETS_FOLDER / parts[0]).get("/".join(parts[1:]))
@@ -111,10 +110,10 @@ def read_sha256sums(folder: Path) -> dict[str, str]:
     return sums
 
 
-def _cached_hash(path: Path, tensors_only: bool = False) -> str:
+def content_hash(path: Path, *, tensors_only: bool = False) -> str:
     """Return a file's hash from artgen's cache if the identity of the file is the same; else compute it.
 
-    The cache is optional: errors on reading or writing it are ignored.
+    Unlike `file_hash`, this function does not trust the name of the file. The cache is optional: errors on reading or writing it are ignored.
     """
     identity = file_identity(path)
     path = Path(identity.path)

@@ -6,6 +6,7 @@ import os
 import sys
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -46,6 +47,21 @@ class OptimizationError(Exception):
 def is_compiled(pipe: Any) -> bool:
     """Return whether the denoiser of a pipeline is compiled."""
     return _applied.get(denoiser_of(pipe), _NO_OPTIMIZATIONS).compiled
+
+
+@register_reset
+def _remove_compiled_blocks() -> None:
+    """Remove compiled blocks after a command of a resident process.
+
+    Later commands must decide anew whether a compilation pays off, and torch compiles other kernels for the second size
+    of an input.
+    """
+    compiled = [(denoiser, plan) for denoiser, plan in _applied.items() if plan.compiled]
+    for denoiser, plan in compiled:
+        _compile_blocks(denoiser, True, False)
+        _applied[denoiser] = replace(plan, compiled=False)
+    if compiled:
+        torch.compiler.reset()
 
 
 @contextlib.contextmanager

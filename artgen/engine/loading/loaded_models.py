@@ -8,7 +8,7 @@ is needed.
 
 import contextlib
 import gc
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ from artgen.registry import ResolvedModel, hashes
 from artgen.system import process
 from artgen.system.command_state import register_reset
 from artgen.system.files import FileIdentity
+
+
+MAX_SMALL_FILE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -205,7 +208,7 @@ def file_hashes(files: Collection[FileIdentity]) -> tuple[str, ...] | None:
     Raises:
         InputFileError: a file cannot be read.
     """
-    return tuple(hashes.file_hash(Path(file.path)) for file in files) if _store.is_resident else None
+    return tuple(_hash(file, hashes.file_hash) for file in files) if _store.is_resident else None
 
 
 def empty_device_cache() -> None:
@@ -224,9 +227,15 @@ def _has_same_contents(entry: Entry, files: tuple[FileIdentity, ...]) -> bool:
     if entry.hashes is None or [each.size for each in entry.files] != [each.size for each in files]:
         return False
     return all(
-        before == file or digest == hashes.file_hash(Path(file.path))
+        before == file or digest == _hash(file, hashes.content_hash)
         for before, file, digest in zip(entry.files, files, entry.hashes, strict=True)
     )
+
+
+def _hash(file: FileIdentity, large_file_hash: Callable[[Path], str]) -> str:
+    """Return the SHA-256 of a file. artgen's cache of hashes is not used for small files: writing it takes longer."""
+    hash_file = hashes.compute_sha256 if file.size <= MAX_SMALL_FILE_BYTES else large_file_hash
+    return hash_file(Path(file.path))
 
 
 def _limit_count(num_new: int = 0) -> None:

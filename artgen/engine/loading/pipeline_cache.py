@@ -1,6 +1,7 @@
 """Load the diffusers pipeline of a resolved model, and cache it for later requests and other tasks."""
 
 import contextlib
+import functools
 import inspect
 import warnings
 from collections.abc import Callable, Iterator
@@ -22,8 +23,12 @@ from artgen.events import Event, Listener
 from artgen.jobs.guidance import pag_layers
 from artgen.registry import ResolvedModel
 from artgen.registry.task_support import check_task
+from artgen.system.command_state import register_reset
 
 LIBRARY_LOGGERS = (diffusers.logging, transformers.logging)
+
+# torch starts each process with the same seed
+register_reset(functools.partial(torch.manual_seed, torch.initial_seed()))
 
 
 def load_pipeline(
