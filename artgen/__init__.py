@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from artgen.api.styles import list_styles
     from artgen.api.train import TrainingResult, train
     from artgen.api.trained_words import TrainedWords, model_words
+    from artgen.api.worker_functions import WorkerStatus, start_worker, stop_worker, worker_status
     from artgen.engine.anomaly.result import AnomalyResult
     from artgen.engine.results import FailedImage, GeneratedImage
     from artgen.errors import (
@@ -99,6 +100,7 @@ _LAZY_IMPORTS = {
     **dict.fromkeys(("TrainedWords", "model_words"), "artgen.api.trained_words"),
     **dict.fromkeys(("list_presets", "remove_preset"), "artgen.spec.presets"),
     "save_preset": "artgen.api.preset_functions",
+    **dict.fromkeys(("WorkerStatus", "start_worker", "stop_worker", "worker_status"), "artgen.api.worker_functions"),
     "batch": "artgen.api.batch",
     **dict.fromkeys(("batch_status", "verify_batch"), "artgen.api.batch_folder"),
     **dict.fromkeys(("BatchResult", "BatchResults", "InvalidBatchError"), "artgen.api.batch_results"),
@@ -158,6 +160,7 @@ __all__ = [
     "TrainingResult",
     "Txt2Img",
     "UsageError",
+    "WorkerStatus",
     "__version__",
     "anomaly",
     "batch",
@@ -194,10 +197,13 @@ __all__ = [
     "set_alias",
     "sheet",
     "show_model",
+    "start_worker",
+    "stop_worker",
     "train",
     "txt2img",
     "verify_batch",
     "verify_model",
+    "worker_status",
 ]
 
 

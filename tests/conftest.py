@@ -49,12 +49,14 @@ def _temporary_user_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     if "worker_mode" in sys.modules and sys.modules["worker_mode"].ACTIVE:
         home = sys.modules["worker_mode"].home_folder()
     home.mkdir()
+    (home / "run").mkdir()
     for name, folder in {
         "HOME": home,
         "XDG_CONFIG_HOME": home / "config",
         "XDG_CACHE_HOME": home / "cache",
         "XDG_DATA_HOME": home / "data",
         "XDG_STATE_HOME": home / "state",
+        "XDG_RUNTIME_DIR": home / "run",
         "HF_HOME": home / "huggingface",
     }.items():
         monkeypatch.setenv(name, str(folder))

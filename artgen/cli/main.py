@@ -24,6 +24,7 @@ from artgen.cli.interrupts import EXIT_INTERRUPTED, OutputClosed
 from artgen.errors import ArtgenError, InputFileError, OutputError
 from artgen.system import process
 from artgen.system.files import WRITE_HINT
+from artgen.worker.client.settings import WORKER_COMMANDS, WORKER_VARIABLES
 
 COMMAND_SUMMARIES = {
     "txt2img": "Generate an image from a prompt.",
@@ -46,6 +47,7 @@ COMMAND_SUMMARIES = {
     "styles": "List the styles in your style_folder.",
     "doctor": "Check the installation: versions, devices and models.",
     "config": "Show and set your default settings.",
+    "worker": "Start, stop and show the worker: a process that keeps models loaded and runs your commands.",
     "preset": "Save, list, show and remove presets: named settings for --preset.",
     "cache": "List and clear artgen's cache: converted models and other data.",
 }
@@ -60,12 +62,12 @@ COMMAND_SECTIONS = {
     "Images and records": ("info", "sheet", "noise", "anomaly", "reconstruct"),
     "Models": ("models", "train", "schedulers"),
     "Prompts": ("prompt", "styles"),
-    "Set up": ("config", "preset", "cache", "doctor"),
+    "Set up": ("config", "preset", "worker", "cache", "doctor"),
 }
 """Names of the commands in each section of `artgen --help`."""
 
 
-COMMANDS_WITHOUT_DEFAULTS = frozenset({"models", "schedulers", "styles", "doctor", "config", "preset", "cache"})
+COMMANDS_WITHOUT_DEFAULTS = frozenset({"models", "schedulers", "styles", "doctor", "config", "preset", "worker", "cache"})
 """Commands that take no settings of configuration files. Their help needs no configuration file."""
 
 SHOWS_TEXT = "artgen.shows_text"
@@ -225,6 +227,7 @@ def main(
         print_note(f"{name} is not a whole number of seconds. The variable is ignored.")
     if context.meta[SHOWS_TEXT] and context.invoked_subcommand in COMMANDS_WITHOUT_DEFAULTS:
         return
+    check_worker_variables(context.invoked_subcommand or "")
     if context.invoked_subcommand != "config":  # It reports an unreadable file itself.
         note_unreadable_files()
     from artgen.spec import config
@@ -235,6 +238,18 @@ def main(
         if not context.meta[SHOWS_TEXT]:
             raise
         print_note(f"{error.message} Its settings are not shown.")
+
+
+def check_worker_variables(command: str) -> None:
+    """Check the variables of the worker before a command that can use it.
+
+    Raises:
+        UsageError: a variable is invalid.
+    """
+    if command in WORKER_COMMANDS and any(os.environ.get(name) for name in WORKER_VARIABLES):
+        from artgen.spec.worker_limits import worker_limits
+
+        worker_limits()
 
 
 def app_command() -> Any:

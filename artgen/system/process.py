@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 
 _owns_process = False
+_initial_environment: dict[str, str] | None = None
 _start_time = time.monotonic()
 _exit_code: int | None = None
 _end_command: Callable[[int], object] | None = None
@@ -21,8 +22,9 @@ class CommandAbandoned(KeyboardInterrupt):
 
 def configure_process() -> None:
     """Declare that this process runs nothing but artgen. `paused_gc` and `fast_exit` then have an effect."""
-    global _owns_process
+    global _owns_process, _initial_environment
     _owns_process = True
+    _initial_environment = dict(os.environ)
     atexit.register(_exit_fast)  # atexit runs handlers in reverse order, so this handler runs last.
 
 
@@ -36,6 +38,11 @@ def remove_invalid_variables() -> list[str]:
             del os.environ[name]
             removed.append(name)
     return removed
+
+
+def initial_environment() -> dict[str, str]:
+    """Return the environment variables with which this process started, if artgen owns it; else the present ones."""
+    return dict(os.environ) if _initial_environment is None else _initial_environment
 
 
 def owns_process() -> bool:

@@ -67,6 +67,7 @@ PRINTED_OBJECTS = [
     (1, "config", "get", "steps"),
     (1, "config", "path"),
     (1, "preset", "list"),
+    (1, "worker", "status"),
     (1, "preset", "show", "small"),
     (None, "cache", "list"),
     (1, "cache", "clear", "--yes"),

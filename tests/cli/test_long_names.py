@@ -55,6 +55,9 @@ BASE_ARGUMENTS: dict[str, tuple[str, ...]] = {
     "preset list": (),
     "preset show": ("small",),
     "preset remove": ("small",),
+    "worker start": (),
+    "worker stop": (),
+    "worker status": (),
 }
 """Valid arguments of each command."""
 

@@ -35,6 +35,9 @@ FUNCTIONS_OF_COMMANDS: dict[str, tuple[str, ...]] = {
     "preset list": ("list_presets",),
     "preset show": ("list_presets",),
     "preset remove": ("remove_preset",),
+    "worker start": ("start_worker",),
+    "worker stop": ("stop_worker",),
+    "worker status": ("worker_status",),
 }
 """Functions of each command. `config` has none: the functions do not use the defaults of configuration files."""
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from artgen._version import __version__
+from artgen.worker.client.settings import WORKER_VARIABLES
 from artgen.worker.protocol import VERSION
 
 _COMPARED_PREFIXES = (
@@ -36,9 +37,6 @@ _COMPARED_VARIABLES = frozenset(
     {"HOME", "TMPDIR", "TEMP", "TMP", "NETRC", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"}
 )
 
-_PASSED_VARIABLES = frozenset({"ARTGEN_WORKER", "ARTGEN_MAX_LOADED", "ARTGEN_KEEP_ALIVE"})
-"""Variables with a compared prefix that only affect the start of a worker."""
-
 _PACKAGE_SUFFIXES = (".dist-info", ".egg-info", ".egg-link", ".pth", ".py", ".so")
 """Entries of a folder of packages that an installation adds or replaces."""
 
@@ -46,8 +44,12 @@ _NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")
 _COMPARED_STATUS_PREFIXES = ("Cap", "NoNewPrivs", "Seccomp:")
 
 
-def own_identity() -> dict[str, Any]:
-    """Return the identity of this process: JSON values by a name that a person can read."""
+def own_identity(environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """Return the identity of this process: JSON values by a name that a person can read.
+
+    Args:
+        environment: environment variables with which this process started.
+    """
     return {
         "version of the protocol": VERSION,
         "version of artgen": __version__,
@@ -56,7 +58,7 @@ def own_identity() -> dict[str, Any]:
         "Python interpreter": _interpreter(),
         "options of Python": [list(sys.flags), sorted(map(str, sys._xoptions.items())), list(sys.warnoptions)],
         "installed packages": [[folder, sorted(_package_times(folder))] for folder in _package_folders()],
-        "environment variables": _compared_variables(),
+        "environment variables": {name: value for name, value in environment.items() if _is_compared(name)},
         "user": [os.getuid(), os.geteuid()],
         "groups": [os.getgid(), os.getegid(), sorted(os.getgroups())],
         "resource limits": _resource_limits(),
@@ -90,7 +92,7 @@ def difference(own: Mapping[str, Any], other: Any) -> str | None:
     if name == "resource limits" and isinstance(other.get(name), dict):
         limit = next(each for each in own.get(name, {}) if own[name][each] != other[name].get(each))
         return f"its resource limit {limit} is different"
-    verb = "are" if name.endswith("s") else "is"
+    verb = "are" if name.split(" of ")[0].endswith("s") else "is"
     return f"its {name} {verb} different"
 
 
@@ -130,12 +132,8 @@ def _package_times(folder: str) -> Iterator[str]:
                 yield f"{entry.name} {entry.stat().st_mtime_ns}"
 
 
-def _compared_variables() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if _is_compared(name)}
-
-
 def _is_compared(name: str) -> bool:
-    if name in _PASSED_VARIABLES:
+    if name in WORKER_VARIABLES:
         return False
     return name in _COMPARED_VARIABLES or name.startswith(_COMPARED_PREFIXES) or name.endswith(_COMPARED_SUFFIXES)
 

@@ -11,8 +11,8 @@ WORKER_COMMANDS = frozenset(
 )
 """Commands that load models. The other commands run in an ordinary process."""
 
-ENVIRONMENT_VARIABLE = "ARTGEN_WORKER"
-"""Variable with the value `on` or `off`."""
+WORKER_VARIABLES = ("ARTGEN_WORKER", "ARTGEN_MAX_LOADED", "ARTGEN_KEEP_ALIVE")
+"""Variables that affect the use and the start of a worker, not its commands."""
 
 PROJECT_FILE = "artgen.toml"
 
@@ -41,7 +41,7 @@ def worker_setting() -> bool | None:
     True starts a worker if none runs, None uses a worker that runs, False uses no worker. An invalid value is False:
     an ordinary process reports it.
     """
-    if text := os.environ.get(ENVIRONMENT_VARIABLE):
+    if text := os.environ.get("ARTGEN_WORKER"):
         return BOOLEAN_LITERALS.get(text.casefold(), False)
     for path in (PROJECT_FILE, _user_config_file()):
         if (value := _read_setting(path)) is not None:

@@ -23,6 +23,14 @@ class WorkerUnavailable(Exception):
     """Report why a command cannot use the worker. The message continues "Not using the worker: "."""
 
 
+class UnusableSocket(WorkerUnavailable):
+    """Report that the socket or its folder cannot be created or used."""
+
+
+class UnsafeFolder(WorkerUnavailable):
+    """Report that other users have access to the folder of the socket."""
+
+
 def runtime_folder() -> str:
     """Return the folder of the socket, which only its user can open."""
     folder = os.environ.get("XDG_RUNTIME_DIR", "")
@@ -46,11 +54,11 @@ def check_path() -> None:
     """Check that the path of the socket is short enough.
 
     Raises:
-        WorkerUnavailable: the path is too long.
+        UnusableSocket: the path is too long.
     """
     length = len(os.fsencode(socket_path()))
     if length > _MAX_PATH_BYTES:
-        raise WorkerUnavailable(
+        raise UnusableSocket(
             f"the path of its socket has {length} bytes, and at most {_MAX_PATH_BYTES} are possible: '{socket_path()}'"
         )
 
@@ -59,19 +67,19 @@ def check_folder() -> None:
     """Check that the folder of the socket belongs to this user, and that no other user has access to it.
 
     Raises:
-        WorkerUnavailable: the folder cannot be used.
+        WorkerUnavailable: the folder cannot be used: `UnusableSocket` or `UnsafeFolder`.
     """
     folder = runtime_folder()
     try:
         status = os.lstat(folder)
     except OSError as error:
-        raise WorkerUnavailable(f"the folder '{folder}' cannot be read: {error.strerror}") from error
+        raise UnusableSocket(f"the folder '{folder}' cannot be read: {error.strerror}") from error
     if not stat.S_ISDIR(status.st_mode):
-        raise WorkerUnavailable(f"'{folder}' is not a folder")
+        raise UnsafeFolder(f"'{folder}' is not a folder")
     if status.st_uid != os.geteuid():
-        raise WorkerUnavailable(f"the folder '{folder}' belongs to another user")
+        raise UnsafeFolder(f"the folder '{folder}' belongs to another user")
     if status.st_mode & 0o077:
-        raise WorkerUnavailable(f"other users have access to the folder '{folder}'")
+        raise UnsafeFolder(f"other users have access to the folder '{folder}'")
 
 
 def connect() -> "Connection | None":
@@ -92,13 +100,13 @@ def connect() -> "Connection | None":
     try:
         _connect(connected)
         if peer_ids(connected)[1] != os.geteuid():
-            raise WorkerUnavailable("it belongs to another user")
+            raise UnsafeFolder("it belongs to another user")
     except (FileNotFoundError, ConnectionRefusedError):  # the worker ended, or was killed
         connected.close()
         return None
     except OSError as error:
         connected.close()
-        raise WorkerUnavailable(f"its socket cannot be used: {error.strerror or error}") from error
+        raise UnusableSocket(f"its socket cannot be used: {error.strerror or error}") from error
     except WorkerUnavailable:
         connected.close()
         raise

@@ -8,9 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from artgen.system import process
 from artgen.system.file_locks import try_lock
 from artgen.worker.client import socket_file
-from artgen.worker.client.socket_file import WorkerUnavailable
+from artgen.worker.client.socket_file import UnusableSocket, WorkerUnavailable
+
+LOCK_FILE = "worker.lock"
+"""File that a worker locks while it runs. It contains the process ID."""
 
 START_SECONDS = 30.0
 """Longest time until a worker listens."""
@@ -53,7 +57,7 @@ def create_folder() -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         if not isinstance(error, FileExistsError):
-            raise WorkerUnavailable(f"the folder '{folder}' cannot be created: {error.strerror}") from error
+            raise UnusableSocket(f"the folder '{folder}' cannot be created: {error.strerror}") from error
     socket_file.check_folder()
 
 
@@ -67,7 +71,7 @@ def open_file(name: str, flags: int) -> int:
     try:
         return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise WorkerUnavailable(f"'{path}' cannot be written: {error.strerror}") from error
+        raise UnusableSocket(f"'{path}' cannot be written: {error.strerror}") from error
 
 
 @contextmanager
@@ -95,19 +99,20 @@ def _start(arguments: Sequence[str]) -> None:
     log = open_file("worker.log", os.O_WRONLY | os.O_TRUNC)
     artgen_folder = Path(__file__).parents[2]
     try:
-        process = subprocess.Popen(
+        started = subprocess.Popen(
             [sys.executable, *subprocess._args_from_interpreter_flags(), "-m", "artgen.worker.server", *arguments],  # type: ignore[attr-defined]
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             cwd=artgen_folder.parent,
+            env=process.initial_environment(),
             start_new_session=True,
         )
     except OSError as error:
         raise WorkerUnavailable(f"its process cannot be started: {error.strerror}") from error
     finally:
         os.close(log)
-    _started.append(process)
+    _started.append(started)
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
@@ -115,9 +120,9 @@ def _start(arguments: Sequence[str]) -> None:
         if connection is not None:
             connection.close()
             return
-        if process.poll() is not None:
+        if started.poll() is not None:
             raise WorkerUnavailable(f"it could not start: {_last_log_line()}")
-    process.kill()
+    started.kill()
     raise WorkerUnavailable(f"it did not start within {START_SECONDS:g} seconds")
 
 

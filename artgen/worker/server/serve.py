@@ -15,7 +15,7 @@ from artgen.system import file_locks, process, temporary
 from artgen.system.hardware import resident_bytes
 from artgen.worker.client import socket_file
 from artgen.worker.client.socket_file import WorkerUnavailable
-from artgen.worker.client.start import create_folder, open_file
+from artgen.worker.client.start import LOCK_FILE, create_folder, open_file
 from artgen.worker.protocol import Connection, ProtocolError
 from artgen.worker.server.commands import Command, install_signal_handlers
 from artgen.worker.server.waiting import MAX_WAITING, WaitingCommands
@@ -142,7 +142,7 @@ def serve(identity: dict[str, object], max_loaded: int | None = None, keep_alive
     process.configure_process()
     socket_file.check_path()
     create_folder()
-    lock = open_file("worker.lock", os.O_RDWR)
+    lock = open_file(LOCK_FILE, os.O_RDWR)
     if not _acquire(lock):
         return  # another worker listens
     os.ftruncate(lock, 0)
