@@ -47,8 +47,9 @@ COMMAND_SUMMARIES = {
     "styles": "List the styles in your style_folder.",
     "doctor": "Check the installation: versions, devices and models.",
     "config": "Show and set your default settings.",
-    "worker": "Start, stop and show the worker: a process that keeps models loaded and runs your commands.",
     "preset": "Save, list, show and remove presets: named settings for --preset.",
+    "preset": "Save, list, show and remove presets: named settings for --preset.",
+    "worker": "Control the worker: a process that keeps models loaded.",
     "cache": "List and clear artgen's cache: converted models and other data.",
 }
 """Name of each command, and the first line of its help. Each command is a module of this package.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from artgen.api.worker_functions import WorkerStatus
 
 app = App(
-    """Start, stop and show the worker: a process that keeps models loaded and runs your commands.
+    """Control the worker: a process that keeps models loaded.
 
     artgen worker start
     artgen worker status
