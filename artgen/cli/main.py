@@ -48,7 +48,6 @@ COMMAND_SUMMARIES = {
     "doctor": "Check the installation: versions, devices and models.",
     "config": "Show and set your default settings.",
     "preset": "Save, list, show and remove presets: named settings for --preset.",
-    "preset": "Save, list, show and remove presets: named settings for --preset.",
     "worker": "Control the worker: a process that keeps models loaded.",
     "cache": "List and clear artgen's cache: converted models and other data.",
 }
@@ -68,7 +67,9 @@ COMMAND_SECTIONS = {
 """Names of the commands in each section of `artgen --help`."""
 
 
-COMMANDS_WITHOUT_DEFAULTS = frozenset({"models", "schedulers", "styles", "doctor", "config", "preset", "worker", "cache"})
+COMMANDS_WITHOUT_DEFAULTS = frozenset(
+    {"models", "schedulers", "styles", "doctor", "config", "preset", "worker", "cache"}
+)
 """Commands that take no settings of configuration files. Their help needs no configuration file."""
 
 SHOWS_TEXT = "artgen.shows_text"

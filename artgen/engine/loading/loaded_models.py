@@ -20,7 +20,6 @@ from artgen.system import process
 from artgen.system.command_state import register_reset
 from artgen.system.files import FileIdentity
 
-
 MAX_SMALL_FILE_BYTES = 1 << 20
 
 
