@@ -270,3 +270,15 @@ class ResolvedModel:
         if self.remote is not None and self.remote.model_hash is not None:
             return self.remote.model_hash
         return hashes.model_hash(self.weight_files())
+
+    def vae_hash(self) -> str:
+        """Return the SHA-256 of the weights of the VAE that is loaded; see `hashes.model_hash`."""
+        if self.vae is not None:
+            return self.vae.hash()
+        if self.single_file is None:
+            weights = diffusers_folder.select_weights(self.path, self.omitted)[1]
+        elif "vae" in self.single_file.parts:
+            return hashes.model_hash((self.path,))
+        else:
+            weights = self.single_file.base_weights()
+        return hashes.model_hash(weights["vae"].files)

@@ -1,0 +1,264 @@
+"""Compute the output of a module with OpenVINO: convert it, cache the converted model, compile and run it."""
+
+import contextlib
+import hashlib
+import inspect
+import json
+import re
+import weakref
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers.models.modeling_outputs import Transformer2DModelOutput
+from torch import nn
+
+from artgen.engine.acceleration.openvino import convert
+from artgen.engine.acceleration.openvino.arguments import Structure, flatten, restore, without_half
+from artgen.engine.acceleration.openvino.library import compile_settings, import_openvino
+from artgen.engine.loading.oom import first_line, is_oom
+from artgen.errors import ArtgenError, OutputError, PipelineError
+from artgen.events import Listener, Notice
+from artgen.registry import openvino_cache
+
+MAX_COMPILED_BYTES = 4 << 30
+"""Largest size of the compiled models of a module in memory, besides the models that the current call uses."""
+
+CACHE_FORMAT = 1
+"""Version of the conversion; a change converts all models again."""
+
+ANY_SHAPE_CLASSES = ("UNet2DConditionModel", "UNet2DModel", "Decoder")
+"""Classes whose converted models compute inputs of any shape correctly. The conversion of other classes stores values
+that depend on the shapes, such as position embeddings, so that each shape needs its own conversion."""
+
+
+_UNSUPPORTED_OPERATION = re.compile(r"^-- (\w+::\w+) with a message", re.MULTILINE)
+"""Operation in the message of OpenVINO about a failed conversion."""
+
+
+@dataclass
+class _Compiled:
+    """Store a compiled model.
+
+    Attributes:
+        request: inference request of OpenVINO.
+        outputs: structure of the outputs.
+        precision: precision of the computation: f32 or bf16.
+        last_call: number of the pipeline call that used the model last.
+    """
+
+    request: Any
+    outputs: Structure
+    precision: str
+    last_call: int = 0
+
+
+@dataclass
+class _ModuleState:
+    """Store the compiled models of a module by key, least recently used first."""
+
+    compiled: dict[str, _Compiled] = field(default_factory=dict)
+    calls: int = 0
+
+
+_states: "weakref.WeakKeyDictionary[Any, _ModuleState]" = weakref.WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class ModuleSource:
+    """Describe the module that OpenVINO runs.
+
+    Attributes:
+        label: denoiser or VAE decoder, for messages.
+        model: name of the model, as recorded.
+        weights: SHA-256 of the weights.
+        dtype: dtype of the pipeline: fp32 or bf16.
+        config: configuration of the module.
+        loras: LoRAs on the module: hashes and scales.
+    """
+
+    label: str
+    model: str
+    weights: str
+    dtype: str
+    config: Mapping[str, Any]
+    loras: tuple[Any, ...] = ()
+
+
+class Runner:
+    """Compute the output of a module with OpenVINO during one pipeline call.
+
+    The module is converted at its first call.
+    """
+
+    def __init__(self, module: nn.Module, source: ModuleSource, listener: Listener, facts: dict[str, str]) -> None:
+        """Create the runner of a pipeline call.
+
+        Args:
+            module: module on the CPU.
+            source: properties of the module.
+            listener: receives notes about the conversion.
+            facts: receives the entries of the record: version and precision of OpenVINO.
+        """
+        self.module = module
+        self._source = source
+        self._listener = listener
+        self._facts = facts
+        self._state = _states.setdefault(module, _ModuleState())
+        self._state.calls += 1
+        self._signature = inspect.signature(type(module).forward)
+        self._properties: dict[str, Any] | None = None
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the output that the module returns for these arguments."""
+        arguments = self._signature.bind(self.module, *args, **kwargs).arguments
+        arguments = {**dict(list(arguments.items())[1:]), **arguments.get("kwargs", {})}
+        arguments.pop("kwargs", None)
+        returns_dict = arguments.pop("return_dict", True)
+        if isinstance(arguments.get("timestep"), int | float):
+            arguments["timestep"] = torch.tensor(arguments["timestep"])
+        given = {name: value for name, value in arguments.items() if value is not None}
+        if "return_dict" in self._signature.parameters:
+            given["return_dict"] = False
+        tensors: list[torch.Tensor] = []
+        structure = flatten(given, "arguments", tensors)
+        with _wrapped_errors(self._source):
+            compiled = self._compiled(structure, tensors)
+            output = _infer(compiled, tensors)
+        if "return_dict" not in given:
+            return output
+        return Transformer2DModelOutput(sample=output[0]) if returns_dict else output
+
+    def _compiled(self, structure: Structure, tensors: list[torch.Tensor]) -> _Compiled:
+        """Return the model for these arguments; compile it, and convert it first if it is not cached."""
+        if self._properties is None:
+            self._properties = self._module_properties()
+        properties = self._properties | {"arguments": structure}
+        shapes = [list(tensor.shape) for tensor in tensors]
+        memory_key = json.dumps([properties, torch.get_num_threads(), shapes], default=str)
+        compiled = self._state.compiled.pop(memory_key, None)
+        if compiled is None:
+            self._release_unused()
+            key = _digest(json.dumps(properties | self._shape_properties(shapes), sort_keys=True, default=str))
+            compiled = self._compile(self._load_or_convert(key, structure, tensors), shapes)
+        compiled.last_call = self._state.calls
+        self._state.compiled[memory_key] = compiled
+        self._facts.update(openvino=_version(), openvino_precision=compiled.precision)
+        return compiled
+
+    def _module_properties(self) -> dict[str, Any]:
+        """Return the properties of the module and of the libraries that affect the converted model."""
+        layers = (*self.module.named_modules(), *getattr(self.module, "attn_processors", {}).items())
+        return {
+            "format": CACHE_FORMAT,
+            "openvino": import_openvino().__version__,
+            "torch": torch.__version__,
+            "diffusers": diffusers.__version__,
+            "class": type(self.module).__qualname__,
+            "layers": _digest("\n".join(f"{name} {type(layer).__qualname__}" for name, layer in layers)),
+            "weights": self._source.weights,
+            "dtype": self._source.dtype,
+            "config": {key: value for key, value in self._source.config.items() if not key.startswith("_")},
+            "loras": self._source.loras,
+        }
+
+    def _shape_properties(self, shapes: list[list[int]]) -> dict[str, Any]:
+        """Return the properties of the shapes of the inputs that affect the converted model."""
+        if type(self.module).__name__ not in ANY_SHAPE_CLASSES:
+            return {"shapes": shapes}
+        # The UNet computes the sizes of its layers in another way if the size of the sample is not a multiple.
+        factor = 2 ** int(getattr(self.module, "num_upsamplers", 0))
+        return {"exact multiple": all(side % factor == 0 for side in shapes[0][-2:])}
+
+    def _load_or_convert(self, key: str, structure: Structure, tensors: list[torch.Tensor]) -> Any:
+        """Return the converted model from the cache, or convert the module and write the cache."""
+        with openvino_cache.conversion_lock(key):
+            if (path := openvino_cache.read_model(key)) is not None:
+                try:
+                    return _read(path)
+                except RuntimeError as error:
+                    if is_oom(error):
+                        raise
+                    openvino_cache.remove_models([key])
+            self._listener(Notice(f"Converting the {self._source.label} of '{self._source.model}' to OpenVINO."))
+            model = convert.convert(self.module, structure, tensors)
+            description = openvino_cache.CachedModel(
+                key,
+                self._source.model,
+                type(self.module).__name__,
+                self._source.dtype,
+                ", ".join("x".join(map(str, tensor.shape)) or "1" for tensor in tensors),
+                _version(),
+            )
+            try:
+                return _read(openvino_cache.write_model(description, lambda path: _save(model, path)))
+            except OutputError as error:
+                self._listener(Notice(f"The converted model is not cached. {error.message} {error.hint}".rstrip()))
+                return model
+
+    def _compile(self, model: Any, shapes: list[list[int]]) -> _Compiled:
+        outputs = convert.output_structure(model)
+        model.reshape(dict(enumerate(shapes)))
+        compiled = import_openvino().Core().compile_model(model, "CPU", compile_settings(self._source.dtype))
+        precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        return _Compiled(compiled.create_infer_request(), outputs, precision)
+
+    def _release_unused(self) -> None:
+        """Release the compiled models that this call does not use, until one more model fits into the limit."""
+        compiled = self._state.compiled
+        nbytes = sum(parameter.nbytes for parameter in self.module.parameters())
+        unused = [key for key, each in compiled.items() if each.last_call != self._state.calls]
+        for key in unused:
+            if (len(compiled) + 1) * nbytes <= MAX_COMPILED_BYTES:
+                break
+            del compiled[key]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _version() -> str:
+    return str(import_openvino().__version__).split("-", 1)[0]
+
+
+def _read(path: Path) -> Any:
+    return import_openvino().Core().read_model(path)
+
+
+def _save(model: Any, path: Path) -> None:
+    import_openvino().save_model(model, path, compress_to_fp16=False)
+    _read(path)  # With a full disk, OpenVINO can write a part of a file without an error.
+
+
+def _infer(compiled: _Compiled, tensors: list[torch.Tensor]) -> Any:
+    """Return the output of a compiled model, whose tensors have memory of their own."""
+    inputs = [tensor.detach().contiguous().numpy() for tensor in without_half(tensors)]
+    results = compiled.request.infer(inputs, share_inputs=True, share_outputs=True)
+    return restore(compiled.outputs, [torch.tensor(results[i]) for i in range(len(results))])
+
+
+@contextlib.contextmanager
+def _wrapped_errors(source: ModuleSource) -> Iterator[None]:
+    """Convert the exceptions of OpenVINO.
+
+    Raises:
+        PipelineError: OpenVINO cannot convert or run the module.
+        MemoryError: out of memory.
+    """
+    try:
+        yield
+    except ArtgenError:
+        raise
+    except Exception as error:
+        if is_oom(error) or "bad_alloc" in str(error):
+            raise MemoryError("OpenVINO is out of memory") from error
+        operations = sorted(set(_UNSUPPORTED_OPERATION.findall(str(error))))
+        reason = f"OpenVINO does not support {', '.join(operations)}" if operations else first_line(error).rstrip(".")
+        raise PipelineError(
+            f"Cannot run the {source.label} of '{source.model}' with OpenVINO: {reason}.",
+            "Use --acceleration none.",
+        ) from error
