@@ -31,8 +31,8 @@ def use_cache_folder(name: str) -> Path:
     folder = user_cache_folder() / name
     deadline = time.monotonic() + MAX_WAIT_SECONDS
     while not _is_held(folder):
-        with wrap_write_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+        with wrap_write_errors(folder), contextlib.suppress(FileExistsError):
+            folder.mkdir(parents=True)
         try:
             descriptor = os.open(folder, os.O_RDONLY)
         except FileNotFoundError:
