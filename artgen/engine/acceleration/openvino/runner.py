@@ -201,10 +201,16 @@ class Runner:
 
     def _compile(self, model: Any, shapes: list[list[int]]) -> _Compiled:
         outputs = convert.output_structure(model)
-        model.reshape(dict(enumerate(shapes)))
+        if not self._needs_dynamic_shapes():
+            model.reshape(dict(enumerate(shapes)))  # 1.4 times faster for the UNet of the bundled model
         compiled = import_openvino().Core().compile_model(model, "CPU", compile_settings(self._source.dtype))
         precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         return _Compiled(compiled.create_infer_request(), outputs, precision)
+
+    def _needs_dynamic_shapes(self) -> bool:
+        """Return whether the compiler of OpenVINO 2026.4 crashes if the shapes of the inputs are static."""
+        blocks = self._source.config.get("down_block_types") or ()
+        return type(self.module).__name__ == "Kandinsky3UNet" or any("SimpleCrossAttn" in block for block in blocks)
 
     def _release_unused(self) -> None:
         """Release the compiled models that this call does not use, until one more model fits into the limit."""
