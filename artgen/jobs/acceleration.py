@@ -2,10 +2,14 @@
 
 from artgen.errors import UsageError
 from artgen.jobs.checks import runs_on_cpu
+from artgen.registry import ResolvedModel
 from artgen.spec.base_requests import PromptRequest
 from artgen.spec.fast import parse_presets
 from artgen.system import hardware
 from artgen.system.optional_packages import install_command, installed_version
+
+COMPLEX_ARCHITECTURES = ("lumina", "lumina2", "z-image")
+"""Architectures whose position embeddings are complex numbers, which OpenVINO 2026.4 cannot convert."""
 
 
 def check_acceleration(device: str, acceleration: str | None) -> None:
@@ -33,15 +37,24 @@ def check_acceleration(device: str, acceleration: str | None) -> None:
         )
 
 
-def check_openvino(request: PromptRequest) -> None:
-    """Check that no other setting of a complete request prevents that OpenVINO runs the denoiser.
+def check_openvino(request: PromptRequest, model: ResolvedModel) -> None:
+    """Check that OpenVINO supports the model and the other settings of a complete request.
 
     Raises:
-        UsageError: another setting needs the layers of the denoiser, changes the format of its weights, or selects a
-            precision that OpenVINO does not have on the CPU.
+        UsageError: OpenVINO cannot convert the denoiser, or another setting needs its layers, changes the format of its
+            weights, or selects a precision that OpenVINO does not have on the CPU.
     """
     if request.acceleration != "openvino":
         return
+    refiner = model.refiner
+    is_quantized = model.has_quantized_denoiser or (refiner is not None and refiner.has_quantized_denoiser)
+    if is_quantized or model.architecture in COMPLEX_ARCHITECTURES:
+        reason = "its weights are quantized" if is_quantized else "its transformer computes with complex numbers"
+        raise UsageError(
+            f"Cannot use --acceleration openvino with '{model.name}': {reason}.",
+            "Remove --acceleration, or choose another --model.",
+            settings=("acceleration",),
+        )
     conflicts = (
         ("quantize", request.quantize is not None, f"--quantize {request.quantize}",
          "OpenVINO converts the weights of fp32 and bf16", "remove --quantize"),

@@ -228,7 +228,7 @@ class _Stages:
         if isinstance(request, PromptRequest):
             draft = self._add_extras(draft, request, model)
             checks.check_text_offload(request, model, draft.loras)
-            acceleration_checks.check_openvino(request)
+            acceleration_checks.check_openvino(request, model)
         return draft
 
     def _fill_shared(self, draft: JobDraft) -> JobDraft:

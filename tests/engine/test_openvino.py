@@ -20,9 +20,9 @@ pytest.importorskip("openvino")
 from artgen import Img2Img, Inpaint, Txt2Img, generate, generate_all
 from artgen.engine.acceleration.openvino import arguments, convert, runner
 from artgen.engine.loading import loaded_models
-from artgen.errors import PipelineError
-from artgen.events import Event, Notice
-from artgen.registry import openvino_cache
+from artgen.errors import PipelineError, UsageError
+from artgen.events import Event, Loading, Notice
+from artgen.registry import ResolvedModel, openvino_cache
 
 SETTINGS: dict[str, Any] = {
     "prompt": "a red fox", "seed": 3, "steps": 2, "width": 64, "height": 64, "device": "cpu",
@@ -250,6 +250,20 @@ def test_failed_conversion_is_an_error(sd1: str, monkeypatch: pytest.MonkeyPatch
         generate(request(sd1))
     assert "--acceleration none" in str(caught.value.hint)
     assert not openvino_cache.list_models()
+
+
+@pytest.mark.parametrize("name", ["lumina2", "z-image-turbo"])
+def test_unsupported_transformer_is_refused_before_loading(zoo: Mapping[str, Path], name: str) -> None:
+    events: list[Event] = []
+    with pytest.raises(UsageError, match="complex numbers"):
+        generate(request(zoo[name], guidance_scale=None), listener=events.append)
+    assert not any(isinstance(event, Loading) for event in events)
+
+
+def test_quantized_weights_are_refused(sd1: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ResolvedModel, "has_quantized_denoiser", True)
+    with pytest.raises(UsageError, match="its weights are quantized"):
+        generate(request(sd1))
 
 
 def test_import_sends_no_usage_data() -> None:
