@@ -5,11 +5,11 @@ import sys
 
 def run() -> None:
     """Run the command line in the worker, or in this process."""
-    from artgen.worker.client import run_in_worker
-
-    if (exit_code := run_in_worker(sys.argv[1:])) is not None:
-        raise SystemExit(exit_code)
     try:
+        from artgen.worker.client import run_in_worker
+
+        if (exit_code := run_in_worker(sys.argv[1:])) is not None:
+            raise SystemExit(exit_code)
         from artgen.system import process
 
         process.configure_process()

@@ -118,13 +118,15 @@ def _run_worker(message: Mapping[str, Any]) -> None:
 
     `kill_at` is the number of a message to the client, counted from 1 after `started`. The worker is killed immediately
     before it sends the message, or after it with `after`. Without `kill_at`, the messages are counted in the file
-    `count`.
+    `count`. `max_reply_seconds` replaces the limit of the module `reports`.
     """
     from artgen.worker.client.identity import own_identity
     from artgen.worker.protocol import Connection
+    from artgen.worker.server import reports
     from artgen.worker.server.serve import serve
 
     os.environ.update(message["environment"])
+    reports.MAX_REPLY_SECONDS = message.get("max_reply_seconds", reports.MAX_REPLY_SECONDS)
     count = 0
     send = Connection.send
 

@@ -389,3 +389,19 @@ def test_worker_processes_of_a_batch(crashes: Crashes) -> None:
     assert NOTE not in outcome.stderr
     assert outcome.code == 0
     assert len(outcome.stdout.splitlines()) == 3
+
+
+def test_stopped_client_blocks_no_other_client(crashes: Crashes) -> None:
+    scenario = Scenario(("txt2img", "a fox", *SEEDED, "--steps", "50", "--count", "3", "--batch-size", "1"))
+    expected = crashes.expected(scenario)
+    with crashes.session() as session:
+        session.start_worker(max_reply_seconds=1)
+        client = session.start(scenario)
+        client.wait_for("outputs/", "stdout")
+        os.kill(client.pid, signal.SIGSTOP)
+        other = session.run(SCENARIOS["stdout"])
+        os.kill(client.pid, signal.SIGCONT)
+        outcome = client.wait(crashes.processes)
+    assert other.stdout == crashes.expected(SCENARIOS["stdout"]).stdout
+    assert_equal(expected, outcome)
+    assert NOTE in outcome.stderr

@@ -5,8 +5,9 @@ import contextlib
 import errno
 import io
 import os
+import socket
 from collections.abc import Iterator
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from artgen.system import attempt
@@ -14,6 +15,9 @@ from artgen.worker.protocol import Connection
 
 Replies = SimpleQueue[dict[str, Any] | None]
 """Replies of a client to `stdout`; None after the connection is closed."""
+
+MAX_REPLY_SECONDS = 60.0
+"""Longest time that a client may need to write to stdout. A stopped client must not block the other clients."""
 
 _MAX_WRITE_BYTES = 1 << 20
 
@@ -63,13 +67,17 @@ class ClientStdout(io.RawIOBase):
         """Write data and return the number of written bytes.
 
         Raises:
-            OSError: the client cannot write, or was killed.
+            OSError: the client cannot write, or was stopped or killed.
         """
         content = bytes(data[:_MAX_WRITE_BYTES])
         if not os.path.samestat(os.fstat(1), self._status):
             return os.write(1, content)
         self._connection.send("stdout", data=base64.b64encode(content).decode("ascii"))
-        reply = self._replies.get()
+        try:
+            reply = self._replies.get(timeout=MAX_REPLY_SECONDS)
+        except Empty:  # then the client continues the command in its own process
+            self._connection.socket.shutdown(socket.SHUT_RDWR)
+            reply = None
         if reply is None:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
         if number := reply.get("errno"):
