@@ -11,6 +11,9 @@ from artgen.system.optional_packages import install_command, installed_version
 COMPLEX_ARCHITECTURES = ("lumina", "lumina2", "z-image")
 """Architectures whose position embeddings are complex numbers, which OpenVINO 2026.4 cannot convert."""
 
+CACHING_PIPELINE = "Flux2KleinKVPipeline"
+"""Pipeline whose transformer caches keys and values in an object, which a converted model cannot return."""
+
 
 def check_acceleration(device: str, acceleration: str | None) -> None:
     """Check that OpenVINO can run on the device, and that its package is installed.
@@ -47,14 +50,22 @@ def check_openvino(request: PromptRequest, model: ResolvedModel) -> None:
     if request.acceleration != "openvino":
         return
     refiner = model.refiner
-    is_quantized = model.has_quantized_denoiser or (refiner is not None and refiner.has_quantized_denoiser)
-    if is_quantized or model.architecture in COMPLEX_ARCHITECTURES:
-        reason = "its weights are quantized" if is_quantized else "its transformer computes with complex numbers"
-        raise UsageError(
-            f"Cannot use --acceleration openvino with '{model.name}': {reason}.",
-            "Remove --acceleration, or choose another --model.",
-            settings=("acceleration",),
-        )
+    reasons = (
+        (model.has_quantized_denoiser, "its weights are quantized"),
+        (refiner is not None and refiner.has_quantized_denoiser, "the weights of its refiner are quantized"),
+        (model.architecture in COMPLEX_ARCHITECTURES, "its transformer computes with complex numbers"),
+        (
+            model.pipeline == CACHING_PIPELINE and request.task == "img2img",
+            "its transformer stores values of the input image from one step to the next",
+        ),
+    )
+    for is_unsupported, reason in reasons:
+        if is_unsupported:
+            raise UsageError(
+                f"Cannot use --acceleration openvino with '{model.name}': {reason}.",
+                "Remove --acceleration, or choose another --model.",
+                settings=("acceleration",),
+            )
     conflicts = (
         ("quantize", request.quantize is not None, f"--quantize {request.quantize}",
          "OpenVINO converts the weights of fp32 and bf16", "remove --quantize"),

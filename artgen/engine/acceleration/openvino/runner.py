@@ -110,6 +110,10 @@ class Runner:
         self._state = _states.setdefault(module, _ModuleState())
         self._state.calls += 1
         self._signature = inspect.signature(type(module).forward)
+        parameters = self._signature.parameters.items()
+        self._defaults = {
+            name: each.default for name, each in parameters if each.default is not inspect.Parameter.empty
+        }
         self._properties: dict[str, Any] | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -120,7 +124,11 @@ class Runner:
         returns_dict = arguments.pop("return_dict", True)
         if isinstance(arguments.get("timestep"), int | float):
             arguments["timestep"] = torch.tensor(arguments["timestep"])
-        given = {name: value for name, value in arguments.items() if value is not None}
+        given = {
+            name: value
+            for name, value in arguments.items()
+            if value is not self._defaults.get(name, inspect.Parameter.empty)
+        }
         if "return_dict" in self._signature.parameters:
             given["return_dict"] = False
         tensors: list[torch.Tensor] = []
@@ -262,8 +270,14 @@ def _wrapped_errors(source: ModuleSource) -> Iterator[None]:
     except Exception as error:
         if is_oom(error) or "bad_alloc" in str(error):
             raise MemoryError("OpenVINO is out of memory") from error
+        if isinstance(error.__cause__, ArtgenError):
+            raise error.__cause__ from None
         operations = sorted(set(_UNSUPPORTED_OPERATION.findall(str(error))))
-        reason = f"OpenVINO does not support {', '.join(operations)}" if operations else first_line(error).rstrip(".")
+        reason = (
+            f"OpenVINO does not support {', '.join(operations)}"
+            if operations
+            else first_line(error.__cause__ or error).rstrip(".")
+        )
         raise PipelineError(
             f"Cannot run the {source.label} of '{source.model}' with OpenVINO: {reason}.",
             "Use --acceleration none.",
