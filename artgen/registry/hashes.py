@@ -113,7 +113,8 @@ def read_sha256sums(folder: Path) -> dict[str, str]:
 def content_hash(path: Path, *, tensors_only: bool = False) -> str:
     """Return a file's hash from artgen's cache if the identity of the file is the same; else compute it.
 
-    Unlike `file_hash`, this function does not trust the name of the file. The cache is optional: errors on reading or writing it are ignored.
+    Unlike `file_hash`, this function uses neither the name of the file nor `SHA256SUMS`. The cache is optional: errors
+    on reading or writing it are ignored.
     """
     identity = file_identity(path)
     path = Path(identity.path)
