@@ -253,11 +253,6 @@ def _unload(entries: Collection[Entry]) -> None:
     for entry in removed:
         entry.value = None
     removed.clear()
-    if not _store.is_resident:
-        empty_device_cache()
-        return
-    # Imports of later commands exclude the objects of loaded models from garbage collection (`process.paused_gc`).
-    gc.unfreeze()
     empty_device_cache()
-    gc.freeze()
-    process.trim_heap()
+    if _store.is_resident:
+        process.trim_heap()
