@@ -1,6 +1,5 @@
 """Start, stop and describe the worker, the resident process that runs commands of the command line."""
 
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -9,6 +8,7 @@ from artgen.engine.loading.loaded_models import LoadedModel
 from artgen.errors import ArtgenError, OutputError, RefusedError, UsageError
 from artgen.spec.python_text import for_python
 from artgen.spec.worker_limits import worker_limits
+from artgen.worker.client import settings
 from artgen.worker.client.socket_file import UnsafeFolder, UnusableSocket, WorkerUnavailable
 
 
@@ -58,7 +58,7 @@ def worker_status() -> WorkerStatus:
     """
     from artgen.worker.client import control
 
-    if os.name == "nt":
+    if not settings.IS_SUPPORTED:
         return WorkerStatus(running=False)
     try:
         status = control.worker_status()
@@ -83,7 +83,7 @@ def start_worker(*, max_loaded: int | None = None, keep_alive: str | None = None
         ArtgenError: the worker ended before it accepted a connection.
     """
     limits = worker_limits(max_loaded, keep_alive)
-    if os.name == "nt":
+    if not settings.IS_SUPPORTED:
         raise UsageError("The worker is not supported on Windows.", "All commands run in ordinary processes.")
     from artgen.worker.client.start import start_worker as start
 
@@ -107,7 +107,7 @@ def stop_worker() -> bool:
     """
     from artgen.worker.client import control
 
-    if os.name == "nt":
+    if not settings.IS_SUPPORTED:
         return False
     try:
         return control.stop_worker()

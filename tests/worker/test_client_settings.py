@@ -53,7 +53,7 @@ def test_the_client_and_the_command_line_agree_about_prompts(text: str) -> None:
 
 
 def test_windows_has_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("artgen.worker.client.settings.os.name", "nt")
+    monkeypatch.setattr(settings, "IS_SUPPORTED", False)
     assert not settings.can_use_worker(["txt2img", "x"])
 
 

@@ -14,6 +14,9 @@ WORKER_COMMANDS = frozenset(
 WORKER_VARIABLES = ("ARTGEN_WORKER", "ARTGEN_MAX_LOADED", "ARTGEN_KEEP_ALIVE")
 """Variables that affect the use and the start of a worker, not its commands."""
 
+IS_SUPPORTED = os.name == "posix"
+"""Whether the system has Unix sockets that can send descriptors. Windows does not."""
+
 PROJECT_FILE = "artgen.toml"
 
 _MAX_FILE_BYTES = 1 << 16
@@ -28,7 +31,7 @@ def can_use_worker(arguments: Sequence[str]) -> bool:
     Args:
         arguments: arguments of the command line, without the name of the program.
     """
-    if os.name == "nt" or not arguments or _TEXT_OPTIONS.intersection(arguments):
+    if not IS_SUPPORTED or not arguments or _TEXT_OPTIONS.intersection(arguments):
         return False
     if arguments[0] == "batch":
         return len(arguments) > 1 and arguments[1] not in _COMMANDS_OF_BATCH_WITHOUT_MODEL
