@@ -85,6 +85,7 @@ class Sandbox:
             "HF_HUB_OFFLINE": "1",
             "XDG_RUNTIME_DIR": str(root / "no-worker"),
         }
+        (root / "no-worker").mkdir()
         self._worker: WorkerProcess | None = None
 
     @property

@@ -42,6 +42,7 @@ class WorkerProcess:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "artgen.worker.server", *options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment, start_new_session=True,
+                cwd=Path(__file__).parents[2],
             )  # fmt: skip
         deadline = time.monotonic() + START_SECONDS
         while (connection := self.connect()) is None:
