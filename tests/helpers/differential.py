@@ -132,12 +132,12 @@ class Sandbox:
                 for each in (*folders, *files):
                     path = Path(folder, each)
                     relative = path.relative_to(self.root).as_posix()
-                    if not relative.endswith(_STATE_FILES):
+                    if not relative.endswith(_STATE_FILES) and not (name == "home" and path.is_dir()):
                         found[relative] = (stat.filemode(path.lstat().st_mode), _content(path))
         return found
 
 
-_STATE_FILES = ("/load-times.json", "/hashes.json", "/model-index.json", "/first-run")
+_STATE_FILES = ("/load-times.json", "/history.json", "/hashes.json", "/model-index.json", "/first-run")
 """Files that store measured times, or modification times of the inputs."""
 
 

@@ -77,10 +77,10 @@ REFUSALS = commands("""
     artgen txt2img x --steps many
     artgen txt2img x --stesp 3
     artgen txt2img x -m
-    artgen txt2img x --seed -1
+    artgen txt2img x --seed -2
     artgen txt2img x y z
     artgen txt2img x --size 7x7
-    artgen txt2img x --json --quiet --dry-run
+    artgen txt2img x --json --quiet --dry-run --seed 2
     artgen txt2img x -m missing
     artgen txt2img x -m missing --json
     artgen txt2img x -m ./nowhere
@@ -95,7 +95,7 @@ REFUSALS = commands("""
     artgen txt2img '__missing__' -m tiny
     artgen txt2img x -m bad.safetensors
     artgen txt2img x -m broken
-    artgen txt2img x -m tiny -o readonly/x.png
+    artgen txt2img x -m tiny -o /proc/x.png
     artgen txt2img x -m tiny -o in.png
     artgen txt2img x -m tiny -o in.png/x.png
     artgen txt2img x -m tiny -o - --json
@@ -133,7 +133,7 @@ REFUSALS = commands("""
     LC_ALL=C artgen txt2img 'x é' --steps 0
     LC_ALL=en_US.ISO-8859-1 artgen txt2img 'x é' --steps 0
     PYTHONIOENCODING=latin-1 artgen txt2img 'x é €' --dry-run --seed 1
-    TZ=America/New_York artgen txt2img x --dry-run --seed 1 -o '{date}-{time}.png'
+    TZ=America/New_York artgen txt2img x --dry-run --seed 1 -o '{date}.png'
     mkdir gone; cd gone; rmdir ../gone; artgen txt2img x -m tiny --dry-run
     mkdir gone; cd gone; rmdir ../gone; artgen txt2img x -m tiny -o ../x.png --dry-run
     mkdir closed; cd closed; chmod 0 ../closed; artgen txt2img x -m tiny --dry-run --seed 1
@@ -154,7 +154,7 @@ REFUSALS = commands("""
     artgen img2img empty.png x
     artgen img2img text.txt x
     artgen img2img photos/ x --dry-run --seed 1 -m tiny
-    artgen img2img unreadable.png x
+    artgen img2img unreadable.png x --steps 0
     artgen img2img in.png x --strength 2
     artgen img2img in.png --dry-run --seed 1
     artgen img2img - - < in.png
@@ -178,7 +178,7 @@ REFUSALS = commands("""
     artgen denoise in.png --method tv -o - > x.png
     artgen denoise in.png --method tv -o /dev/fd/5 5> x.png
     artgen denoise in.png bad.png --method tv -o out/
-    artgen denoise in.png --method tv -o readonly/
+    artgen denoise in.png --method tv -o /proc/
     artgen denoise - --method tv < in.png
     artgen denoise - --method tv < /dev/zero
     artgen denoise - < bad.png
@@ -189,7 +189,7 @@ REFUSALS = commands("""
     artgen batch prompts.txt --dry-run --seed 1 -m tiny
     artgen batch prompts.txt --dry-run --seed 1 -m tiny --json
     artgen batch prompts.txt -o - -m tiny
-    artgen batch prompts.txt -o readonly/ -m tiny --steps 1
+    artgen batch prompts.txt -o /proc/out/ -m tiny --steps 1
     artgen batch prompts.txt --shard 3/2
     artgen batch prompts.txt --workers 0
     artgen batch status missing
