@@ -37,8 +37,8 @@ _stdin_error: InputFileError | None = None
 
 @register_reset
 def _forget_inputs() -> None:
-    global _stdin_content
-    _stdin_content = None
+    global _stdin_content, _stdin_error
+    _stdin_content = _stdin_error = None
     _pipe_contents.clear()
 
 

@@ -75,8 +75,12 @@ class Connection:
         while b"\n" not in self._received:
             if len(self._received) > MAX_MESSAGE_BYTES:
                 raise ProtocolError("a message is too long")
-            data, descriptors, _, _ = socket.recv_fds(self.socket, _READ_BYTES, NUM_DESCRIPTORS)
+            data, descriptors, flags, _ = socket.recv_fds(self.socket, _READ_BYTES, NUM_DESCRIPTORS)
             self._descriptors += descriptors
+            for descriptor in descriptors:  # a process that the worker starts must not keep a pipe of a client open
+                os.set_inheritable(descriptor, False)
+            if flags & socket.MSG_CTRUNC or len(self._descriptors) > NUM_DESCRIPTORS:
+                raise ProtocolError("a message has too many descriptors")
             if not data:
                 return None
             self._received += data

@@ -18,6 +18,7 @@ RESET = {
     "system/cache_folders.py:_descriptors",
     "system/input_files.py:_pipe_contents",
     "system/input_files.py:_stdin_content",
+    "system/input_files.py:_stdin_error",
 }
 """Values that `command_state` resets at the end of a command."""
 

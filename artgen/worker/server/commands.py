@@ -68,10 +68,10 @@ class Command:
     def run(self) -> int:
         """Run the command, unless its client has disconnected. Return its exit code."""
         with self._lock:
-            self._is_running = not self._is_ended
-        if not self._is_running:
-            return EXIT_BUG
-        descriptors, self.descriptors = self.descriptors, []
+            if self._is_ended:
+                return EXIT_BUG
+            self._is_running = True
+            descriptors, self.descriptors = self.descriptors, []
         open_stdout = partial(ClientStdout, self.connection, self.replies)
         with client_state(self.arguments, self.environment, self.umask, descriptors, open_stdout) as result:
             try:
@@ -110,7 +110,8 @@ class Command:
 
     def close(self) -> None:
         """Close the connection, and the descriptors of a command that did not run."""
-        descriptors, self.descriptors = self.descriptors, []
+        with self._lock:
+            descriptors, self.descriptors = self.descriptors, []
         for descriptor in descriptors:
             os.close(descriptor)
         self.connection.close()
@@ -198,8 +199,9 @@ def run_command_line(end_command: Callable[[int], object]) -> int:
         return interrupts.EXIT_INTERRUPTED
     except BaseException as error:
         status_line.close()
-        # The first frame is of this function.
-        sys.excepthook(type(error), error, error.__traceback__ and error.__traceback__.tb_next)
+        own_frame = error.__traceback__
+        shown = error.with_traceback(own_frame.tb_next if own_frame else None)
+        sys.excepthook(type(shown), shown, shown.__traceback__)
         return EXIT_BUG
     finally:
         status_line.close()
