@@ -21,7 +21,7 @@ from artgen.cli import main
 from artgen.cli.console import print_note, print_result, stderr_console
 from artgen.cli.reporter import Reporter
 from artgen.events import Loading, StepEvent
-from artgen.system import input_files, process, temporary
+from artgen.system import command_state, input_files, process, temporary
 from artgen.worker.protocol import Connection, ProtocolError
 from artgen.worker.server import commands
 from artgen.worker.server.commands import Command
@@ -494,3 +494,32 @@ def test_a_waiting_command_whose_client_was_killed_does_not_run(command_line: Re
     for thread in client._threads:
         thread.join()
     assert num_descriptors() == before
+
+
+def test_a_worker_that_cannot_restore_its_state_ends_after_the_command(
+    command_line: Replace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("the device is lost")
+
+    monkeypatch.setattr(command_state, "_resets", [fail])
+    command_line(lambda: print_result("done"))
+    client = Client()
+    assert (client.run(), client.stdout, client.stderr) == (0, "done\n", "")
+    assert not client.command.is_restored
+
+
+def test_a_client_whose_state_cannot_be_used_runs_the_command_itself(
+    command_line: Replace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "fchdir", fail)
+    command_line(lambda: pytest.fail("the command ran"))
+    client = Client()
+    client.command.end(client.command.run())
+    for thread in client._threads:
+        thread.join(20)
+    assert client._messages == []
+    client.connection.close()

@@ -69,6 +69,8 @@ def _check_process(arguments: Sequence[str]) -> None:
     """
     if None in (sys.stdin, sys.stdout, sys.stderr):
         raise WorkerUnavailable("stdin, stdout or stderr is closed")
+    if not os.access(".", os.X_OK):
+        raise WorkerUnavailable("the working directory cannot be used")
     if any(_OWN_FILES.search(argument) for argument in arguments):
         raise WorkerUnavailable("the command uses a file of its own process")
     if any(map(stdin.is_pipe, arguments)):

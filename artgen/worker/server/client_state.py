@@ -27,9 +27,10 @@ EXIT_FLUSH_FAILED = 120
 
 @dataclass
 class CommandResult:
-    """Store the exit code of a command."""
+    """Store the exit code of a command, and whether the command has ended with it."""
 
     exit_code: int = 0
+    has_exit_code: bool = False
 
 
 @contextlib.contextmanager
@@ -39,8 +40,9 @@ def client_state(
     umask: int,
     descriptors: Sequence[int],
     open_stdout: Callable[[], io.RawIOBase],
-) -> Iterator[CommandResult]:
-    """Give this process the state of a client, and yield an object that receives the exit code.
+    result: CommandResult,
+) -> Iterator[None]:
+    """Give this process the state of a client.
 
     Args:
         arguments: arguments of the command line, without the name of the program.
@@ -48,8 +50,11 @@ def client_state(
         umask: umask.
         descriptors: stdin, stdout, stderr and working directory. They are closed.
         open_stdout: returns a stream that writes to stdout of the client. Descriptor 1 is the same file.
+        result: result of the command. Its exit code is replaced if a standard stream cannot be flushed.
+
+    Raises:
+        Exception: the state of the client cannot be used, or the state of this process cannot be restored.
     """
-    result = CommandResult()
     own_environment, own_argv, own_umask = dict(os.environ), sys.argv, os.umask(umask)
     own_handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     with _client_descriptors(descriptors), _client_streams(open_stdout(), result):
@@ -58,14 +63,14 @@ def client_state(
         with warnings.catch_warnings():  # Python forgets the warnings that earlier commands have printed
             pass
         try:
-            yield result
+            yield
         finally:
-            reset_command_state()
-            temporary.remove_own()
             _replace_environment(own_environment)
             sys.argv = own_argv
             os.umask(own_umask)
             signal.signal(signal.SIGINT, own_handler)
+            temporary.remove_own()
+            reset_command_state()
 
 
 def _replace_environment(environment: Mapping[str, str]) -> None:

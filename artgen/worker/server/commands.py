@@ -13,7 +13,7 @@ from typing import Any
 
 from artgen.system import process
 from artgen.worker.protocol import NUM_DESCRIPTORS, Connection, ProtocolError
-from artgen.worker.server.client_state import client_state, discard_output
+from artgen.worker.server.client_state import CommandResult, client_state, discard_output
 from artgen.worker.server.reports import ClientStdout, Replies, reported
 
 EXIT_BUG = 1
@@ -33,6 +33,8 @@ class Command:
         descriptors: stdin, stdout, stderr and working directory of the client, until the command runs.
         entropy: random bits of the command.
         replies: replies of the client to `stdout`.
+        is_restored: whether `run` could remove the state of the command from this process. Otherwise the worker must
+            end.
     """
 
     def __init__(self, connection: Connection, message: dict[str, Any], descriptors: list[int]) -> None:
@@ -44,6 +46,7 @@ class Command:
         self.entropy: int = message["entropy"]
         self.descriptors = descriptors
         self.replies: Replies = SimpleQueue()
+        self.is_restored = True
         self._lock = threading.RLock()
         self._is_running = False
         self._is_ended = False
@@ -73,13 +76,20 @@ class Command:
             self._is_running = True
             descriptors, self.descriptors = self.descriptors, []
         open_stdout = partial(ClientStdout, self.connection, self.replies)
-        with client_state(self.arguments, self.environment, self.umask, descriptors, open_stdout) as result:
-            try:
-                with reported(self.connection, self.entropy):
-                    result.exit_code = run_command_line(self._end_at_once)
-            finally:
-                with self._lock:
-                    self._is_running = False
+        result = CommandResult()
+        try:
+            with client_state(self.arguments, self.environment, self.umask, descriptors, open_stdout, result):
+                try:
+                    with reported(self.connection, self.entropy):
+                        result.exit_code = run_command_line(self._end_at_once)
+                        result.has_exit_code = True
+                finally:
+                    with self._lock:
+                        self._is_running = False
+        except Exception:
+            self.is_restored = False
+            if not result.has_exit_code:
+                self.disconnect()  # the client runs the command
         return result.exit_code
 
     def end(self, exit_code: int) -> None:

@@ -114,7 +114,7 @@ class Server:
         }
 
     def run_commands(self) -> None:
-        """Run commands until none arrives within the keep-alive time."""
+        """Run commands until none arrives within the keep-alive time, or until a command leaves a damaged process."""
         loaded_models.keep_loaded(self._settings.max_loaded)
         while (command := self._waiting.next(self._settings.keep_alive_seconds)) is not None:
             with contextlib.suppress(OSError):
@@ -122,6 +122,8 @@ class Server:
             exit_code = command.run()
             self._waiting.finish()
             command.end(exit_code)
+            if not command.is_restored:
+                return
 
 
 def serve(identity: dict[str, object], max_loaded: int | None = None, keep_alive: str | None = None) -> None:
