@@ -16,6 +16,7 @@ from typer.testing import Result
 
 from artgen.cli.json_output import json_output
 from artgen.cli.main import COMMAND_SUMMARIES, load_command
+from artgen.system.paths import user_cache_folder
 
 TINY = ("-m", "tiny", *FAST)
 DENOISE = ("denoise", "in.png", "--method", "tv")
@@ -74,7 +75,7 @@ PRINTED_OBJECTS = [
 ]
 """Number of objects (None: several) and arguments of command lines that print JSON."""
 
-GROUPS = ("models", "batch", "config", "preset", "cache")
+GROUPS = ("models", "batch", "config", "preset", "worker", "cache")
 
 
 def command_name(arguments: tuple[str, ...]) -> tuple[str, ...]:
@@ -146,6 +147,10 @@ def test_printed_objects_fit_the_schema(line: tuple[Any, ...], inputs: Path, mon
     count, *arguments = line
     monkeypatch.chdir(inputs)
     name = command_name(tuple(arguments))
+    if name == ("cache", "list"):
+        user_cache_folder().mkdir(parents=True, exist_ok=True)
+        for file in ("hashes.json", "load-times.json"):
+            (user_cache_folder() / file).write_text("{}")
     extra = ["--overwrite"] * (name[0] in ("noise", "sheet", "reconstruct", "inpaint", "sample", "denoise", "train"))
     objects = check_objects(run(*arguments, *extra, "--json"), *name)
     assert len(objects) == count or (count is None and len(objects) > 1)
@@ -187,7 +192,7 @@ def test_each_command_that_prints_data_has_a_schema() -> None:
     without = {name for name, _ in all_commands()} - with_json
     assert without == {
         ("models", "alias"), ("models", "remove"), ("config", "set"), ("config", "unset"),
-        ("preset", "save"), ("preset", "remove"),
+        ("preset", "save"), ("preset", "remove"), ("worker", "start"), ("worker", "stop"),
     }  # fmt: skip
 
 
