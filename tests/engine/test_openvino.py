@@ -116,9 +116,11 @@ def test_image_cache_and_record(sd1: str) -> None:
     assert np.array_equal(np.asarray(generate(request(sd1, acceleration="none")).image), plain)
 
 
-def test_images_do_not_depend_on_the_shapes_of_the_conversion(sd1: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("order", [1, -1])
+def test_images_do_not_depend_on_the_shapes_of_the_conversion(sd1: str, order: int) -> None:
     """A UNet is converted once; the model for other shapes equals a model that is converted with these shapes."""
-    requests = [request(sd1, guidance_scale=scale, width=width) for scale, width in ((5.0, 64), (1.0, 64), (5.0, 96))]
+    requests = [request(sd1, guidance_scale=scale, width=width) for scale, width in ((5.0, 64), (1.0, 64), (5.0, 128))]
+    requests = requests[::order]
     shared = [converted(each) for each in requests]
     assert [count for _, count in shared] == [1, 0, 0]
     for each, (image, _) in zip(requests, shared, strict=True):
@@ -144,7 +146,7 @@ def test_damaged_entry_is_converted_again(sd1: str, damage: str) -> None:
     (entry,) = openvino_cache.list_models()
     path = openvino_cache.cache_folder() / f"{entry.key}.bin"
     if damage == "truncate":
-        path.write_bytes(path.read_bytes()[: entry.size_bytes // 4])
+        path.write_bytes(path.read_bytes()[:1000])
     elif damage == "flip":
         data = bytearray(path.read_bytes())
         data[100] ^= 255

@@ -1,6 +1,7 @@
 """Compute the output of a module with OpenVINO: convert it, cache the converted model, compile and run it."""
 
 import contextlib
+import errno
 import hashlib
 import inspect
 import json
@@ -33,6 +34,9 @@ CACHE_FORMAT = 1
 ANY_SHAPE_CLASSES = ("UNet2DConditionModel", "UNet2DModel", "Decoder")
 """Classes whose converted models compute inputs of any shape correctly. The conversion of other classes stores values
 that depend on the shapes, such as position embeddings, so that each shape needs its own conversion."""
+
+EXAMPLE_SIDE = 8
+"""Smallest side of the sample with which these classes are converted, in latent pixels."""
 
 
 _UNSUPPORTED_OPERATION = re.compile(r"^-- (\w+::\w+) with a message", re.MULTILINE)
@@ -175,11 +179,24 @@ class Runner:
 
     def _shape_properties(self, shapes: list[list[int]]) -> dict[str, Any]:
         """Return the properties of the shapes of the inputs that affect the converted model."""
-        if type(self.module).__name__ not in ANY_SHAPE_CLASSES:
-            return {"shapes": shapes}
-        # The UNet computes the sizes of its layers in another way if the size of the sample is not a multiple.
+        return {"exact": self._is_exact(shapes[0])} if self._takes_any_shape else {"shapes": shapes}
+
+    @property
+    def _takes_any_shape(self) -> bool:
+        return type(self.module).__name__ in ANY_SHAPE_CLASSES
+
+    def _is_exact(self, sample_shape: list[int]) -> bool:
+        """Return whether the sides are multiples of the UNet's factor; otherwise it upsamples to explicit sizes."""
         factor = 2 ** int(getattr(self.module, "num_upsamplers", 0))
-        return {"exact multiple": all(side % factor == 0 for side in shapes[0][-2:])}
+        return all(side % factor == 0 for side in sample_shape[-2:])
+
+    def _example(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Return inputs for the conversion: smaller ones if the shape has no effect, because they need less time."""
+        if not self._takes_any_shape:
+            return tensors
+        num_levels = len(self._source.config.get("down_block_types") or ())
+        side = max(EXAMPLE_SIDE, 2**num_levels) + (not self._is_exact(list(tensors[0].shape)))
+        return [tensor[..., :side, :side] if tensor.ndim == 4 else tensor for tensor in tensors]
 
     def _load_or_convert(self, key: str, structure: Structure, tensors: list[torch.Tensor]) -> Any:
         """Return the converted model from the cache, or convert the module and write the cache."""
@@ -192,7 +209,7 @@ class Runner:
                         raise
                     openvino_cache.remove_models([key])
             self._listener(Notice(f"Converting the {self._source.label} of '{self._source.model}' to OpenVINO."))
-            model = convert.convert(self.module, structure, tensors)
+            model = convert.convert(self.module, structure, self._example(tensors))
             description = openvino_cache.CachedModel(
                 key,
                 self._source.model,
@@ -244,8 +261,16 @@ def _read(path: Path) -> Any:
 
 
 def _save(model: Any, path: Path) -> None:
-    import_openvino().save_model(model, path, compress_to_fp16=False)
-    _read(path)  # With a full disk, OpenVINO can write a part of a file without an error.
+    """Write a model. Read it again, because a file could be incomplete without an error.
+
+    Raises:
+        OSError: the model cannot be written.
+    """
+    try:
+        import_openvino().save_model(model, path, compress_to_fp16=False)
+        _read(path)
+    except RuntimeError as error:  # OpenVINO raises it for a full disk
+        raise OSError(errno.EIO, "OpenVINO could not write the complete model") from error
 
 
 def _infer(compiled: _Compiled, tensors: list[torch.Tensor]) -> Any:
