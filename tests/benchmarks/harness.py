@@ -20,6 +20,9 @@ Samples = dict[str, dict[str, list[float]]]
 OUT = "{out}"
 """Placeholder in a command for the output folder of the run, which is empty at first. Its images are compared."""
 
+CACHE = f"{OUT}/cache"
+"""Cache folder of a run that must not use earlier entries. Its size is measured."""
+
 RESULT_PREFIX = "result: "
 """Start of the line of stdout on which a program reports its own measurements as JSON."""
 
@@ -51,8 +54,9 @@ class Row:
         variants: variants, each in its own process. A single variant may measure several variants in one process.
         columns: columns of the table: `wall`, `cpu` (seconds), `peak` (MiB), or measurements of the programs.
         rounds: number of runs per variant.
-        needs: models, by their names in `workspace`, and `cuda`.
+        needs: models, by their names in `workspace`, `cuda` and `openvino`.
         note: text below the title.
+        cleanup: command that is run after the measurement.
     """
 
     name: str
@@ -62,6 +66,7 @@ class Row:
     rounds: int = 5
     needs: tuple[str, ...] = ()
     note: str = ""
+    cleanup: tuple[str, ...] = ()
 
 
 @dataclass
@@ -83,6 +88,16 @@ def measure(row: Row, rounds: int, log: Callable[[str], None], warm_up: bool = T
         BenchmarkError: a program exited with an unexpected code.
     """
     measured = Measured({})
+    try:
+        _measure(row, rounds, log, measured, warm_up=warm_up)
+    finally:
+        if row.cleanup:
+            subprocess.run(row.cleanup, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    return measured
+
+
+def _measure(row: Row, rounds: int, log: Callable[[str], None], measured: Measured, warm_up: bool) -> None:
+    """Run the variants and compare their images."""
     with tempfile.TemporaryDirectory(prefix="artgen-benchmark-") as scratch:
         for number in range(0 if warm_up else 1, rounds + 1):
             for variant in row.variants:
@@ -98,13 +113,13 @@ def measure(row: Row, rounds: int, log: Callable[[str], None], warm_up: bool = T
             difference = _image_difference(first, Path(scratch, variant.name.replace("/", "-")))
             if difference:
                 measured.pixels[variant.name] = difference
-    return measured
 
 
 def run(variant: Variant, folder: Path) -> dict[str, object]:
     """Run a program. Return its wall time and CPU time in seconds, its peak memory in MiB, and its own measurements.
 
-    CPU time includes child processes. Memory is that of the largest process, including mapped files.
+    CPU time includes child processes. Memory is that of the largest process, including mapped files. If the program
+    created the folder `CACHE`, the result contains its size in MiB.
 
     Raises:
         BenchmarkError: the program exited with an unexpected code.
@@ -123,6 +138,8 @@ def run(variant: Variant, folder: Path) -> dict[str, object]:
             raise BenchmarkError(f"{' '.join(command)} exited with code {process.returncode}:\n{stderr}")
         lines = [line for line in out.read().decode(errors="replace").splitlines() if line.startswith(RESULT_PREFIX)]
     result = json.loads(lines[-1][len(RESULT_PREFIX) :]) if lines else {}
+    if (cache := Path(CACHE.replace(OUT, str(folder)))).is_dir():
+        result["cache"] = sum(file.stat().st_size for file in cache.rglob("*") if file.is_file()) / 2**20
     return {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "peak": usage.ru_maxrss / 1024, **result}
 
 

@@ -5,14 +5,18 @@ from dataclasses import dataclass
 
 from harness import median
 from memory_modes import AUTO
+from openvino_rows import BATCH_OPENVINO_BF16, OPENVINO_BF16
 from report import Result, three_digits
 from startup import DIFFUSERS_HELP, TYPER_IMPORT
+from worker_rows import SECOND_COMMAND
 
 Results = Mapping[str, Result]
 MAX_HELP_CPU_SECONDS = 0.150
 MIN_HELP_SPEEDUP = 15.0
 MAX_OVERHEAD_SECONDS = 0.030
 MAX_SMALL_GPU_MIB = 6 * 1024
+MAX_CLIENT_SECONDS = 0.6
+MAX_CLIENT_CPU_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,12 @@ def _overhead(result: Result) -> tuple[str, bool]:
     return f"{1000 * overhead:.0f} ms", overhead <= MAX_OVERHEAD_SECONDS
 
 
+def _client(result: Result) -> tuple[str, bool]:
+    wall, cpu = (median(result.samples[SECOND_COMMAND][column]) for column in ("wall", "cpu"))
+    measurement = f"{three_digits(wall)} s (wall), {three_digits(cpu)} s (CPU)"
+    return measurement, wall < MAX_CLIENT_SECONDS and cpu < MAX_CLIENT_CPU_SECONDS
+
+
 def _small_gpu(result: Result) -> tuple[str, bool]:
     peak, factor = max(result.samples[AUTO]["gpu"]), result.speedup(AUTO, "wall")
     measurement = f"{three_digits(peak)} MiB, {1 / factor:.2f} of the plain script's time"
@@ -118,6 +128,19 @@ GOALS = (
     Goal("the same: no more memory", "sd15-512", _no_more_memory),
     Goal("64 prompts, CPU, PNG: 2 x faster than a loop", "batch", speedup(BATCH, ("wall",), 2.0)),
     Goal("a running process: at most 30 ms per image more than the pipeline call", "running", _overhead),
+    Goal(
+        "a command through the worker, bundled model, 2 steps: 6 x faster than in a new process",
+        "worker", speedup(SECOND_COMMAND, ("wall",), 6.0),
+    ),
+    Goal("the same: less than 0.6 s, less than 0.1 s of CPU time in the client", "worker", _client),
+    Goal(
+        "64 prompts, bundled model, OpenVINO in bf16: 4 x faster than a loop with plain diffusers in fp32",
+        "openvino-batch", speedup(BATCH_OPENVINO_BF16, ("wall", "cpu"), 4.0),
+    ),
+    Goal(
+        "Stable Diffusion 1.5, 512x512, a step with OpenVINO in bf16: 4 x faster than plain fp32",
+        "openvino-sd15", speedup(OPENVINO_BF16, ("step", "step_cpu"), 4.0),
+    ),
     Goal("SDXL within 8 GiB of GPU memory: at most 6 GiB, at most 10 % slower", "cuda-8gb", _small_gpu),
     *_acceleration_goals("Stable Diffusion 1.5 on CUDA, 512x512, a running process: 2.5 x faster", "cuda-sd15", 2.5),
     Goal(

@@ -19,6 +19,7 @@ COLUMNS = {
     "first output": ("first output, s", 1.0),
     "longest pause": ("longest pause, s", 1.0),
     "silent": ("before the first output, %", 100.0),
+    "cache": ("cache MiB", 1.0),
 }
 """Column -> heading and factor."""
 
@@ -67,9 +68,11 @@ class Result:
         return ratio(self.samples, variant, reference or next(iter(self.samples)), column)
 
     def table(self) -> str:
-        """Return a Markdown table: median (minimum to maximum) of each column, and the speedup."""
-        first = next(iter(self.samples))
-        columns = [name for name in self.columns if name in self.samples[first]]
+        """Return a Markdown table: median (minimum to maximum) of each column, and the speedup.
+
+        The cell of a column that a variant does not measure is empty.
+        """
+        columns = [name for name in self.columns if any(name in values for values in self.samples.values())]
         headings = [""]
         for name in columns:
             headings += [COLUMNS[name][0], *(["x"] if name in TIME_COLUMNS and len(self.samples) > 1 else [])]
@@ -80,7 +83,7 @@ class Result:
         for variant, values in self.samples.items():
             cells = [variant]
             for name in columns:
-                cells.append(spread(values[name], COLUMNS[name][1]))
+                cells.append(spread(values[name], COLUMNS[name][1]) if name in values else "")
                 if name in TIME_COLUMNS and len(self.samples) > 1:
                     cells.append(f"{self.speedup(variant, name):.2f}")
             lines.append(_line(cells + ([self.pixels.get(variant, "")] if self.pixels else [])))

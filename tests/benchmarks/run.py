@@ -9,6 +9,7 @@ Stable Diffusion 1.5 (4 GiB twice) and SDXL (7 GiB). Without it, the rows that n
 """
 
 import argparse
+import importlib.util
 import os
 import subprocess
 import sys
@@ -19,12 +20,14 @@ from typing import Any
 import cuda_rows
 import images
 import memory_modes
+import openvino_rows
 import performance_goals
 import profiling
 import prompt_files
 import report
 import results
 import startup
+import worker_rows
 from harness import BenchmarkError, Row, measure
 from workspace import Workspace
 
@@ -42,6 +45,7 @@ average before and after the row; the latter includes the measured processes.
 
 def main() -> int:
     args = _parse_arguments()
+    os.environ["ARTGEN_WORKER"] = "off"
     with tempfile.TemporaryDirectory(prefix="artgen-benchmark-") as scratch:
         workspace = Workspace(Path(scratch), args.cache, _log)
         rows = all_rows(workspace)
@@ -70,7 +74,7 @@ def main() -> int:
 
 def all_rows(workspace: Workspace) -> dict[str, Row]:
     """Return all rows by name, in the order of the runs."""
-    modules = (startup, images, prompt_files, memory_modes, cuda_rows)
+    modules = (startup, images, prompt_files, worker_rows, openvino_rows, memory_modes, cuda_rows)
     return {row.name: row for module in modules for row in module.rows(workspace)}
 
 
@@ -89,8 +93,10 @@ def _skip_reason(row: Row, workspace: Workspace) -> str:
     """Build the models that a row needs. Return the reason if the row cannot run; otherwise, an empty string."""
     if "cuda" in row.needs and not hardware.cuda_device_count():
         return "it needs a CUDA device"
+    if "openvino" in row.needs and not importlib.util.find_spec("openvino"):
+        return "it needs OpenVINO; run `pip install 'artgen[openvino]'`"
     for name in row.needs:
-        if name == "cuda":
+        if name in ("cuda", "openvino"):
             continue
         if name != "tiny" and workspace.cache is None:
             return f"it needs {name}; pass --cache FOLDER"
