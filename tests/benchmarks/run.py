@@ -81,7 +81,7 @@ def all_rows(workspace: Workspace) -> dict[str, Row]:
 def _parse_arguments() -> Any:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", metavar="ROW", help="run only these rows")
-    parser.add_argument("--quick", action="store_true", help="one round without warm-up")
+    parser.add_argument("--quick", action="store_true", help="one round, or N rounds, without warm-up")
     parser.add_argument("--rounds", type=int, metavar="N", help="runs per variant, instead of the row's number")
     parser.add_argument("--cache", type=Path, metavar="FOLDER", help="folder for full-size models")
     parser.add_argument("--profile", metavar="ROW", help="profile a row instead of measuring it")
@@ -106,7 +106,7 @@ def _skip_reason(row: Row, workspace: Workspace) -> str:
 
 def _run(row: Row, args: Any) -> None:
     load_before = os.getloadavg()[0]
-    rounds = 1 if args.quick else args.rounds or row.rounds
+    rounds = args.rounds or (1 if args.quick else row.rounds)
     measured = measure(row, rounds, _log, warm_up=not args.quick)
     result = report.Result.from_measured(row, measured, results.today(), (load_before, os.getloadavg()[0]))
     data = results.read(SECTION, args.page) or {}

@@ -73,6 +73,7 @@ def test_every_goal_uses_variants_that_its_row_measures(
             variant = running_process(models["sd1"], 1, **settings, acceleration=level)
             variants = list(run_variant(variant, tmp_path / goal.row)["variants"])
         samples = {
-            name: {column: [1.0] for column in ("wall", "cpu", "step", "peak", "gpu", "limit")} for name in variants
+            name: {column: [1.0] for column in ("wall", "cpu", "step", "step_cpu", "peak", "gpu", "limit")}
+            for name in variants
         }
         assert judge_row(goal.row, samples).keys() >= {goal.text}

@@ -72,3 +72,57 @@ def test_overhead_goal_uses_the_difference(overhead: float, verdict: str) -> Non
         "artgen: `generate`, written with its record": {"wall": [call + overhead for call in calls]},
     }
     assert list(judge_row("running", samples).values()) == [verdict]
+
+
+def test_cache_is_measured_and_the_cleanup_runs(tmp_path: Path) -> None:
+    from harness import CACHE, Row, Variant, measure
+
+    write = (
+        "import pathlib, sys; path = pathlib.Path(sys.argv[1]); path.mkdir(); (path / 'a').write_bytes(bytes(2**20))"
+    )
+    variants = (
+        Variant("no cache", (sys.executable, "-c", "pass")),
+        Variant("cache", (sys.executable, "-c", write, CACHE)),
+    )
+    marker = tmp_path / "cleaned"
+    cleanup = (sys.executable, "-c", "import sys; open(sys.argv[1], 'x').close()", str(marker))
+    row = Row("row", "A row", variants, ("wall", "cache"), cleanup=cleanup)
+    samples = measure(row, 2, lambda _: None, warm_up=False).samples
+    assert samples["cache"]["cache"] == [1.0, 1.0]
+    assert "cache" not in samples["no cache"]
+    assert marker.exists()
+
+
+def test_cleanup_runs_after_an_error(tmp_path: Path) -> None:
+    from harness import BenchmarkError, Row, Variant, measure
+
+    marker = tmp_path / "cleaned"
+    cleanup = (sys.executable, "-c", "import sys; open(sys.argv[1], 'x').close()", str(marker))
+    row = Row("row", "A row", (Variant("fails", (sys.executable, "-c", "raise SystemExit(3)")),), cleanup=cleanup)
+    with pytest.raises(BenchmarkError, match="exited with code 3"):
+        measure(row, 1, lambda _: None)
+    assert marker.exists()
+
+
+def test_column_that_a_variant_does_not_measure_is_empty() -> None:
+    import report
+
+    samples = {"plain": {"wall": [2.0]}, "first run": {"wall": [4.0], "cache": [25.0]}}
+    lines = report.Result("title", "", ("wall", "cache"), samples, {}, "2026-01-01", 1, (0.0, 0.0)).table().splitlines()
+    assert lines[-4:] == [
+        "|  | wall s | x | cache MiB |",
+        "| --- | --- | --- | --- |",
+        "| plain | 2 | 1.00 |  |",
+        "| first run | 4 | 0.50 | 25 |",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wall", "cpu", "verdict"), [(0.5, 0.05, "met"), (0.7, 0.05, "**not met**"), (0.5, 0.2, "**not met**")]
+)
+def test_worker_goal_limits_both_times_of_the_client(wall: float, cpu: float, verdict: str) -> None:
+    samples = {
+        "artgen in a new process": {"wall": [9.0, 9.0, 9.0], "cpu": [9.0, 9.0, 9.0]},
+        "artgen through the worker": {"wall": [wall, wall, 9.0], "cpu": [cpu, cpu, 9.0]},
+    }
+    assert list(judge_row("worker", samples).values()) == ["met", verdict]
