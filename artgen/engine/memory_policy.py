@@ -271,7 +271,14 @@ def _estimate(
 ) -> budget.MemoryEstimate:
     """Estimate the memory of a model for a pipeline call of `batch_size` images like the one of the job."""
     unet_batch_size = batch_size * denoiser_inputs(job.request, job.model.pipeline_entry)
-    return estimate_memory(model, device_config.dtype, job.size, unet_batch_size, quantize=device_config.quantize)
+    estimate = estimate_memory(model, device_config.dtype, job.size, unet_batch_size, quantize=device_config.quantize)
+    if _uses_openvino(job):  # which stores the weights of the denoiser again, in another layout
+        estimate = dataclasses.replace(estimate, denoiser_bytes=2 * estimate.denoiser_bytes)
+    return estimate
+
+
+def _uses_openvino(job: PipelineJob) -> bool:
+    return getattr(job.request, "acceleration", None) == "openvino"
 
 
 def resource_key(job: PipelineJob) -> tuple[Any, ...]:
@@ -282,5 +289,5 @@ def resource_key(job: PipelineJob) -> tuple[Any, ...]:
     )
     return (
         *values, checks.text_encoders_inseparable_reason(job.model, job.loras),
-        MemorySettings.from_request(request, 1).excluded_mode,
+        MemorySettings.from_request(request, 1).excluded_mode, _uses_openvino(job),
     )  # fmt: skip
