@@ -33,7 +33,9 @@ class LoadTimes:
         Args:
             request: a request, of which the user's settings may be unset.
         """
-        names = ("model", "device", "dtype", "offload")
+        names = ["model", "device", "dtype", "offload"]
+        if getattr(request, "acceleration", None) not in (None, "none"):
+            names.append("acceleration")
         self._model_key = " ".join(str(getattr(request, name, None)) for name in names)
         self._image_key = " ".join((self._model_key, *(str(getattr(request, name, None)) for name in _IMAGE_SETTINGS)))
         self._path = user_cache_folder() / "load-times.json"

@@ -10,17 +10,17 @@ from artgen.system import process
 if TYPE_CHECKING:
     from artgen.jobs.job import Job
 
-VERSIONED_PACKAGES = ("torch", "diffusers", "transformers")
+VERSIONED_PACKAGES = ("torch", "diffusers", "transformers", "openvino")
 
 
 def version_note() -> str:
     """Return one line with the versions of artgen, Python and the libraries, without importing the libraries."""
-    import importlib.metadata
     import platform
 
     from artgen._version import __version__
+    from artgen.system.optional_packages import installed_version
 
-    versions = [f"{name} {importlib.metadata.version(name)}" for name in VERSIONED_PACKAGES]
+    versions = [f"{name} {version}" for name in VERSIONED_PACKAGES if (version := installed_version(name))]
     return f"artgen {__version__}, Python {platform.python_version()}, {', '.join(versions)}."
 
 

@@ -19,7 +19,10 @@ _EMA_WEIGHT = 0.3
 
 
 class Timings:
-    """Store seconds per step and image, and batch sizes, by model, task, size and device, in the cache folder."""
+    """Store seconds per step and image, and batch sizes, in the cache folder.
+
+    The keys are model, task, size, device, dtype and acceleration.
+    """
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path or user_cache_folder() / "history.json"
@@ -81,7 +84,9 @@ def _timing_key(job: PlannedJob) -> str:
     if device == "auto":
         device = "cuda" if hardware.cuda_device_count() else "cpu"
     width, height = job.template.size
-    return f"{job.request.model} {job.request.task} {width}x{height} {device} {job.request.dtype}"
+    key = f"{job.request.model} {job.request.task} {width}x{height} {device} {job.request.dtype}"
+    acceleration = getattr(job.request, "acceleration", None)
+    return key if acceleration in (None, "none") else f"{key} {acceleration}"
 
 
 def _effective_steps(job: PlannedJob) -> float:

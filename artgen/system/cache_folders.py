@@ -18,6 +18,8 @@ from artgen.system.temporary import displace
 MAX_WAIT_SECONDS = 10.0
 """Longest time to wait for a process that deletes the folder."""
 
+_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
+
 _descriptors: dict[Path, int] = {}
 """Open folders that this process has locked."""
 
@@ -34,10 +36,10 @@ def use_cache_folder(name: str) -> Path:
         with wrap_write_errors(folder), contextlib.suppress(FileExistsError):
             folder.mkdir(parents=True)
         try:
-            descriptor = os.open(folder, os.O_RDONLY)
+            descriptor = os.open(folder, _OPEN_FLAGS)
         except FileNotFoundError:
             continue
-        except OSError:  # Windows
+        except OSError:  # Windows, or not a folder
             return folder
         if _is_locked(descriptor):
             _release(folder)
@@ -58,10 +60,10 @@ def remove_cache_folder(name: str) -> bool:
     """
     folder = user_cache_folder() / name
     try:
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(folder, _OPEN_FLAGS)
     except FileNotFoundError:
         return True
-    except OSError:  # Windows
+    except OSError:  # Windows, or not a folder
         descriptor = None
     try:
         if descriptor is not None and not _is_locked(descriptor, exclusively=True):

@@ -219,6 +219,46 @@ def test_folders_work_without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert artgen.clear_cache("configs").cleared == ("configs",)
 
 
+def make(kind: str, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    target = Path("outside")
+    target.mkdir(exist_ok=True)
+    (target / "file").write_text("x")
+    match kind:
+        case "fifo":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+            (path / "file").write_text("x")
+        case "file":
+            path.write_text("x")
+        case "link to a folder":
+            path.symlink_to(target.absolute())
+        case "link to a file":
+            path.symlink_to((target / "file").absolute())
+        case "broken link":
+            path.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "file", "link to a folder", "link to a file", "broken link"])
+@pytest.mark.parametrize("name", [*FILES.values(), "configs", "inductor", "openvino", f"openvino/{'a' * 64}.json"])
+def test_foreign_files_in_the_cache_cause_no_traceback(kind: str, name: str) -> None:
+    make(kind, user_cache_folder() / name)
+    run("cache", "list")
+    result = run("cache", "clear", code=None)
+    assert result.exit_code in (0, 74), result.output
+    assert "Traceback" not in result.output
+    assert Path("outside/file").read_text() == "x"
+
+
+def test_a_file_in_place_of_the_cache_folder() -> None:
+    make("file", user_cache_folder())
+    assert artgen.list_cache() == []
+    assert artgen.clear_cache().cleared == ()
+    with pytest.raises(OutputError):
+        use_cache_folder("configs")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can write all folders")
 def test_a_read_only_cache_is_reported() -> None:
     write_files()
