@@ -29,15 +29,15 @@ class Scenario:
     Attributes:
         arguments: arguments of artgen.
         stdin: data of a pipe; None: no data.
+        stdin_file: file that is stdin.
         existing: outputs of the same command that exist before.
-        ledger: the command records its jobs in a ledger.
         code: exit code.
     """
 
     arguments: tuple[str, ...]
     stdin: bytes | None = None
+    stdin_file: str = os.devnull
     existing: bool = False
-    ledger: bool = False
     code: int = 0
 
 
@@ -56,16 +56,13 @@ SCENARIOS = {
     "frames in folders": Scenario(("img2img", "in.png", "a fox", *EDIT, "--frames", "frames/", "--count", "2")),
     "replay": Scenario(("replay", "record.json", "-o", "again.png")),
     "denoise": Scenario(("denoise", "in.png", "--sigma", "20", "--reference", "in.png", "--json")),
-    "batch": Scenario(("batch", "prompts.txt", *SEEDED, "-o", "out/"), ledger=True),
-    "batch with a limit": Scenario(
-        ("batch", "prompts.txt", *SEEDED, "-o", "out/", "--limit", "2", "--json"), ledger=True
-    ),
-    "batch from a pipe": Scenario(("batch", "-", *SEEDED, "-o", "out/"), stdin=b"a fox\na car\n", ledger=True),
-    "batch with failures": Scenario(
-        ("batch", "prompts.txt", "bad.txt", *SEEDED, "-o", "out/", "--keep-going"), ledger=True, code=7
-    ),
-    "folder": Scenario(("img2img", "photos", "a fox", *EDIT, "--frames", "frames/", "-o", "out/"), ledger=True),
-    "sheet": Scenario(("txt2img", "a fox", *SEEDED, "--sweep", "guidance_scale=1,3", "-o", "out/"), ledger=True),
+    "batch": Scenario(("batch", "prompts.txt", *SEEDED, "-o", "out/")),
+    "batch with a limit": Scenario(("batch", "prompts.txt", *SEEDED, "-o", "out/", "--limit", "2", "--json")),
+    "batch from a pipe": Scenario(("batch", "-", *SEEDED, "-o", "out/"), stdin=b"a fox\na car\n"),
+    "batch from a file": Scenario(("batch", "-", *SEEDED, "-o", "out/"), stdin_file="prompts.txt"),
+    "batch with failures": Scenario(("batch", "prompts.txt", "bad.txt", *SEEDED, "-o", "out/", "--keep-going"), code=7),
+    "folder": Scenario(("img2img", "photos", "a fox", *EDIT, "--frames", "frames/", "-o", "out/")),
+    "sheet": Scenario(("txt2img", "a fox", *SEEDED, "--sweep", "guidance_scale=1,3", "-o", "out/")),
     "anomaly": Scenario(("anomaly", "photos", "-m", "tiny", "--seed", "1", "--map", "maps/", "--json")),
     "reconstruct": Scenario(("reconstruct", "photos", "-m", "tiny", "--json", "-o", "sheet.png")),
 }
@@ -175,6 +172,7 @@ class Session:
         """Start a command."""
         self._number += 1
         streams = {name: self._folder / f"{name}{self._number}" for name in ("stdout", "stderr")}
+        streams["stdin"] = self.work / scenario.stdin_file
         if scenario.stdin is not None:
             streams["stdin"] = self._folder / f"pipe{self._number}"
             os.mkfifo(streams["stdin"])
@@ -273,8 +271,11 @@ def test_killed_at_messages(crashes: Crashes, name: str) -> None:
     rng = random.Random(name)
     num_messages = crashes.num_messages(scenario)
     for kill_at in {*rng.sample(range(1, num_messages + 1), min(2, num_messages)), num_messages}:
-        outcome = crashes.run(scenario, kill_at=kill_at, after=rng.random() < 0.5)
+        after = rng.random() < 0.5
+        outcome = crashes.run(scenario, kill_at=kill_at, after=after)
         assert_equal(crashes.expected(scenario), outcome)
+        is_finished = after and kill_at == num_messages
+        assert (NOTE in outcome.stderr) == (not is_finished and "--quiet" not in scenario.arguments)
 
 
 @pytest.mark.slow
@@ -345,6 +346,41 @@ def test_interrupted_second_attempt(crashes: Crashes) -> None:
         client.wait_for(NOTE)
         client.wait_for("Using tiny")
         os.kill(client.pid, signal.SIGINT)
+        outcome = client.wait(crashes.processes)
+    assert outcome.code == 130
+    assert outcome.stderr.endswith("error: Interrupted.\n")
+    assert outcome.files.keys() == _read_files(crashes.inputs).keys()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
+def test_ended_while_clients_wait(crashes: Crashes, number: int) -> None:
+    names = ("frames", "stdout", "batch")
+    with crashes.session() as session:
+        ordinary = [session.run(SCENARIOS[name]) for name in names]
+    with crashes.session() as session:
+        worker = session.start_worker()
+        first = session.start(LONG)
+        first.wait_for("Using tiny")
+        clients = [session.start(SCENARIOS[name]) for name in names]
+        for client in clients:
+            client.wait_for("Waiting for the worker")
+        os.kill(worker, number)
+        outcomes = [client.wait(crashes.processes) for client in clients]
+        os.kill(first.pid, signal.SIGINT)
+        assert first.wait(crashes.processes).code == 130
+    assert [(outcome.code, outcome.stdout) for outcome in outcomes] == [(each.code, each.stdout) for each in ordinary]
+    assert ordinary[-1].files.keys() == outcomes[-1].files.keys()
+
+
+def test_interrupted_before_the_crash(crashes: Crashes) -> None:
+    with crashes.session() as session:
+        worker = session.start_worker()
+        client = session.start(LONG)
+        client.wait_for("Using tiny")
+        os.kill(worker, signal.SIGSTOP)
+        os.kill(client.pid, signal.SIGINT)
+        time.sleep(0.2)
+        os.kill(worker, signal.SIGKILL)
         outcome = client.wait(crashes.processes)
     assert outcome.code == 130
     assert outcome.stderr.endswith("error: Interrupted.\n")

@@ -30,6 +30,8 @@ _OWN_FILES = re.compile(r"/dev/(fd/|tty)|/proc/(self|thread-self|\d+)/")
 _PROCESS_OPTIONS = frozenset({"--workers", "--ray"})
 """Options that start processes. The worker would not be faster, and its models occupy the memory of the device."""
 
+_PROCESS_VARIABLES = ("ARTGEN_WORKERS", "ARTGEN_RAY")
+
 
 def run(arguments: Sequence[str], *, starts_worker: bool) -> int | None:
     """Run a command in the worker. Return its exit code; None if it must run in this process.
@@ -75,7 +77,8 @@ def _check_process(arguments: Sequence[str]) -> None:
         raise WorkerUnavailable("the command uses a file of its own process")
     if any(map(stdin.is_pipe, arguments)):
         raise WorkerUnavailable("the command waits for a pipe")
-    if any(argument.partition("=")[0] in _PROCESS_OPTIONS for argument in arguments):
+    names = {argument.partition("=")[0] for argument in arguments}
+    if names & _PROCESS_OPTIONS or any(map(os.environ.get, _PROCESS_VARIABLES)):
         raise WorkerUnavailable("the command starts other processes, which load the models")
 
 
