@@ -1,8 +1,8 @@
 """Store denoisers that were converted to models of OpenVINO in artgen's cache folder. This module needs no torch.
 
-An entry consists of three files: `KEY.xml` and `KEY.bin`, the layers and the weights of the converted model, and
-`KEY.json`, its description with the SHA-256 of both files. The description is written last. The modification time of
-the description is the time of the last use.
+A converted model consists of `KEY.xml` and `KEY.bin`, its layers and weights. A compiled model, which is for one shape
+of the inputs and one kind of CPU, is `KEY.blob`. `KEY.json` is the description of a model, with the SHA-256 of its
+files. It is written last. Its modification time is the time of the last use.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,9 +26,11 @@ from artgen.system.paths import user_cache_folder
 from artgen.system.temporary import NOFOLLOW, clean_stale, fsync_tree, temp_folder
 
 _FIELD_TYPES = {
-    "model": str, "denoiser": str, "precision": str, "inputs": str, "openvino": str, "size_bytes": int,
-    "xml": str, "bin": str,
+    "model": str, "denoiser": str, "precision": str, "inputs": str, "openvino": str, "outputs": str, "size_bytes": int,
+    "hashes": dict,
 }  # fmt: skip
+_SUFFIXES = (("xml", "bin"), ("blob",))
+"""Suffixes of the files of converted and of compiled models; the first is the suffix of the path."""
 _MAX_DESCRIPTION_BYTES = 64 << 10
 _KEY_PATTERN = re.compile(r"[0-9a-f]{64}")
 _LOCK_NAME = ".lock"
@@ -46,7 +48,8 @@ class CachedModel:
         precision: dtype of the model: fp32 or bf16.
         inputs: shapes of the inputs with which the model was converted, such as `2x4x64x64, 1, 2x77x768`.
         openvino: version of OpenVINO.
-        size_bytes: size of the converted model in bytes.
+        outputs: structure of the outputs of a compiled model as JSON; empty for a converted model.
+        size_bytes: size of the files in bytes.
         last_used: time of the last use, seconds since 1970.
     """
 
@@ -56,6 +59,7 @@ class CachedModel:
     precision: str
     inputs: str
     openvino: str
+    outputs: str = ""
     size_bytes: int = 0
     last_used: float = 0.0
 
@@ -90,7 +94,7 @@ def remove_models(keys: Collection[str] | None = None) -> int:
     """
     clean_stale(cache_folder())
     freed = 0
-    for path in _files("*.json", "*.xml", "*.bin"):
+    for path in _files("*.json", "*.xml", "*.bin", "*.blob"):
         if keys is None or path.stem in keys:
             size = _size(path)
             with wrap_write_errors(path, "Check the permissions of the folder."):
@@ -99,16 +103,24 @@ def remove_models(keys: Collection[str] | None = None) -> int:
     return freed
 
 
-def read_model(key: str) -> Path | None:
-    """Return the path of the XML file of a model whose files have the correct hashes, and set its time of use.
+def describe_model(key: str) -> CachedModel | None:
+    """Return the description of an entry; None if it is missing or invalid."""
+    found = _read_description(key)
+    return found and found[0]
 
-    A damaged entry is removed. A hash is computed again only if path, inode, size or mtime_ns of the file changed.
+
+def read_model(key: str) -> Path | None:
+    """Return the path of a model whose files have the correct hashes, and set its time of use.
+
+    The path has the suffix `.xml` or `.blob`. A damaged entry is removed. A hash is computed again only if path, inode,
+    size or mtime_ns of the file changed.
     """
     found = _read_description(key)
     if found is None:
         return None
+    file_hashes = found[1]
     try:
-        is_valid = found[1] == _hashes(key)
+        is_valid = file_hashes == _hashes(key, file_hashes)
     except InputFileError:
         is_valid = False
     if not is_valid:
@@ -117,7 +129,7 @@ def read_model(key: str) -> Path | None:
         return None
     with contextlib.suppress(OSError):
         os.utime(cache_folder() / f"{key}.json")
-    return cache_folder() / f"{key}.xml"
+    return cache_folder() / f"{key}.{next(iter(file_hashes))}"
 
 
 def write_model(description: CachedModel, save: Callable[[Path], None]) -> Path:
@@ -125,10 +137,10 @@ def write_model(description: CachedModel, save: Callable[[Path], None]) -> Path:
 
     Args:
         description: key and properties; the size is set.
-        save: writes `NAME.xml` and `NAME.bin` for the path `NAME.xml`, and raises an exception if they are incomplete.
+        save: writes the files of a model for a path without a suffix, and raises an OSError if they are incomplete.
 
     Returns:
-        The path of the XML file.
+        The path of the model; see `read_model`.
 
     Raises:
         OutputError: the disk is full, the folder is not writable, or the model is larger than the cache.
@@ -139,18 +151,20 @@ def write_model(description: CachedModel, save: Callable[[Path], None]) -> Path:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         clean_stale(folder)
         with temp_folder(folder) as temporary:
-            save(temporary / f"{key}.xml")
+            save(temporary / key)
             fsync_tree(temporary)
-            size_bytes = sum(_size(path) for path in temporary.iterdir())
+            paths = sorted(temporary.iterdir(), reverse=True)  # xml before bin
+            size_bytes = sum(map(_size, paths))
             _make_room(size_bytes)
-            for path in temporary.iterdir():
+            for path in paths:
                 path.replace(folder / path.name)
     try:
-        values = dataclasses.asdict(description) | _hashes(key) | {"size_bytes": size_bytes}
+        file_hashes = _hashes(key, [path.suffix[1:] for path in paths])
     except InputFileError as error:  # another process has cleared the cache
         raise OutputError(error.message, error.hint) from error
+    values = dataclasses.asdict(description) | {"hashes": file_hashes, "size_bytes": size_bytes}
     write_atomically(folder / f"{key}.json", json.dumps({name: values[name] for name in _FIELD_TYPES}, indent=1))
-    return folder / f"{key}.xml"
+    return folder / paths[0].name
 
 
 @contextlib.contextmanager
@@ -191,13 +205,13 @@ def _make_room(num_bytes: int) -> None:
         remove_models([models.pop().key])
 
 
-def _hashes(key: str) -> dict[str, str]:
+def _hashes(key: str, suffixes: Iterable[str]) -> dict[str, str]:
     """Return the SHA-256 of the files of an entry by suffix.
 
     Raises:
         InputFileError: a file is missing or cannot be read.
     """
-    return {suffix: hashes.file_hash(cache_folder() / f"{key}.{suffix}") for suffix in ("xml", "bin")}
+    return {suffix: hashes.file_hash(cache_folder() / f"{key}.{suffix}") for suffix in suffixes}
 
 
 def _read_description(key: str) -> tuple[CachedModel, dict[str, str]] | None:
@@ -213,8 +227,10 @@ def _read_description(key: str) -> tuple[CachedModel, dict[str, str]] | None:
         return None
     if not isinstance(values, dict) or any(type(values.get(name)) is not kind for name, kind in _FIELD_TYPES.items()):
         return None
-    file_hashes = {suffix: values[suffix] for suffix in ("xml", "bin")}
-    fields = {name: values[name] for name in _FIELD_TYPES if name not in file_hashes}
+    file_hashes = values["hashes"]
+    if tuple(file_hashes) not in _SUFFIXES:
+        return None
+    fields = {name: values[name] for name in _FIELD_TYPES if name != "hashes"}
     return CachedModel(key, last_used=last_used, **fields), file_hashes
 
 

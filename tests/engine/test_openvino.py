@@ -111,8 +111,9 @@ def test_image_cache_and_record(sd1: str) -> None:
     assert record["rounding"] == ["openvino"]
     assert record["openvino"].startswith("20")
     assert record["openvino_precision"] == "f32"
-    (entry,) = openvino_cache.list_models()
-    assert (entry.denoiser, entry.precision) == ("UNet2DConditionModel", "fp32")
+    entries = openvino_cache.list_models()
+    assert sorted(bool(entry.outputs) for entry in entries) == [False, True]  # the converted and the compiled model
+    assert {(entry.denoiser, entry.precision) for entry in entries} == {("UNet2DConditionModel", "fp32")}
     assert np.array_equal(np.asarray(generate(request(sd1, acceleration="none")).image), plain)
 
 
@@ -139,12 +140,14 @@ def test_batches_with_several_sizes(sd1: str) -> None:
         assert abs(single - np.asarray(image)).max() <= 1
 
 
+@pytest.mark.parametrize("suffix", ["bin", "blob"])
 @pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "description"])
-def test_damaged_entry_is_converted_again(sd1: str, damage: str) -> None:
+def test_damaged_entry_is_replaced(sd1: str, damage: str, suffix: str) -> None:
     first, _ = converted(request(sd1))
     loaded_models.unload_active()
-    (entry,) = openvino_cache.list_models()
-    path = openvino_cache.cache_folder() / f"{entry.key}.bin"
+    if suffix == "bin":
+        openvino_cache.remove_models([entry.key for entry in openvino_cache.list_models() if entry.outputs])
+    (path,) = openvino_cache.cache_folder().glob(f"*.{suffix}")
     if damage == "truncate":
         path.write_bytes(path.read_bytes()[:1000])
     elif damage == "flip":
@@ -156,9 +159,21 @@ def test_damaged_entry_is_converted_again(sd1: str, damage: str) -> None:
     else:
         path.with_suffix(".json").write_text('{"xml": 1')
     again, conversions = converted(request(sd1))
-    assert conversions == 1
+    assert conversions == (suffix == "bin")
     assert np.array_equal(first, again)
-    assert len(openvino_cache.list_models()) == 1
+    assert len(openvino_cache.list_models()) == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", bytes(5000)])
+def test_compiled_model_that_openvino_cannot_read_is_replaced(sd1: str, content: bytes) -> None:
+    """The hash of the file is correct, so that only OpenVINO finds the error."""
+    first, _ = converted(request(sd1))
+    loaded_models.unload_active()
+    (entry,) = (entry for entry in openvino_cache.list_models() if entry.outputs)
+    openvino_cache.write_model(entry, lambda path: path.with_suffix(".blob").write_bytes(content) and None)
+    again, conversions = converted(request(sd1))
+    assert conversions == 0
+    assert np.array_equal(first, again)
 
 
 def test_other_weights_are_converted_again(sd1: str, tmp_path: Path) -> None:

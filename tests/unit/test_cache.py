@@ -58,7 +58,7 @@ def convert(digit: str, model: str) -> str:
     """Write an entry for a model that OpenVINO converted. Return its name."""
 
     def save(path: Path) -> None:
-        path.write_text("layers")
+        path.with_suffix(".xml").write_text("layers")
         path.with_suffix(".bin").write_bytes(b"w" * 1000)
 
     description = openvino_cache.CachedModel(digit * 64, model, "UNet2DConditionModel", "fp32", "2x4x8x8", "2026.4.1")

@@ -24,7 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def _write(key: str, data: bytes = DATA) -> Path:
     def save(path: Path) -> None:
-        path.write_bytes(XML)
+        path.with_suffix(".xml").write_bytes(XML)
         path.with_suffix(".bin").write_bytes(data)
 
     description = CachedModel(key, "tiny", "UNet2DConditionModel", "fp32", "2x4x8x8", "2026.4.1")
@@ -76,7 +76,7 @@ def test_damaged_entry_is_not_used_and_can_be_replaced(folder: Path, damage, suf
     assert openvino_cache.read_model(KEYS[0]) == written
 
 
-@pytest.mark.parametrize("name", ["openvino", "size_bytes", "bin", "model"])
+@pytest.mark.parametrize("name", ["openvino", "size_bytes", "hashes", "model", "outputs"])
 @pytest.mark.parametrize("value", [None, True, [], -1.5])
 def test_description_with_a_wrong_type_is_ignored(folder: Path, name: str, value: object) -> None:
     _write(KEYS[0])
@@ -104,9 +104,21 @@ def test_model_larger_than_the_cache_is_not_written(monkeypatch: pytest.MonkeyPa
     assert openvino_cache.read_model(KEYS[0])
 
 
+def test_compiled_model_is_one_file(folder: Path) -> None:
+    description = CachedModel(KEYS[0], "tiny", "UNet2DConditionModel", "fp32", "2x4x8x8", "2026.4.1", "{}")
+    path = openvino_cache.write_model(description, lambda path: _ignore(path.with_suffix(".blob").write_bytes(DATA)))
+    assert openvino_cache.read_model(KEYS[0]) == path == folder / f"{KEYS[0]}.blob"
+    assert openvino_cache.describe_model(KEYS[0]) == openvino_cache.list_models()[0]
+    assert openvino_cache.remove_models() > len(DATA)
+
+
+def _ignore(_: object) -> None:
+    """Return None, for a function that must return nothing."""
+
+
 def test_incomplete_model_is_not_written(folder: Path) -> None:
     def save(path: Path) -> None:
-        path.write_bytes(XML[:2])
+        path.with_suffix(".xml").write_bytes(XML[:2])
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OutputError, match="No space left"):

@@ -23,6 +23,11 @@ def import_openvino() -> Any:
     return sys.modules["openvino"]
 
 
+def version() -> str:
+    """Return the version of OpenVINO, such as 2026.4.1."""
+    return str(import_openvino().__version__).split("-", 1)[0]
+
+
 @contextlib.contextmanager
 def _without_module(name: str) -> Iterator[None]:
     """Make the import of a module fail within the block. OpenVINO supports that the package is missing."""

@@ -18,8 +18,15 @@ from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from torch import nn
 
 from artgen.engine.acceleration.openvino import convert
-from artgen.engine.acceleration.openvino.arguments import Structure, flatten, restore, without_half
-from artgen.engine.acceleration.openvino.library import compile_settings, import_openvino
+from artgen.engine.acceleration.openvino.arguments import Structure, flatten
+from artgen.engine.acceleration.openvino.compiled import (
+    MAX_STORED_BYTES,
+    Compiled,
+    compilation_properties,
+    compile_model,
+    import_compiled,
+)
+from artgen.engine.acceleration.openvino.library import import_openvino, version
 from artgen.engine.loading.oom import first_line, is_oom
 from artgen.errors import ArtgenError, OutputError, PipelineError
 from artgen.events import Listener, Notice
@@ -44,27 +51,10 @@ _UNSUPPORTED_OPERATION = re.compile(r"^-- (\w+::\w+) with a message", re.MULTILI
 
 
 @dataclass
-class _Compiled:
-    """Store a compiled model.
-
-    Attributes:
-        request: inference request of OpenVINO.
-        outputs: structure of the outputs.
-        precision: precision of the computation: f32 or bf16.
-        last_call: number of the pipeline call that used the model last.
-    """
-
-    request: Any
-    outputs: Structure
-    precision: str
-    last_call: int = 0
-
-
-@dataclass
 class _ModuleState:
     """Store the compiled models of a module by key, least recently used first."""
 
-    compiled: dict[str, _Compiled] = field(default_factory=dict)
+    compiled: dict[str, Compiled] = field(default_factory=dict)
     calls: int = 0
 
 
@@ -111,6 +101,7 @@ class Runner:
         self._source = source
         self._listener = listener
         self._facts = facts
+        self._nbytes = sum(parameter.nbytes for parameter in module.parameters())
         self._state = _states.setdefault(module, _ModuleState())
         self._state.calls += 1
         self._signature = inspect.signature(type(module).forward)
@@ -139,12 +130,12 @@ class Runner:
         structure = flatten(given, "arguments", tensors)
         with _wrapped_errors(self._source):
             compiled = self._compiled(structure, tensors)
-            output = _infer(compiled, tensors)
+            output = compiled.infer(tensors)
         if "return_dict" not in given:
             return output
         return Transformer2DModelOutput(sample=output[0]) if returns_dict else output
 
-    def _compiled(self, structure: Structure, tensors: list[torch.Tensor]) -> _Compiled:
+    def _compiled(self, structure: Structure, tensors: list[torch.Tensor]) -> Compiled:
         """Return the model for these arguments; compile it, and convert it first if it is not cached."""
         if self._properties is None:
             self._properties = self._module_properties()
@@ -155,10 +146,10 @@ class Runner:
         if compiled is None:
             self._release_unused()
             key = _digest(json.dumps(properties | self._shape_properties(shapes), sort_keys=True, default=str))
-            compiled = self._compile(self._load_or_convert(key, structure, tensors), shapes)
+            compiled = self._load_or_compile(key, structure, tensors)
         compiled.last_call = self._state.calls
         self._state.compiled[memory_key] = compiled
-        self._facts.update(openvino=_version(), openvino_precision=compiled.precision)
+        self._facts.update(openvino=version(), openvino_precision=compiled.precision)
         return compiled
 
     def _module_properties(self) -> dict[str, Any]:
@@ -209,28 +200,47 @@ class Runner:
                         raise
                     openvino_cache.remove_models([key])
             self._listener(Notice(f"Converting the {self._source.label} of '{self._source.model}' to OpenVINO."))
-            model = convert.convert(self.module, structure, self._example(tensors))
-            description = openvino_cache.CachedModel(
-                key,
-                self._source.model,
-                type(self.module).__name__,
-                self._source.dtype,
-                ", ".join("x".join(map(str, tensor.shape)) or "1" for tensor in tensors),
-                _version(),
-            )
+            example = self._example(tensors)
+            model = convert.convert(self.module, structure, example)
             try:
-                return _read(openvino_cache.write_model(description, lambda path: _save(model, path)))
+                return _read(
+                    openvino_cache.write_model(self._description(key, example), lambda path: _save(model, path))
+                )
             except OutputError as error:
                 self._listener(Notice(f"The converted model is not cached. {error.message} {error.hint}".rstrip()))
                 return model
 
-    def _compile(self, model: Any, shapes: list[list[int]]) -> _Compiled:
-        outputs = convert.output_structure(model)
-        if not self._needs_dynamic_shapes():
-            model.reshape(dict(enumerate(shapes)))  # 1.4 times faster for the UNet of the bundled model
-        compiled = import_openvino().Core().compile_model(model, "CPU", compile_settings(self._source.dtype))
-        precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        return _Compiled(compiled.create_infer_request(), outputs, precision)
+    def _load_or_compile(self, key: str, structure: Structure, tensors: list[torch.Tensor]) -> Compiled:
+        """Return the compiled model from the cache, or compile the converted model with a key."""
+        shapes = None if self._needs_dynamic_shapes() else [list(tensor.shape) for tensor in tensors]
+        dtype = self._source.dtype
+        if self._nbytes > MAX_STORED_BYTES:
+            return compile_model(self._load_or_convert(key, structure, tensors), shapes, dtype)
+        compiled_key = _digest(json.dumps([key, shapes, compilation_properties(dtype)]))
+        if (path := openvino_cache.read_model(compiled_key)) is not None:
+            description = openvino_cache.describe_model(compiled_key)
+            try:
+                return import_compiled(path, description.outputs if description else "", dtype)
+            except (RuntimeError, ValueError, OSError) as error:
+                if is_oom(error):
+                    raise
+                openvino_cache.remove_models([compiled_key])
+        compiled = compile_model(self._load_or_convert(key, structure, tensors), shapes, dtype)
+        with contextlib.suppress(OutputError):  # `_load_or_convert` sends a note
+            description = self._description(compiled_key, tensors, json.dumps(compiled.outputs))
+            openvino_cache.write_model(description, compiled.export)
+        return compiled
+
+    def _description(self, key: str, tensors: list[torch.Tensor], outputs: str = "") -> openvino_cache.CachedModel:
+        return openvino_cache.CachedModel(
+            key,
+            self._source.model,
+            type(self.module).__name__,
+            self._source.dtype,
+            ", ".join("x".join(map(str, tensor.shape)) or "1" for tensor in tensors),
+            version(),
+            outputs,
+        )
 
     def _needs_dynamic_shapes(self) -> bool:
         """Return whether the compiler of OpenVINO 2026.4 crashes if the shapes of the inputs are static."""
@@ -240,10 +250,9 @@ class Runner:
     def _release_unused(self) -> None:
         """Release the compiled models that this call does not use, until one more model fits into the limit."""
         compiled = self._state.compiled
-        nbytes = sum(parameter.nbytes for parameter in self.module.parameters())
         unused = [key for key, each in compiled.items() if each.last_call != self._state.calls]
         for key in unused:
-            if (len(compiled) + 1) * nbytes <= MAX_COMPILED_BYTES:
+            if (len(compiled) + 1) * self._nbytes <= MAX_COMPILED_BYTES:
                 break
             del compiled[key]
 
@@ -252,32 +261,21 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _version() -> str:
-    return str(import_openvino().__version__).split("-", 1)[0]
-
-
 def _read(path: Path) -> Any:
     return import_openvino().Core().read_model(path)
 
 
 def _save(model: Any, path: Path) -> None:
-    """Write a model. Read it again, because a file could be incomplete without an error.
+    """Write a model for a path without a suffix. Read it again, because a file could be incomplete without an error.
 
     Raises:
         OSError: the model cannot be written.
     """
     try:
-        import_openvino().save_model(model, path, compress_to_fp16=False)
-        _read(path)
+        import_openvino().save_model(model, path.with_suffix(".xml"), compress_to_fp16=False)
+        _read(path.with_suffix(".xml"))
     except RuntimeError as error:  # OpenVINO raises it for a full disk
         raise OSError(errno.EIO, "OpenVINO could not write the complete model") from error
-
-
-def _infer(compiled: _Compiled, tensors: list[torch.Tensor]) -> Any:
-    """Return the output of a compiled model, whose tensors have memory of their own."""
-    inputs = [tensor.detach().contiguous().numpy() for tensor in without_half(tensors)]
-    results = compiled.request.infer(inputs, share_inputs=True, share_outputs=True)
-    return restore(compiled.outputs, [torch.tensor(results[i]) for i in range(len(results))])
 
 
 @contextlib.contextmanager
