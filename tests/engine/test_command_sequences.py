@@ -165,3 +165,12 @@ def test_few_commands_in_one_process(inputs: dict[str, str], tmp_path: Path) -> 
 def test_all_commands_in_one_process(inputs: dict[str, str], tmp_path: Path, max_loaded: int) -> None:
     sequences = check(commands_of(inputs), tmp_path, max_loaded, 2)
     assert any(len(run.loaded) == max_loaded for runs in sequences for run in runs)
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow(inputs: dict[str, str], tmp_path: Path) -> None:
+    commands = [commands_of(inputs)[index] for index in (0, 2, 5, 11, 20, 33, 37, 42, 46, 52, 54, 56)]
+    rounds = 5
+    (runs,) = run_commands(commands, tmp_path / "runs", max_loaded=2, orders=[[*range(len(commands))] * rounds])
+    peaks = [max(run.rss_bytes for run in runs[start : start + len(commands)]) for start in range(0, len(runs), 12)]
+    assert peaks[-1] - peaks[1] < 32 << 20, peaks

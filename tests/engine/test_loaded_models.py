@@ -379,3 +379,13 @@ def test_memory_of_unloaded_models_is_released() -> None:
         assert loaded_models.loaded_bytes("cpu", active=True) == size + size // 1024
         loaded_models.unload_active()
         assert rss() - before < size * 0.2
+
+
+def test_compiled_copies_are_counted(models: dict[str, Path]) -> None:
+    run(models["sd1"])
+    before, entry = loaded_models.loaded_models()[0].nbytes, loaded_models._store.entries[0]
+    for module in (entry.value.unet, entry.value.vae.decoder):
+        loaded_models.add_bytes(module, 1000)
+    loaded_models.add_bytes(torch.nn.Linear(1, 1), 5)
+    assert loaded_models.loaded_models()[0].nbytes == before + 2000
+    assert loaded_models.loaded_bytes("cpu", active=False) == before + 2000

@@ -9,7 +9,7 @@ is needed.
 import contextlib
 import gc
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +199,20 @@ def unload_idle(count: int | None = None) -> bool:
 def loaded_bytes(device: str, *, active: bool) -> int:
     """Return the bytes that the active or the idle models use on a device."""
     return sum(entry.device_bytes.get(device, 0) for entry in _store.entries if entry.active == active)
+
+
+def add_bytes(module: Any, nbytes: int) -> None:
+    """Count more memory of a loaded model.
+
+    Args:
+        module: module of the loaded model.
+        nbytes: bytes of main memory, such as the size of a compiled copy of the module; negative after its release.
+    """
+    for entry in _store.entries:
+        components = getattr(entry.value, "components", {}).values()
+        if any(part is module for each in components if hasattr(each, "modules") for part in each.modules()):
+            entry.device_bytes["cpu"] = entry.device_bytes.get("cpu", 0) + nbytes
+            entry.description = replace(entry.description, nbytes=entry.description.nbytes + nbytes)
 
 
 def file_hashes(files: Collection[FileIdentity]) -> tuple[str, ...] | None:

@@ -92,8 +92,10 @@ def _update(pipe: Any, loras: Sequence[LoraRequest], loaded_hashes: set[str]) ->
     if not names:
         _unload_all(pipe)
         return
-    if unused := loaded_hashes.difference(names):
-        pipe.delete_adapters(sorted(unused))
+    if not loaded_hashes.issubset(names):
+        # After `delete_adapters`, the layers that only the deleted LoRA changes keep an empty wrapper.
+        _unload_all(pipe)
+        loaded_hashes = set()
     for each in loras:
         if each.file.sha256 not in loaded_hashes:
             _load_lora(pipe, each.file)

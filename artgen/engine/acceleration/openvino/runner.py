@@ -27,6 +27,7 @@ from artgen.engine.acceleration.openvino.compiled import (
     import_compiled,
 )
 from artgen.engine.acceleration.openvino.library import import_openvino, version
+from artgen.engine.loading import loaded_models
 from artgen.engine.loading.oom import first_line, is_oom
 from artgen.errors import ArtgenError, OutputError, PipelineError
 from artgen.events import Listener, Notice
@@ -147,6 +148,7 @@ class Runner:
             self._release_unused()
             key = _digest(json.dumps(properties | self._shape_properties(shapes), sort_keys=True, default=str))
             compiled = self._load_or_compile(key, structure, tensors)
+            loaded_models.add_bytes(self.module, self._nbytes)
         compiled.last_call = self._state.calls
         self._state.compiled[memory_key] = compiled
         self._facts.update(openvino=version(), openvino_precision=compiled.precision)
@@ -255,6 +257,7 @@ class Runner:
             if (len(compiled) + 1) * self._nbytes <= MAX_COMPILED_BYTES:
                 break
             del compiled[key]
+            loaded_models.add_bytes(self.module, -self._nbytes)
 
 
 def _digest(text: str) -> str:
