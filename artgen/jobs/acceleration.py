@@ -4,6 +4,7 @@ from artgen.errors import UsageError
 from artgen.jobs.checks import runs_on_cpu
 from artgen.registry import ResolvedModel
 from artgen.spec.base_requests import PromptRequest
+from artgen.spec.config import cache_limit
 from artgen.spec.fast import parse_presets
 from artgen.system import hardware
 from artgen.system.optional_packages import install_command, installed_version
@@ -19,7 +20,7 @@ def check_acceleration(device: str, acceleration: str | None) -> None:
     """Check that OpenVINO can run on the device, and that its package is installed.
 
     Raises:
-        UsageError: the device is not the CPU, or the package is missing.
+        UsageError: the device is not the CPU, the package is missing, or the size limit of the cache is invalid.
     """
     if acceleration != "openvino":
         return
@@ -32,6 +33,7 @@ def check_acceleration(device: str, acceleration: str | None) -> None:
             "Use --device cpu, or remove --acceleration.",
             settings=("acceleration",),
         )
+    cache_limit()
     if installed_version("openvino") is None:
         raise UsageError(
             "--acceleration openvino needs the package openvino, which is not installed.",

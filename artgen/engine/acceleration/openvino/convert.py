@@ -1,6 +1,8 @@
 """Convert a denoiser to a model of OpenVINO."""
 
+import errno
 import json
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -39,6 +41,24 @@ def convert(denoiser: nn.Module, structure: Structure, tensors: list[torch.Tenso
         raise ValueError(f"OpenVINO found {len(model.inputs)} inputs instead of {len(tensors)}")
     model.set_rt_info(json.dumps(traced.outputs), _OUTPUTS_KEY)
     return model
+
+
+def save(model: Any, path: Path) -> None:
+    """Write a model for a path without a suffix. Read it again, because a file could be incomplete without an error.
+
+    Raises:
+        OSError: the model cannot be written.
+    """
+    try:
+        import_openvino().save_model(model, path.with_suffix(".xml"), compress_to_fp16=False)
+        read(path.with_suffix(".xml"))
+    except RuntimeError as error:  # OpenVINO raises it for a full disk
+        raise OSError(errno.EIO, "OpenVINO could not write the complete model") from error
+
+
+def read(path: Path) -> Any:
+    """Return the `openvino.Model` of a file. Its weights are mapped into memory."""
+    return import_openvino().Core().read_model(path)
 
 
 def output_structure(model: Any) -> Structure:

@@ -1,7 +1,6 @@
 """Compute the output of a module with OpenVINO: convert it, cache the converted model, compile and run it."""
 
 import contextlib
-import errno
 import hashlib
 import inspect
 import json
@@ -9,7 +8,6 @@ import re
 import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -196,17 +194,17 @@ class Runner:
         with openvino_cache.conversion_lock(key):
             if (path := openvino_cache.read_model(key)) is not None:
                 try:
-                    return _read(path)
+                    return convert.read(path)
                 except RuntimeError as error:
                     if is_oom(error):
                         raise
-                    openvino_cache.remove_models([key])
+                    _discard(key)
             self._listener(Notice(f"Converting the {self._source.label} of '{self._source.model}' to OpenVINO."))
             example = self._example(tensors)
             model = convert.convert(self.module, structure, example)
             try:
-                return _read(
-                    openvino_cache.write_model(self._description(key, example), lambda path: _save(model, path))
+                return convert.read(
+                    openvino_cache.write_model(self._description(key, example), lambda path: convert.save(model, path))
                 )
             except OutputError as error:
                 self._listener(Notice(f"The converted model is not cached. {error.message} {error.hint}".rstrip()))
@@ -226,7 +224,7 @@ class Runner:
             except (RuntimeError, ValueError, OSError) as error:
                 if is_oom(error):
                     raise
-                openvino_cache.remove_models([compiled_key])
+                _discard(compiled_key)
         compiled = compile_model(self._load_or_convert(key, structure, tensors), shapes, dtype)
         with contextlib.suppress(OutputError):  # `_load_or_convert` sends a note
             description = self._description(compiled_key, tensors, json.dumps(compiled.outputs))
@@ -264,21 +262,10 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _read(path: Path) -> Any:
-    return import_openvino().Core().read_model(path)
-
-
-def _save(model: Any, path: Path) -> None:
-    """Write a model for a path without a suffix. Read it again, because a file could be incomplete without an error.
-
-    Raises:
-        OSError: the model cannot be written.
-    """
-    try:
-        import_openvino().save_model(model, path.with_suffix(".xml"), compress_to_fp16=False)
-        _read(path.with_suffix(".xml"))
-    except RuntimeError as error:  # OpenVINO raises it for a full disk
-        raise OSError(errno.EIO, "OpenVINO could not write the complete model") from error
+def _discard(key: str) -> None:
+    """Remove an unreadable entry of the cache, unless the folder is not writable."""
+    with contextlib.suppress(OutputError):
+        openvino_cache.remove_models([key])
 
 
 @contextlib.contextmanager
