@@ -78,7 +78,8 @@ def _lines(report: "DoctorReport") -> Iterator[tuple[str, str]]:
 
 def _suggestions(report: "DoctorReport") -> Iterator[str]:
     """Yield suggestions that are not instructions for a problem."""
-    missing = [extra for extra in missing_extras() if extra.name != "nf4" or report.device == "cuda"]
+    other_devices = {"nf4": report.device != "cuda", "openvino": report.device != "cpu"}
+    missing = [extra for extra in missing_extras() if not other_devices.get(extra.name)]
     if missing:
         names = ", ".join(f"{extra.name} ({extra.use})" for extra in missing)
         yield f"Not installed: {names}. To install: {install_command([extra.package for extra in missing])}"
