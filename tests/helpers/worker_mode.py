@@ -58,8 +58,16 @@ def _use_worker(_no_network: None, _temporary_user_folders: None, monkeypatch: p
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # no network
     if _State.worker is None:
         _State.worker = WorkerProcess()
+        _load_libraries(_State.worker)
     monkeypatch.setenv("XDG_RUNTIME_DIR", _State.worker.environment["XDG_RUNTIME_DIR"])
     _State.is_patched = False
+
+
+def _load_libraries(worker: WorkerProcess) -> None:
+    """Let the worker import the libraries, so that the commands of the tests print no line about it."""
+    command = "-m artgen txt2img x -m tiny --steps 1 --quiet -o -"
+    result = subprocess.run([sys.executable, *command.split()], env=worker.environment, capture_output=True, check=True)
+    assert worker.num_commands() == 1, result.stderr
 
 
 @pytest.fixture(autouse=True, scope="session")

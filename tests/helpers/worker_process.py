@@ -29,7 +29,7 @@ class WorkerProcess:
         """Start the worker and wait until it accepts connections.
 
         Args:
-            environment: environment variables; those of this process if omitted. The runtime folder is added.
+            environment: environment variables, without the runtime folder; `os.environ` if omitted.
             options: options of the worker.
         """
         self._folder = Path(tempfile.mkdtemp(prefix="artgen-worker-"))  # a short path, as required for sockets
