@@ -29,12 +29,10 @@ GENERATING = commands("""
     artgen txt2img 'a red car' -m tiny --steps 2 --seed 3 --count 2 --batch-size 2 --verbose --sheet sheet.png
     artgen txt2img 'a red car' FAST --json --frames f.gif -o x.webp
     artgen txt2img 'a red car' FAST --quiet -o - > out.png
-    artgen txt2img 'a (red:1.3) car' FAST -o - --format jpeg | head -c 4 | od -c
     echo 'a blue house' | artgen txt2img - FAST -o x.png; artgen info x.png --json
     artgen txt2img '__animal__ <lora:mine:0.5>' FAST --count 2 --wildcard-folder wildcards --lora-folder loras
-    artgen txt2img 'a car' FAST --lora loras/mine.safetensors:0.7 --metadata mark -o l.png
-    artgen txt2img 'a car' FAST --preset small --style oil --style-folder styles.csv
-    cd configured; artgen txt2img 'a car' --seed 5
+    cd configured; artgen txt2img 'a car' --seed 5 --style oil --style-folder ../styles.csv
+    artgen txt2img 'a car' FAST --preset small --count 2 --verbose > log.txt 2>&1
     artgen txt2img 'a car' FAST --sweep steps=1,2 --sweep guidance-scale=1,3 -o out/
     umask 077; artgen txt2img 'a car' FAST -o private/x.png --frames private/
     umask 022; NO_COLOR=1 COLUMNS=40 artgen txt2img 'a car' FAST -o x.jpg
@@ -42,30 +40,21 @@ GENERATING = commands("""
     artgen txt2img 'a car' FAST -o x.png > /dev/full
     artgen txt2img 'a car' FAST --count 3 --batch-size 1 | true
     artgen txt2img 'a car' FAST -o x.png >&-
-    artgen txt2img 'a car' FAST -o x.png 2>&-
-    artgen txt2img 'a car' FAST --fast tome -o x.png --memory-budget 900MB
-    artgen txt2img 'a car' FAST --max-failures 1 -o /dev/full
     artgen sample -m denoiser --steps 2 --seed 1 --count 2
     artgen img2img in.png 'a car' FAST --strength 0.5
     artgen img2img - 'a car' FAST -o - < in.png > out.png
-    cat in.png | artgen img2img -i - 'a car' FAST --json
     artgen img2img photos 'a car' FAST -o out/
     artgen inpaint in.png 'a car' --mask mask.png FAST --compare c.png
     artgen outpaint in.png 'a car' --expand 16 FAST
     artgen denoise in.png --sigma 20 -m tiny --seed 1
-    artgen denoise in.png --method tv --json
     artgen denoise photos --method nlm -o clean/ --verbose
     artgen batch prompts.txt FAST -o out/ && artgen batch prompts.txt FAST -o out/ && artgen batch status out
     artgen batch - FAST -o out/ --json < prompts.txt
-    artgen batch bad.txt FAST -o out/
     artgen batch bad.txt FAST -o out/ --skip-invalid
-    artgen batch prompts.jsonl -m tiny --steps 1 -o out/ --count 2
     artgen replay record.json -o again.png
     artgen txt2img 'a car' FAST -o a.png && artgen replay a.png -o b.png && artgen replay a.png --set steps=1 -o c.png
     artgen anomaly in.png -m denoiser --map map.png --csv t.csv
-    artgen anomaly photos -m denoiser --json
     artgen anomaly photos/0.png --fit photos -m denoiser --save-fit fit.safetensors
-    artgen reconstruct in.png -m tiny --json
     artgen reconstruct photos -m tiny -o out/
 """)
 """Scripts that import torch in an ordinary process."""
@@ -74,33 +63,25 @@ REFUSALS = commands("""
     artgen txt2img
     artgen txt2img ''
     artgen txt2img x --steps 0
-    artgen txt2img x --steps many
     artgen txt2img x --stesp 3
     artgen txt2img x -m
     artgen txt2img x --seed -2
-    artgen txt2img x y z
     artgen txt2img x --size 7x7
     artgen txt2img x --json --quiet --dry-run --seed 2
     artgen txt2img x -m missing
-    artgen txt2img x -m missing --json
     artgen txt2img x -m ./nowhere
     artgen txt2img x -m sd-turbo
     artgen txt2img x -m tiny --device cuda
-    artgen txt2img x -m tiny --device nothing
     artgen txt2img x -m tiny --lora missing.safetensors
     artgen txt2img x -m tiny --lora bad.safetensors
-    artgen txt2img x -m tiny --embedding bad.safetensors
     artgen txt2img x -m tiny --preset missing
-    artgen txt2img x -m tiny --style missing
     artgen txt2img '__missing__' -m tiny
     artgen txt2img x -m bad.safetensors
     artgen txt2img x -m broken
     artgen txt2img x -m tiny -o /proc/x.png
     artgen txt2img x -m tiny -o in.png
-    artgen txt2img x -m tiny -o in.png/x.png
     artgen txt2img x -m tiny -o - --json
     artgen txt2img x -m tiny --sweep nothing=1,2
-    artgen txt2img x -m tiny --sweep steps=
     artgen txt2img x -m tiny --frames f.gif --count 2
     artgen txt2img $'\\xff\\xfe' -m tiny --dry-run
     artgen txt2img x -m tiny -o $'\\xff.png' --dry-run
@@ -108,65 +89,48 @@ REFUSALS = commands("""
     artgen txt2img $'a\\nb\\x1b[31m' -m $'\\x1b[31m'
     artgen txt2img - < /dev/null
     artgen txt2img - <&-
-    artgen txt2img -i in.png x
     artgen txt2img --dry-run x -m tiny --seed 4
     artgen txt2img --dry-run x -m tiny --seed 4 --json
-    artgen txt2img --dry-run x -m tiny --seed 4 > /dev/full
     artgen txt2img --dry-run x -m tiny --seed 4 --json > /dev/full
     artgen txt2img --dry-run x -m tiny --seed 4 >&-
     artgen txt2img --dry-run x -m tiny --seed 4 2>&-
     artgen txt2img --dry-run x -m tiny --seed 4 | true
     artgen txt2img --steps 0 x 2>&1
-    artgen txt2img --steps 0 x 2> /dev/full
     artgen txt2img --steps 0 x 2>&-
-    artgen txt2img --version
-    artgen txt2img x --dry-run --seed random --quiet
     cd broken-config; artgen txt2img x --dry-run
     cd unknown-config; artgen txt2img x --dry-run --seed 1
-    cd configured; artgen txt2img x --dry-run --seed 1 --json
     cd configured; artgen img2img ../in.png x --dry-run --seed 1
     ARTGEN_STEPS=3 artgen txt2img x --dry-run --seed 1 --json
     NO_COLOR=1 artgen txt2img x --steps 0
-    FORCE_COLOR=1 artgen txt2img x --steps 0
     COLUMNS=30 artgen txt2img x --steps 0
     TERM=dumb artgen txt2img x --steps 0
     LC_ALL=C artgen txt2img 'x é' --steps 0
-    LC_ALL=en_US.ISO-8859-1 artgen txt2img 'x é' --steps 0
     PYTHONIOENCODING=latin-1 artgen txt2img 'x é €' --dry-run --seed 1
     TZ=America/New_York artgen txt2img x --dry-run --seed 1 -o '{date}.png'
     mkdir gone; cd gone; rmdir ../gone; artgen txt2img x -m tiny --dry-run
-    mkdir gone; cd gone; rmdir ../gone; artgen txt2img x -m tiny -o ../x.png --dry-run
     mkdir closed; cd closed; chmod 0 ../closed; artgen txt2img x -m tiny --dry-run --seed 1
     ln -s . link; cd link; artgen txt2img x -m tiny --dry-run --seed 1 -o y.png
     HOME=/nonexistent artgen txt2img x --dry-run --seed 1
     env -u HOME artgen txt2img x --dry-run --seed 1
-    env -i PATH="$PATH" PYTHONPATH="$PYTHONPATH" artgen txt2img x --dry-run --seed 1
     TMPDIR=/nonexistent artgen txt2img x --dry-run --seed 1
     ulimit -n 16; artgen txt2img x --dry-run --seed 1
     ulimit -f 0; artgen denoise in.png --method tv
     artgen sample
-    artgen sample -m tiny
-    artgen sample x -m denoiser
     artgen sample -m denoiser --dry-run --seed 1
     artgen img2img
     artgen img2img missing.png x
     artgen img2img bad.png x
-    artgen img2img empty.png x
     artgen img2img text.txt x
-    artgen img2img photos/ x --dry-run --seed 1 -m tiny
     artgen img2img unreadable.png x --steps 0
     artgen img2img in.png x --strength 2
     artgen img2img in.png --dry-run --seed 1
-    artgen img2img - - < in.png
     artgen img2img - x --dry-run --seed 1 -m tiny < in.png
     artgen img2img /dev/stdin x --dry-run --seed 1 -m tiny < in.png
     artgen img2img <(cat in.png) x --dry-run --seed 1 -m tiny
     artgen img2img /dev/fd/7 x --dry-run --seed 1 -m tiny 7< in.png
-    artgen img2img /proc/self/fd/7 x --dry-run --seed 1 -m tiny 7< in.png
     cd photos; artgen img2img ../in.png x --dry-run --seed 1 -m tiny
     artgen inpaint in.png x
     artgen inpaint in.png x --mask missing.png
-    artgen inpaint in.png x --mask photos/0.png --dry-run --seed 1 -m tiny
     artgen inpaint in.png x --mask mask.png --dry-run --seed 1 -m tiny --json
     artgen outpaint in.png
     artgen outpaint in.png --expand 0
@@ -181,20 +145,14 @@ REFUSALS = commands("""
     artgen denoise in.png --method tv -o /proc/
     artgen denoise - --method tv < in.png
     artgen denoise - --method tv < /dev/zero
-    artgen denoise - < bad.png
     artgen batch
     artgen batch missing.txt
-    artgen batch empty.txt
     artgen batch bad.txt --dry-run
     artgen batch prompts.txt --dry-run --seed 1 -m tiny
-    artgen batch prompts.txt --dry-run --seed 1 -m tiny --json
     artgen batch prompts.txt -o - -m tiny
     artgen batch prompts.txt -o /proc/out/ -m tiny --steps 1
-    artgen batch prompts.txt --shard 3/2
     artgen batch prompts.txt --workers 0
-    artgen batch status missing
     artgen batch status
-    artgen batch verify photos
     artgen batch - --dry-run --seed 1 -m tiny < prompts.txt
     artgen batch photos --task img2img --dry-run --seed 1 -m tiny
     artgen replay
@@ -202,7 +160,6 @@ REFUSALS = commands("""
     artgen replay in.png
     artgen replay bad.json
     artgen replay record.json --dry-run
-    artgen replay record.json --set steps
     artgen replay record.json --set nothing=1
     artgen replay - --dry-run < record.json
     artgen anomaly
@@ -210,23 +167,14 @@ REFUSALS = commands("""
     artgen anomaly in.png --dry-run
     artgen anomaly in.png --alpha 7
     artgen anomaly in.png --fit empty-folder
-    artgen anomaly in.png --fit bad.safetensors
     artgen reconstruct
     artgen reconstruct bad.png
     artgen reconstruct in.png -m missing
     artgen reconstruct in.png -m denoiser
-    artgen txt2imgg x
-    artgen unknown
     artgen 'a prompt' --dry-run --seed 1 -m tiny
-    artgen 'a prompt' --steps 0
-    artgen -q 'a prompt'
     artgen --steps 3 'a prompt' --dry-run
-    artgen
-    artgen ''
     artgen -- txt2img x --dry-run --seed 1
     artgen txt2img -- --help
-    artgen txt2img x --dry-run --seed 1 --lora-folder readonly --wildcard-folder wildcards
-    artgen models path tiny
     artgen config set steps 3 && artgen txt2img x --dry-run --seed 1 --json && artgen config unset steps
     artgen preset save mine --steps 4 && artgen txt2img x --preset mine --dry-run --seed 1 --json
     artgen txt2img x --dry-run --seed 1 --json; artgen txt2img x --steps 0; artgen img2img in.png x --dry-run --seed 1
