@@ -1,4 +1,4 @@
-"""Run commands one after another in one process, and each of them in a process that runs nothing else.
+"""Run a sequence of commands in one process, and each command in a process of its own.
 
 As a program, this module imports the engine once. Each process of a run is a fork of it, so that no run takes the time
 of the imports.
