@@ -79,6 +79,11 @@ COMMAND_ROWS = (
         "A web interface is not supported. `artgen --help` lists the commands; docs/python-api.md has the "
         "functions.",
     ),
+    CommandRow(
+        "daemon resident background keepalive keeploaded preload warmup warm load unload",
+        "Ollama, mflux",
+        "To keep models loaded between commands, run `artgen worker start`.",
+    ),
     CommandRow("samplers sampler sched solvers", "A1111, InvokeAI", "Run `artgen schedulers`."),
     CommandRow(
         "list ls model listmodels checkpoints checkpoint ckpts ps tags",
@@ -155,7 +160,14 @@ COMMAND_ROWS = (
         "command lines",
         "Run `artgen --help`. `artgen help COMMAND` shows the options of a command.",
     ),
-    CommandRow("quit exit stop kill cancel", "shells", "To stop a run, press Ctrl-C."),
+    CommandRow(
+        "quit exit stop kill cancel",
+        "shells",
+        "To stop a run, press Ctrl-C. To end the worker, run `artgen worker stop`.",
+    ),
+    CommandRow("ps list show info", "Docker, Ollama", "Run `artgen worker status`.", "worker"),
+    CommandRow("kill end quit exit shutdown down", "Docker", "Run `artgen worker stop`.", "worker"),
+    CommandRow("run up launch restart reload serve", "Docker", "Run `artgen worker start`.", "worker"),
     CommandRow(
         "search find query browse lookup explore",
         "Ollama, package managers",
