@@ -389,3 +389,20 @@ def test_compiled_copies_are_counted(models: dict[str, Path]) -> None:
     loaded_models.add_bytes(torch.nn.Linear(1, 1), 5)
     assert loaded_models.loaded_models()[0].nbytes == before + 2000
     assert loaded_models.loaded_bytes("cpu", active=False) == before + 2000
+
+
+def test_a_resident_process_ends_after_a_gpu_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`reset_command_state` raises an error: the worker then ends, and the next command starts another one."""
+
+    def synchronize(index: int) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda index: 1)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda index: None)
+    reset_command_state()
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        reset_command_state()

@@ -16,7 +16,6 @@ from typing import Any
 from artgen.errors import NonFiniteError
 from artgen.events import Event
 from artgen.registry import ResolvedModel, hashes
-from artgen.system import process
 from artgen.system.command_state import register_reset
 from artgen.system.files import FileIdentity
 
@@ -268,5 +267,3 @@ def _unload(entries: Collection[Entry]) -> None:
         entry.value = None
     removed.clear()
     empty_device_cache()
-    if _store.is_resident:
-        process.trim_heap()

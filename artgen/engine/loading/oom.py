@@ -1,8 +1,10 @@
-"""Recognize out-of-memory and lost-device errors."""
+"""Recognize out-of-memory and lost-device errors, and release unused memory."""
 
 import torch
 
 from artgen.errors import DeviceLostError
+from artgen.system import process
+from artgen.system.command_state import register_reset
 
 _OOM_MESSAGES = (
     "out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED",
@@ -23,12 +25,34 @@ def is_device_lost(error: BaseException) -> bool:
     if not isinstance(error, RuntimeError) or "CUDA error" not in str(error) or is_oom(error):
         return False
     try:
-        for index in range(torch.cuda.device_count()):
-            if torch.cuda.memory_reserved(index):
-                torch.cuda.synchronize(index)  # Every call fails after the process's context is broken.
+        _synchronize_gpus()
     except RuntimeError:
         return True
     return not torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+
+
+def _synchronize_gpus() -> None:
+    """Wait for the GPUs that this process uses.
+
+    Raises:
+        RuntimeError: a GPU is lost for this process: every call fails after its context is broken.
+    """
+    for index in range(torch.cuda.device_count()):
+        if torch.cuda.memory_reserved(index):
+            torch.cuda.synchronize(index)
+
+
+@register_reset
+def _release_unused_memory() -> None:
+    """Return unused memory to the devices and to the system after a command of a resident process.
+
+    Raises:
+        RuntimeError: a GPU is lost for this process, so that the process must end.
+    """
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        _synchronize_gpus()
+        torch.cuda.empty_cache()
+    process.trim_heap()
 
 
 def raise_if_device_lost(error: BaseException) -> None:
