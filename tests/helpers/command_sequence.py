@@ -19,7 +19,7 @@ from differential import mask_times
 
 TIMEOUT_SECONDS = 900.0
 
-_MINUTES = re.compile(r"\b\d+:(?=\d\d s\b)")
+_MINUTES = re.compile(r"\b(?:\d+:)+(?=\d\d (?:s|min|h)\b)")
 """The processes count their time from the start of the program."""
 
 
