@@ -9,7 +9,6 @@ import stat
 from collections.abc import Sequence
 
 _NAMES = frozenset({"-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"})
-_OUTPUT_OPTIONS = frozenset({"-o", "--output"})
 
 MAX_STORED_BYTES = 1 << 30
 """More than artgen reads from stdin for any command. The command refuses longer data."""
@@ -28,9 +27,14 @@ def is_pipe(path: str) -> bool:
 def is_read(arguments: Sequence[str]) -> bool:
     """Return whether a command can read stdin: an argument names stdin and is not the value of `--output`."""
     return any(
-        _value(argument) in _NAMES and previous not in _OUTPUT_OPTIONS and _option(argument) not in _OUTPUT_OPTIONS
+        _value(argument) in _NAMES and not _is_output(previous) and not _is_output(_option(argument))
         for previous, argument in zip(("", *arguments), arguments, strict=False)
     )
+
+
+def _is_output(option: str) -> bool:
+    """Return whether the value of an option such as `-o` or `-qo` is the output."""
+    return option == "--output" or (option.startswith("-") and option[1:].isalpha() and option.endswith("o"))
 
 
 def _option(argument: str) -> str:
