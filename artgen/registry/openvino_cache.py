@@ -25,6 +25,9 @@ from artgen.system.files import wrap_write_errors, write_atomically
 from artgen.system.paths import user_cache_folder
 from artgen.system.temporary import NOFOLLOW, clean_stale, fsync_tree, temp_folder
 
+MAX_WAIT_SECONDS = 1800.0
+"""Longest time to wait for the conversion by another process, which may be stopped."""
+
 _FIELD_TYPES = {
     "model": str, "denoiser": str, "precision": str, "inputs": str, "openvino": str, "outputs": str, "size_bytes": int,
     "hashes": dict,
@@ -171,7 +174,8 @@ def write_model(description: CachedModel, save: Callable[[Path], None]) -> Path:
 def conversion_lock(key: str) -> Iterator[None]:
     """Wait until no other process converts the model with this key, and prevent others from converting it.
 
-    Without a writable folder or locks of the file system, several processes may convert the model.
+    After `MAX_WAIT_SECONDS`, without a writable folder, or without locks of the file system, several processes may
+    convert the model.
     """
     try:
         cache_folder().mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -181,7 +185,8 @@ def conversion_lock(key: str) -> Iterator[None]:
         return
     try:
         with contextlib.suppress(OSError):
-            while not try_lock(descriptor, int(key[:12], 16) % _LOCK_OFFSETS):
+            deadline = time.monotonic() + MAX_WAIT_SECONDS
+            while not try_lock(descriptor, int(key[:12], 16) % _LOCK_OFFSETS) and time.monotonic() < deadline:
                 time.sleep(RETRY_SECONDS)
         yield
     finally:

@@ -14,9 +14,11 @@ import pytest
 import sample_images
 import tiny_loras
 import torch
+from tiny_zoo import BUILDERS
 
 pytest.importorskip("openvino")
 
+import artgen
 from artgen import Img2Img, Inpaint, Txt2Img, generate, generate_all
 from artgen.engine.acceleration.openvino import arguments, convert, runner
 from artgen.engine.loading import loaded_models
@@ -29,9 +31,16 @@ SETTINGS: dict[str, Any] = {
     "acceleration": "openvino",
 }  # fmt: skip
 MAX_RELATIVE_ERROR = 1e-5
-TXT2IMG_MODELS = (
-    "sd1", "sdxl", "sd3", "flux-schnell", "flux2-klein-base", "pixart-sigma", "sana", "auraflow", "cogview3",
-)  # fmt: skip
+QUICK_MODELS = ("sdxl", "sd3", "flux-schnell", "pixart-sigma", "sana", "kandinsky3")
+"""Models that are tested in each run of the tests; the others are marked `slow`."""
+EXPECTED = model_matrix.expected_outcomes()
+CELLS = [
+    pytest.param(name, task, marks=() if name in QUICK_MODELS else pytest.mark.slow)
+    for name in BUILDERS
+    if name not in model_matrix.SIDES_PX  # large images, and models of `sample`
+    for task in model_matrix.TASKS[:3]
+    if EXPECTED[name][task] and (task == "txt2img" or not EXPECTED[name]["txt2img"])
+]
 
 
 @pytest.fixture(autouse=True)
@@ -79,19 +88,31 @@ def request(model: Path | str, **settings: Any) -> Txt2Img:
     return Txt2Img(**{**SETTINGS, "model": str(model), **settings})
 
 
-@pytest.mark.parametrize("name", TXT2IMG_MODELS)
-def test_transformers_and_unets_have_a_small_error(zoo: Mapping[str, Path], errors: list[float], name: str) -> None:
-    size = model_matrix.SIDE_PX
-    values = {"width": size, "height": size, "guidance_scale": None if name in model_matrix.UNGUIDED_MODELS else 3.0}
-    generate(request(zoo[name], **values))
+@pytest.mark.parametrize(("name", "task"), CELLS)
+def test_denoiser_has_a_small_error(
+    zoo: Mapping[str, Path],
+    tmp_path: Path,
+    errors: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    task: str,
+) -> None:
+    monkeypatch.setattr(artgen, "generate", lambda request: generate(request.replace(acceleration="openvino")))
+    photo = sample_images.photo(tmp_path / "photo.png", model_matrix.SIDE_PX, model_matrix.SIDE_PX)
+    mask = sample_images.mask(tmp_path / "mask.png", model_matrix.SIDE_PX, model_matrix.SIDE_PX, (16, 8, 48, 40))
+    try:
+        model_matrix._ours(name, zoo[name], task, photo, mask)
+    except UsageError as error:
+        if "complex numbers" not in error.message:
+            raise
+        return
     assert errors
     assert max(errors) < MAX_RELATIVE_ERROR
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
-@pytest.mark.parametrize("size", [(64, 64), (72, 56)])
-def test_unet_has_a_small_error(models: dict[str, Path], errors: list[float], kind: str, size: tuple[int, int]) -> None:
-    generate(request(models[kind], width=size[0], height=size[1]))
+def test_unet_has_a_small_error_at_any_size(models: dict[str, Path], errors: list[float], kind: str) -> None:
+    generate(request(models[kind], width=72, height=56))
     assert len(errors) == 2
     assert max(errors) < MAX_RELATIVE_ERROR
 
@@ -141,21 +162,17 @@ def test_batches_with_several_sizes(sd1: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["bin", "blob"])
-@pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "description"])
+@pytest.mark.parametrize("damage", ["flip", "description"])
 def test_damaged_entry_is_replaced(sd1: str, damage: str, suffix: str) -> None:
     first, _ = converted(request(sd1))
     loaded_models.unload_active()
     if suffix == "bin":
         openvino_cache.remove_models([entry.key for entry in openvino_cache.list_models() if entry.outputs])
     (path,) = openvino_cache.cache_folder().glob(f"*.{suffix}")
-    if damage == "truncate":
-        path.write_bytes(path.read_bytes()[:1000])
-    elif damage == "flip":
+    if damage == "flip":
         data = bytearray(path.read_bytes())
         data[100] ^= 255
         path.write_bytes(data)
-    elif damage == "remove":
-        path.unlink()
     else:
         path.with_suffix(".json").write_text('{"xml": 1')
     again, conversions = converted(request(sd1))
@@ -164,7 +181,7 @@ def test_damaged_entry_is_replaced(sd1: str, damage: str, suffix: str) -> None:
     assert len(openvino_cache.list_models()) == 2
 
 
-@pytest.mark.parametrize("content", [b"", b"no model", bytes(5000)])
+@pytest.mark.parametrize("content", [b"", bytes(5000)])
 def test_compiled_model_that_openvino_cannot_read_is_replaced(sd1: str, content: bytes) -> None:
     """The hash of the file is correct, so that only OpenVINO finds the error."""
     first, _ = converted(request(sd1))

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from artgen.errors import OutputError
 from artgen.registry import openvino_cache
 from artgen.registry.openvino_cache import CachedModel
 
-KEYS = [f"{number:064x}" for number in range(4)]
+KEYS = [f"{number}" * 64 for number in range(4)]
 DATA = b"weights" * 100
 XML = b"<net/>"
 SIZE = len(DATA) + len(XML)
@@ -145,3 +147,29 @@ def test_removal_of_all_models_removes_damaged_files(folder: Path) -> None:
     assert openvino_cache.remove_models() >= SIZE + 4
     assert openvino_cache.list_models() == []
     assert openvino_cache.total_bytes() == 0
+
+
+def test_lock_of_another_process_delays_the_conversion(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        "import sys, time\n"
+        "from artgen.registry import openvino_cache\n"
+        "with openvino_cache.conversion_lock(sys.argv[1]):\n"
+        "    print('locked', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", code, KEYS[0]]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+        with openvino_cache.conversion_lock(KEYS[1]):  # another model
+            pass
+        waits: list[float] = []
+        monkeypatch.setattr(openvino_cache, "MAX_WAIT_SECONDS", 0.2)
+        monkeypatch.setattr(openvino_cache.time, "sleep", waits.append)
+        with openvino_cache.conversion_lock(KEYS[0]):
+            assert waits
+        waits.clear()
+        process.communicate("")
+    with openvino_cache.conversion_lock(KEYS[0]):
+        assert not waits
+    assert (folder / ".lock").exists()
