@@ -21,6 +21,7 @@ import platformdirs
 from artgen.errors import InputFileError, UsageError
 from artgen.spec import settings
 from artgen.spec.memory_budget import parse_bytes
+from artgen.spec.quantities import check_quantity
 from artgen.spec.settings import options_of, unknown_setting_error
 from artgen.spec.value_checks import check_repeated_keys
 from artgen.system.external_data import read_optional
@@ -301,15 +302,3 @@ def _check_setting(path: Path, name: str, value: Any) -> None:
         check_quantity(name, value)
     except UsageError as error:
         raise InputFileError(f"Invalid configuration file '{path}': {error.message}", error.hint) from error
-
-
-def check_quantity(name: str, value: Any) -> None:
-    """Check the value of a setting that is a size or a time.
-
-    Raises:
-        UsageError: the value is not a size or a time, or is outside its limits.
-    """
-    if name == "cache_limit":
-        parse_bytes(value, name)
-    elif name == "keep_alive":
-        settings.parse_keep_alive(value)

@@ -6,6 +6,7 @@ from typing import Any
 
 from artgen.errors import OutputError, UsageError
 from artgen.spec import config, settings
+from artgen.spec.quantities import check_quantity
 from artgen.system.external_data import read_optional
 from artgen.system.files import wrap_write_errors, write_atomically
 
@@ -45,7 +46,7 @@ def _check_value(key: str, value: Any) -> None:
     from artgen.spec.preset_values import PRESET_SETTINGS, checked_values
     from artgen.spec.presets import preset_values
 
-    config.check_quantity(key, value)
+    check_quantity(key, value)
     if key == "preset":
         preset_values(value)
     elif key in PRESET_SETTINGS:

@@ -6,6 +6,7 @@ from typing import Any
 
 from artgen.errors import UsageError
 from artgen.spec import config, settings
+from artgen.spec.quantities import check_quantity
 from artgen.spec.settings import WorkerSettings, parse_keep_alive, parse_value
 
 
@@ -50,7 +51,7 @@ def _setting(name: str) -> Any:
         try:
             value = parse_value(WorkerSettings, name, text)
             settings.validate(WorkerSettings(**{name: value}))
-            config.check_quantity(name, value)
+            check_quantity(name, value)
         except UsageError as error:
             raise UsageError(error.message.replace(name, variable, 1), error.hint) from error
         return value

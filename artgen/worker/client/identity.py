@@ -40,6 +40,7 @@ _COMPARED_VARIABLES = frozenset(
 _PACKAGE_SUFFIXES = (".dist-info", ".egg-info", ".egg-link", ".pth", ".py", ".so")
 """Entries of a folder of packages that an installation adds or replaces."""
 
+_CONTROL_GROUP_FILES = ("memory.max", "memory.high", "cpu.max", "memory.limit_in_bytes", "cpu.cfs_quota_us")
 _NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")
 _COMPARED_STATUS_PREFIXES = ("Cap", "NoNewPrivs", "Seccomp:")
 
@@ -62,6 +63,7 @@ def own_identity(environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
         "user": [os.getuid(), os.geteuid()],
         "groups": [os.getgid(), os.getegid(), sorted(os.getgroups())],
         "resource limits": _resource_limits(),
+        "limits of control groups": list(_control_group_limits()),
         "CPU affinity": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [],
         "priority": os.getpriority(os.PRIO_PROCESS, 0),
         "root folder": list(_file_id("/")),
@@ -145,14 +147,33 @@ def _resource_limits() -> dict[str, list[int]]:
     return {name: list(resource.getrlimit(number)) for name, number in numbers.items()}
 
 
+def _control_group_limits() -> Iterator[str]:
+    """Yield the limits of the control groups of this process, on Linux: those of containers and of systemd."""
+    for line in _read_lines("/proc/self/cgroup"):
+        _, controllers, path = line.split(":", 2)
+        root = f"/sys/fs/cgroup/{controllers}".rstrip("/")
+        folder = f"{root}{path.rstrip('/')}"
+        while folder.startswith(root):
+            for name in _CONTROL_GROUP_FILES:
+                yield from (f"{name} {limit}" for limit in _read_lines(f"{folder}/{name}") if not _is_unlimited(limit))
+            folder = folder.rpartition("/")[0]
+
+
+def _is_unlimited(limit: str) -> bool:
+    return limit.startswith(("max", "-1")) or len(limit) > 18  # version 1 has the limit 2^63
+
+
+def _read_lines(path: str) -> list[str]:
+    with contextlib.suppress(OSError), open(path, encoding="latin-1") as file:  # noqa: PTH123
+        return file.read().splitlines()
+    return []
+
+
 def _privileges() -> list[str]:
     """Return the capabilities, the filters of system calls and the security label, on Linux."""
-    found = []
-    with contextlib.suppress(OSError), open("/proc/self/status", encoding="latin-1") as file:  # noqa: PTH123
-        found = [line.rstrip() for line in file if line.startswith(_COMPARED_STATUS_PREFIXES)]
-    with contextlib.suppress(OSError), open("/proc/self/attr/current", encoding="latin-1") as file:  # noqa: PTH123
-        found.append(file.read())
-    return found
+    lines = _read_lines("/proc/self/status")
+    found = [line for line in lines if line.startswith(_COMPARED_STATUS_PREFIXES)]
+    return [*found, *_read_lines("/proc/self/attr/current")]
 
 
 def _devices() -> list[str]:

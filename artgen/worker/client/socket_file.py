@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from artgen.worker.protocol import Connection
 
-HELLO_SECONDS = 5.0
-"""Longest time that a worker may take to answer. A worker that imports torch answers after 2 seconds at most."""
+HELLO_SECONDS = 10.0
+"""Longest time that a worker may take to answer. While the worker imports torch, it answers after 2 seconds."""
 
 _RETRY_SECONDS = 0.02
 _MAX_PATH_BYTES = 103 if sys.platform == "darwin" else 107
