@@ -352,7 +352,14 @@ def test_interrupted_second_attempt(crashes: Crashes) -> None:
     assert outcome.files.keys() == _read_files(crashes.inputs).keys()
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGKILL,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGSEGV, marks=pytest.mark.slow),
+    ],
+)
 def test_ended_while_clients_wait(crashes: Crashes, number: int) -> None:
     names = ("frames", "stdout", "batch")
     with crashes.session() as session:
