@@ -64,6 +64,7 @@ class DeferredSigint:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._exits_at_once = False  # a late call of the watcher does nothing
         if self._watcher is not None:
             self._watcher.close()
         signal.signal(signal.SIGINT, self._previous_handler)

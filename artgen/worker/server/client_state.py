@@ -148,7 +148,8 @@ def _flush(stream: TextIO) -> bool:
             with contextlib.suppress(OSError):
                 sys.stderr.write(f"Exception ignored in: {stream!r}\n{text}")
         discard_output()
-        stream.flush()  # otherwise the stream writes its buffer to the next client
+        with contextlib.suppress(OSError):
+            stream.flush()  # otherwise the stream writes its buffer to the next client
         return False
     return True
 
