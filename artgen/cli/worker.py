@@ -22,8 +22,8 @@ app = App(
 
     Commands that load models run in the worker while it runs. Their files, output and exit codes are the same as in an
     ordinary process, but the start takes less time. ARTGEN_WORKER=on, or `artgen config set worker on`, starts the
-    worker at the first command. ARTGEN_WORKER=off does not use it. `--verbose` tells why a command does not use the
-    worker.
+    worker at the first command. ARTGEN_WORKER=off does not use it. `--verbose` prints why a command does not use
+    the worker.
     """
 )
 
@@ -88,7 +88,7 @@ def stop() -> None:
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
     """Show the worker: its process, its commands and its loaded models.
 
-    The exit code is 0 also if no worker runs. The field running of --json tells whether one runs.
+    The exit code is 0 also if no worker runs. The field running of --json is false then.
 
     artgen worker status
     artgen worker status --json

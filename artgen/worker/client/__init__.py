@@ -1,7 +1,7 @@
 """Send a command to the worker.
 
 `artgen.__main__` imports this package before the command line, so it imports neither typer, rich nor torch. A command
-that does not use the worker imports nothing else of this package.
+that does not use the worker imports no other module of this package, except `socket_file`.
 """
 
 from collections.abc import Sequence

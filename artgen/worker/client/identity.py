@@ -148,7 +148,7 @@ def _resource_limits() -> dict[str, list[int]]:
 
 
 def _control_group_limits() -> Iterator[str]:
-    """Yield the limits of the control groups of this process, on Linux: those of containers and of systemd."""
+    """Yield the limits of the control groups of this process, on Linux. Containers and systemd set them."""
     for line in _read_lines("/proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)
         root = f"/sys/fs/cgroup/{controllers}".rstrip("/")

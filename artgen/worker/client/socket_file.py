@@ -128,10 +128,10 @@ def _connect(connected: "socket.socket") -> None:
 
 
 def peer_ids(connected: "socket.socket") -> tuple[int, int]:
-    """Return the process ID and the user ID of the other side; the process ID is 0 if the system does not tell it.
+    """Return the process ID and the user ID of the other side; the process ID is 0 if it is unknown.
 
     Raises:
-        OSError: the system does not tell the user.
+        OSError: the user is unknown.
     """
     import socket
     import struct
@@ -143,7 +143,7 @@ def peer_ids(connected: "socket.socket") -> tuple[int, int]:
     # macOS and BSD: LOCAL_PEERCRED (1) of SOL_LOCAL (0) returns a `struct xucred` of 76 bytes.
     version, user_id = struct.unpack_from("II", connected.getsockopt(0, 1, 76))
     if version != 0:
-        raise OSError("the system does not tell the user of a socket")
+        raise OSError("the user of the other side is unknown")
     return 0, user_id
 
 

@@ -18,7 +18,7 @@ class _Entry:
     command: Command = field(compare=False)
     session: int = field(compare=False)
     position: int = field(default=0, compare=False)
-    """Position that the client knows."""
+    """Last position that was sent to the client."""
 
 
 class WaitingCommands:
@@ -43,7 +43,7 @@ class WaitingCommands:
 
     @property
     def running(self) -> Command | None:
-        """The running command."""
+        """Return the running command."""
         return self._running
 
     def __len__(self) -> int:
