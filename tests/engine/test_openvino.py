@@ -140,7 +140,7 @@ def test_image_cache_and_record(sd1: str) -> None:
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_images_do_not_depend_on_the_shapes_of_the_conversion(sd1: str, order: int) -> None:
-    """A UNet is converted once; the model for other shapes equals a model that is converted with these shapes."""
+    """Compare the model of one conversion with models that are converted for each shape."""
     requests = [request(sd1, guidance_scale=scale, width=width) for scale, width in ((5.0, 64), (1.0, 64), (5.0, 128))]
     requests = requests[::order]
     shared = [converted(each) for each in requests]
@@ -183,7 +183,7 @@ def test_damaged_entry_is_replaced(sd1: str, damage: str, suffix: str) -> None:
 
 @pytest.mark.parametrize("content", [b"", bytes(5000)])
 def test_compiled_model_that_openvino_cannot_read_is_replaced(sd1: str, content: bytes) -> None:
-    """The hash of the file is correct, so that only OpenVINO finds the error."""
+    """Write a file with a correct hash, so that only OpenVINO finds the error."""
     first, _ = converted(request(sd1))
     loaded_models.unload_active()
     (entry,) = (entry for entry in openvino_cache.list_models() if entry.outputs)

@@ -1,6 +1,7 @@
 """Compute the output of a module with OpenVINO: convert it, cache the converted model, compile and run it."""
 
 import contextlib
+import gc
 import hashlib
 import inspect
 import json
@@ -8,6 +9,7 @@ import re
 import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import diffusers
@@ -43,7 +45,6 @@ that depend on the shapes, such as position embeddings, so that each shape needs
 
 EXAMPLE_SIDE = 8
 """Smallest side of the sample with which these classes are converted, in latent pixels."""
-
 
 _UNSUPPORTED_OPERATION = re.compile(r"^-- (\w+::\w+) with a message", re.MULTILINE)
 """Operation in the message of OpenVINO about a failed conversion."""
@@ -203,12 +204,13 @@ class Runner:
             example = self._example(tensors)
             model = convert.convert(self.module, structure, example)
             try:
-                return convert.read(
-                    openvino_cache.write_model(self._description(key, example), lambda path: convert.save(model, path))
-                )
+                path = openvino_cache.write_model(self._description(key, example), partial(convert.save, model))
             except OutputError as error:
                 self._listener(Notice(f"The converted model is not cached. {error.message} {error.hint}".rstrip()))
                 return model
+        del model
+        gc.collect()  # The trace contains reference cycles.
+        return convert.read(path)
 
     def _load_or_compile(self, key: str, structure: Structure, tensors: list[torch.Tensor]) -> Compiled:
         """Return the compiled model from the cache, or compile the converted model with a key."""
