@@ -28,7 +28,7 @@ MAX_SKIPPED_TESTS = 30
 """Maximum number of tests that replace objects of their process and then run a command of the worker."""
 
 MIN_SHARE_IN_WORKER = 0.5
-"""Minimum share of the commands that the worker runs. The others change variables such as ARTGEN_STEPS, or use pipes."""
+"""Minimum share of the commands that the worker runs. The others change variables or use pipes."""
 
 SKIP_REASON = "replaces an object of the process, which has no effect on the worker"
 
