@@ -143,13 +143,13 @@ def num_descriptors() -> int:
 
 INVALID = {
     "no arguments": {"arguments": None},
-    "arguments that are no list": {"arguments": "txt2img"},
-    "an argument that is no text": {"arguments": ["txt2img", 7]},
+    "arguments that are not a list": {"arguments": "txt2img"},
+    "an argument that is not a text": {"arguments": ["txt2img", 7]},
     "an argument with NUL": {"arguments": ["a\0b"]},
     "an argument that cannot be encoded": {"arguments": ["\ud800"]},
     "no environment": {"environment": None},
-    "an environment that is no table": {"environment": [["A", "b"]]},
-    "a variable that is no text": {"environment": {"A": 1}},
+    "an environment that is not a table": {"environment": [["A", "b"]]},
+    "a variable that is not a text": {"environment": {"A": 1}},
     "a variable with NUL": {"environment": {"A": "\0"}},
     "a variable without a name": {"environment": {"": "b"}},
     "a name with an equals sign": {"environment": {"A=B": "c"}},
@@ -157,7 +157,7 @@ INVALID = {
     "a umask that is a truth value": {"umask": True},
     "a negative umask": {"umask": -1},
     "a large umask": {"umask": 0o1000},
-    "random bits that are no number": {"entropy": "7"},
+    "random bits that are not a number": {"entropy": "7"},
     "too many random bits": {"entropy": 1 << 256},
 }
 
@@ -372,7 +372,7 @@ def interrupt_when(client: Client, ready: threading.Event, *, times: int = 1) ->
 def test_interrupt_before_the_first_step_ends_the_command_at_once(
     command_line: Replace, phase: str, tmp_path: Path
 ) -> None:
-    """The command waits for data from stdin, which never comes, and then saves a file."""
+    """Check a command that waits for data from stdin, which never comes, and then saves a file."""
     from artgen.cli import interrupts
 
     ready = threading.Event()
@@ -433,7 +433,7 @@ def handled_errors() -> Iterator[None]:
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_interrupt_after_a_step(command_line: Replace, times: int) -> None:
-    """The first Ctrl-C stops at the next step, the second one at once."""
+    """Check that the first Ctrl-C stops at the next step, and the second one at once."""
     events: list[str] = []
 
     def run() -> None:
