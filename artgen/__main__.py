@@ -6,7 +6,7 @@ import sys
 def run() -> None:
     """Run the command line in the worker, or in this process."""
     try:
-        from artgen.worker.client import run_in_worker
+        from artgen.worker_process.client import run_in_worker
 
         if (exit_code := run_in_worker(sys.argv[1:])) is not None:
             raise SystemExit(exit_code)

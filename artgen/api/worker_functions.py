@@ -8,8 +8,8 @@ from artgen.engine.loading.loaded_models import LoadedModel
 from artgen.errors import ArtgenError, OutputError, RefusedError, UsageError
 from artgen.spec.python_text import for_python
 from artgen.spec.worker_limits import worker_limits
-from artgen.worker.client import settings
-from artgen.worker.client.socket_file import UnsafeFolder, UnusableSocket, WorkerUnavailable
+from artgen.worker_process.client import settings
+from artgen.worker_process.client.socket_file import UnsafeFolder, UnusableSocket, WorkerUnavailable
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def worker_status() -> WorkerStatus:
         RefusedError: other users have access to the folder of the worker's socket.
         OutputError: the worker does not answer.
     """
-    from artgen.worker.client import control
+    from artgen.worker_process.client import control
 
     if not settings.IS_SUPPORTED:
         return WorkerStatus(running=False)
@@ -85,7 +85,7 @@ def start_worker(*, max_loaded: int | None = None, keep_alive: str | None = None
     limits = worker_limits(max_loaded, keep_alive)
     if not settings.IS_SUPPORTED:
         raise UsageError("The worker is not supported on Windows.", "All commands run in ordinary processes.")
-    from artgen.worker.client.start import start_worker as start
+    from artgen.worker_process.client.start import start_worker as start
 
     try:
         start((str(limits.max_loaded), f"{limits.keep_alive_seconds}s"))
@@ -105,7 +105,7 @@ def stop_worker() -> bool:
         RefusedError: other users have access to the folder of the worker's socket.
         OutputError: the process does not end.
     """
-    from artgen.worker.client import control
+    from artgen.worker_process.client import control
 
     if not settings.IS_SUPPORTED:
         return False

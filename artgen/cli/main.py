@@ -24,7 +24,7 @@ from artgen.cli.interrupts import EXIT_INTERRUPTED, OutputClosed
 from artgen.errors import ArtgenError, InputFileError, OutputError
 from artgen.system import process
 from artgen.system.files import WRITE_HINT
-from artgen.worker.client.settings import WORKER_COMMANDS, WORKER_VARIABLES
+from artgen.worker_process.client.settings import WORKER_COMMANDS, WORKER_VARIABLES
 
 COMMAND_SUMMARIES = {
     "txt2img": "Generate an image from a prompt.",

@@ -70,7 +70,7 @@ def _set(send: Send | None, first: FirstAttempt | None, entropy: int | None) -> 
 
 
 def report(kind: str, **values: Any) -> None:
-    """Report progress if this process runs the first attempt of a command. See `artgen.worker.protocol`."""
+    """Report progress if this process runs the first attempt of a command. See `artgen.worker_process.protocol`."""
     if _send is not None:
         _send(kind, **values)
 

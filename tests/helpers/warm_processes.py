@@ -120,10 +120,10 @@ def _run_worker(message: Mapping[str, Any]) -> None:
     before it sends the message, or after it with `after`. Without `kill_at`, the messages are counted in the file
     `count`. `max_reply_seconds` replaces the limit of the module `reports`.
     """
-    from artgen.worker.client.identity import own_identity
-    from artgen.worker.protocol import Connection
-    from artgen.worker.server import reports
-    from artgen.worker.server.serve import serve
+    from artgen.worker_process.client.identity import own_identity
+    from artgen.worker_process.protocol import Connection
+    from artgen.worker_process.server import reports
+    from artgen.worker_process.server.serve import serve
 
     os.environ.update(message["environment"])
     reports.MAX_REPLY_SECONDS = message.get("max_reply_seconds", reports.MAX_REPLY_SECONDS)

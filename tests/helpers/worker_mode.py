@@ -20,7 +20,7 @@ from typer.testing import CliRunner, Result
 from worker_process import WorkerProcess
 
 from artgen.cli.main import COMMAND_SUMMARIES
-from artgen.worker.client.settings import WORKER_COMMANDS
+from artgen.worker_process.client.settings import WORKER_COMMANDS
 
 ACTIVE = bool(os.environ.get("ARTGEN_TEST_WORKER"))
 

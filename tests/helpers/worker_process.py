@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from artgen.worker.protocol import Connection
+from artgen.worker_process.protocol import Connection
 
 START_SECONDS = 120.0
 """Maximum time until a worker accepts connections. It takes 2 CPU seconds."""
@@ -40,7 +40,7 @@ class WorkerProcess:
         self.log_path = self._folder / "log.txt"
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "artgen.worker.server", *options],
+                [sys.executable, "-m", "artgen.worker_process.server", *options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment, start_new_session=True,
                 cwd=Path(__file__).parents[2],
             )  # fmt: skip
@@ -63,7 +63,7 @@ class WorkerProcess:
 
     def connect(self) -> Connection | None:
         """Return a new connection, None if the worker does not accept one."""
-        from artgen.worker.client import socket_file
+        from artgen.worker_process.client import socket_file
 
         with _variable("XDG_RUNTIME_DIR", str(self._folder)):
             return socket_file.connect()

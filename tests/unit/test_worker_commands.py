@@ -22,9 +22,9 @@ from artgen.cli.console import print_note, print_result, stderr_console
 from artgen.cli.reporter import Reporter
 from artgen.events import Loading, StepEvent
 from artgen.system import command_state, input_files, process, temporary
-from artgen.worker.protocol import Connection, ProtocolError
-from artgen.worker.server import commands
-from artgen.worker.server.commands import Command
+from artgen.worker_process.protocol import Connection, ProtocolError
+from artgen.worker_process.server import commands
+from artgen.worker_process.server.commands import Command
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, commands.WAKE_SIGNAL)
 

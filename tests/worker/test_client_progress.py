@@ -8,7 +8,7 @@ import pytest
 
 from artgen.system import attempt, temporary
 from artgen.system.files import atomic_create
-from artgen.worker.client.progress import Progress, remaining_stdout
+from artgen.worker_process.client.progress import Progress, remaining_stdout
 
 
 @pytest.fixture

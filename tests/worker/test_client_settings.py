@@ -13,7 +13,7 @@ from artgen.cli.main import COMMAND_SUMMARIES
 from artgen.cli.unknown_commands import txt2img_arguments
 from artgen.errors import UsageError
 from artgen.spec import config
-from artgen.worker.client import settings
+from artgen.worker_process.client import settings
 
 IN_WORKER = [
     "txt2img x", "img2img a.png x", "inpaint", "outpaint", "denoise a.png", "sample", "replay a.png", "anomaly a.png",
@@ -165,7 +165,7 @@ def test_the_settings_cannot_be_in_the_table_of_a_command() -> None:
 
 
 def test_the_client_imports_no_slow_module() -> None:
-    code = "import sys, artgen.worker.client.command\nprint(*sys.modules)"
+    code = "import sys, artgen.worker_process.client.command\nprint(*sys.modules)"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout
     slow = {"typer", "rich", "torch", "platformdirs", "tempfile", "pathlib", "subprocess", "dataclasses", "asyncio"}
     assert not slow & set(printed.split())
@@ -173,9 +173,9 @@ def test_the_client_imports_no_slow_module() -> None:
 
 def test_a_command_without_a_worker_imports_only_modules_that_it_needs_anyway() -> None:
     code = (
-        "import sys, artgen.worker.client as client\nbefore = set(sys.modules)\n"
+        "import sys, artgen.worker_process.client as client\nbefore = set(sys.modules)\n"
         "client.run_in_worker(['info', 'a.png']); client.run_in_worker(['txt2img', 'x'])\n"
         "print(*(set(sys.modules) - before))"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout
-    assert printed.split() == ["artgen.worker.client.socket_file"]
+    assert printed.split() == ["artgen.worker_process.client.socket_file"]

@@ -11,7 +11,7 @@ import pytest
 
 from artgen.errors import InputFileError
 from artgen.system import input_files
-from artgen.worker.client import stdin
+from artgen.worker_process.client import stdin
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from artgen.worker.client import identity
-from artgen.worker.client.identity import difference, own_identity
+from artgen.worker_process.client import identity
+from artgen.worker_process.client.identity import difference, own_identity
 
 COMPARED = [
     "ARTGEN_STEPS",

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import artgen
-from artgen.worker.client import socket_file
+from artgen.worker_process.client import socket_file
 
 TIMEOUT_SECONDS = 100.0
 

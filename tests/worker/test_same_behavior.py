@@ -13,7 +13,7 @@ from differential import Outcome, Sandbox, differences
 from PIL import Image
 from safetensors.numpy import save_file
 
-from artgen.worker.client.settings import WORKER_COMMANDS
+from artgen.worker_process.client.settings import WORKER_COMMANDS
 
 FAST = "-m tiny --steps 2 --seed 7"
 DRY = "-m tiny --seed 1 --dry-run"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from artgen.worker.server.waiting import MAX_WAITING, WaitingCommands
+from artgen.worker_process.server.waiting import MAX_WAITING, WaitingCommands
 
 
 class Client:

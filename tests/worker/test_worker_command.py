@@ -18,7 +18,7 @@ import pytest
 from command_line import run
 
 import artgen
-from artgen.worker.client import settings, socket_file, start
+from artgen.worker_process.client import settings, socket_file, start
 
 TIMEOUT_SECONDS = 300.0
 
@@ -130,7 +130,8 @@ def test_modules_of_the_client_can_be_imported_without_modules_of_unix() -> None
         "for name in ('AF_UNIX', 'SO_PEERCRED', 'send_fds', 'recv_fds'): delattr(socket, name)\n"
         "import artgen.spec.config\n"
         "for name in ('getuid', 'geteuid', 'getgid', 'uname', 'getsid'): delattr(os, name)\n"
-        "import artgen.worker.client.command, artgen.worker.client.start, artgen.worker.client.control\n"
+        "import artgen.worker_process.client.command, artgen.worker_process.client.start\n"
+        "import artgen.worker_process.client.control\n"
         "import artgen.cli.worker, artgen.api.worker_functions\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=TIMEOUT_SECONDS)
@@ -272,7 +273,7 @@ def test_a_stopped_process_is_not_waited_for_and_can_be_ended(monkeypatch: pytes
     os.kill(pid, signal.SIGSTOP)
     assert "it does not answer within" in command(*REFUSED, "--verbose").stderr
     monkeypatch.setattr(socket_file, "HELLO_SECONDS", 0.1)
-    monkeypatch.setattr("artgen.worker.client.control.STOP_SECONDS", 0.5)
+    monkeypatch.setattr("artgen.worker_process.client.control.STOP_SECONDS", 0.5)
     assert run("worker", "status", code=74).stderr.splitlines()[1] == "  To end the worker: artgen worker stop"
     assert "Cannot use the worker" in run("worker", "start", code=74).stderr
     assert run("worker", "stop").stdout == "The worker has ended.\n"
@@ -430,8 +431,10 @@ def test_a_worker_that_cannot_start_costs_only_time(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(start, "START_SECONDS", 60.0)
     monkeypatch.setattr(sys, "executable", "/bin/false")
     assert "it could not start: it wrote no message" in run("worker", "start", code=1).stderr
-    (tmp_path / "sitecustomize.py").write_text("import sys\nif '-m' in sys.orig_argv and 'artgen.worker.server' in "
-                                               "sys.orig_argv: raise SystemExit('broken')\n")  # fmt: skip
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "if '-m' in sys.orig_argv and 'artgen.worker_process.server' in sys.orig_argv: raise SystemExit('broken')\n"
+    )
     monkeypatch.undo()
     env = {"ARTGEN_WORKER": "on", "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
     env["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="artgen-")

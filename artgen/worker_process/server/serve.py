@@ -13,12 +13,12 @@ from artgen.engine.loading import loaded_models
 from artgen.spec.worker_limits import WorkerLimits, worker_limits
 from artgen.system import file_locks, process, temporary
 from artgen.system.hardware import resident_bytes
-from artgen.worker.client import socket_file
-from artgen.worker.client.socket_file import WorkerUnavailable
-from artgen.worker.client.start import LOCK_FILE, create_folder, open_file
-from artgen.worker.protocol import Connection, ProtocolError
-from artgen.worker.server.commands import Command, install_signal_handlers
-from artgen.worker.server.waiting import MAX_WAITING, WaitingCommands
+from artgen.worker_process.client import socket_file
+from artgen.worker_process.client.socket_file import WorkerUnavailable
+from artgen.worker_process.client.start import LOCK_FILE, create_folder, open_file
+from artgen.worker_process.protocol import Connection, ProtocolError
+from artgen.worker_process.server.commands import Command, install_signal_handlers
+from artgen.worker_process.server.waiting import MAX_WAITING, WaitingCommands
 
 _LOCK_SECONDS = 20.0
 """Longest time that a worker which ends may hold the lock."""

@@ -10,11 +10,11 @@ from contextlib import closing, contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-from artgen.worker.client import socket_file, stdin
-from artgen.worker.client.identity import difference, own_identity
-from artgen.worker.client.progress import Progress, remaining_stdout
-from artgen.worker.client.socket_file import WorkerUnavailable
-from artgen.worker.protocol import Connection, ProtocolError
+from artgen.worker_process.client import socket_file, stdin
+from artgen.worker_process.client.identity import difference, own_identity
+from artgen.worker_process.client.progress import Progress, remaining_stdout
+from artgen.worker_process.client.socket_file import WorkerUnavailable
+from artgen.worker_process.protocol import Connection, ProtocolError
 
 EXIT_INTERRUPTED = 130
 
@@ -92,7 +92,7 @@ def _connect(*, starts_worker: bool) -> Connection:
     if connection is None:
         if not starts_worker:
             raise WorkerUnavailable("no worker runs")
-        from artgen.worker.client.start import start_worker
+        from artgen.worker_process.client.start import start_worker
 
         start_worker()
         connection = socket_file.connect()

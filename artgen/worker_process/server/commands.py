@@ -12,9 +12,9 @@ from queue import SimpleQueue
 from typing import Any
 
 from artgen.system import process
-from artgen.worker.protocol import NUM_DESCRIPTORS, Connection, ProtocolError
-from artgen.worker.server.client_state import CommandResult, client_state, discard_output
-from artgen.worker.server.reports import ClientStdout, Replies, reported
+from artgen.worker_process.protocol import NUM_DESCRIPTORS, Connection, ProtocolError
+from artgen.worker_process.server.client_state import CommandResult, client_state, discard_output
+from artgen.worker_process.server.reports import ClientStdout, Replies, reported
 
 EXIT_BUG = 1
 """Exit code of Python after an unexpected exception."""

@@ -6,7 +6,7 @@ that does not use the worker imports no other module of this package, except `so
 
 from collections.abc import Sequence
 
-from artgen.worker.client import settings
+from artgen.worker_process.client import settings
 
 
 def run_in_worker(arguments: Sequence[str]) -> int | None:
@@ -17,10 +17,10 @@ def run_in_worker(arguments: Sequence[str]) -> int | None:
     """
     if not settings.can_use_worker(arguments) or (setting := settings.worker_setting()) is False:
         return None
-    from artgen.worker.client import socket_file
+    from artgen.worker_process.client import socket_file
 
     if setting is None and not socket_file.exists():
         return None
-    from artgen.worker.client.command import run
+    from artgen.worker_process.client.command import run
 
     return run(arguments, starts_worker=setting is True)

@@ -9,7 +9,7 @@ TYPE_CHECKING = False  # the import of `typing` takes longer than this module
 if TYPE_CHECKING:
     import socket
 
-    from artgen.worker.protocol import Connection
+    from artgen.worker_process.protocol import Connection
 
 HELLO_SECONDS = 10.0
 """Longest time that a worker may take to answer. While the worker imports torch, it answers after 2 seconds."""
@@ -94,7 +94,7 @@ def connect() -> "Connection | None":
     check_folder()
     import socket
 
-    from artgen.worker.protocol import Connection
+    from artgen.worker_process.protocol import Connection
 
     connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

@@ -5,7 +5,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from artgen.worker.server.commands import Command
+from artgen.worker_process.server.commands import Command
 
 MAX_WAITING = 100
 """Maximum number of waiting commands. Further commands run in ordinary processes."""

@@ -2,7 +2,7 @@
 
 The state consists of the streams, the arguments, the environment, the umask, the working directory, the handler of
 SIGINT, and the values that `artgen.system.command_state` resets. Everything else that affects a command is equal in the
-client and in the worker, see `artgen.worker.client.identity`.
+client and in the worker, see `artgen.worker_process.client.identity`.
 """
 
 import contextlib

@@ -7,7 +7,7 @@ Messages of the worker:
 - `started`: the command runs now.
 - `stdout`: the client writes `data` (base64) to its stdout and replies with `written`.
 - `plan`, `saving`, `saved`, `result`, `temporary`, `displaced`, `named`: progress of the command, with which the
-  client continues it after a crash; see `artgen.worker.client.progress`.
+  client continues it after a crash; see `artgen.worker_process.client.progress`.
 - `finished`: the command ended, with its `exit_code`.
 - `status`: reply to `status`.
 

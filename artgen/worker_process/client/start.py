@@ -10,8 +10,8 @@ from pathlib import Path
 
 from artgen.system import process
 from artgen.system.file_locks import try_lock
-from artgen.worker.client import socket_file
-from artgen.worker.client.socket_file import UnusableSocket, WorkerUnavailable
+from artgen.worker_process.client import socket_file
+from artgen.worker_process.client.socket_file import UnusableSocket, WorkerUnavailable
 
 LOCK_FILE = "worker.lock"
 """File that a worker locks while it runs. It contains the process ID."""
@@ -30,7 +30,7 @@ def start_worker(arguments: Sequence[str] = ()) -> bool:
     """Start the worker of this user, and wait until it listens. Return False if one runs already.
 
     Args:
-        arguments: arguments of `artgen.worker.server`.
+        arguments: arguments of `artgen.worker_process.server`.
 
     Raises:
         WorkerUnavailable: the worker cannot be started.
@@ -98,9 +98,10 @@ def locked(name: str, max_seconds: float = START_SECONDS) -> Iterator[None]:
 def _start(arguments: Sequence[str]) -> None:
     log = open_file("worker.log", os.O_WRONLY | os.O_TRUNC)
     artgen_folder = Path(__file__).parents[2]
+    python_options = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     try:
         started = subprocess.Popen(
-            [sys.executable, *subprocess._args_from_interpreter_flags(), "-m", "artgen.worker.server", *arguments],  # type: ignore[attr-defined]
+            [sys.executable, *python_options, "-m", "artgen.worker_process.server", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

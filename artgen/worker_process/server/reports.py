@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from artgen.system import attempt
-from artgen.worker.protocol import Connection
+from artgen.worker_process.protocol import Connection
 
 Replies = SimpleQueue[dict[str, Any] | None]
 """Replies of a client to `stdout`; None after the connection is closed."""

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from artgen._version import __version__
-from artgen.worker.client.settings import WORKER_VARIABLES
-from artgen.worker.protocol import VERSION
+from artgen.worker_process.client.settings import WORKER_VARIABLES
+from artgen.worker_process.protocol import VERSION
 
 _COMPARED_PREFIXES = (
     # artgen, and the Python libraries

@@ -9,12 +9,12 @@ from typing import Any
 
 from artgen.system import process
 from artgen.system.file_locks import try_lock
-from artgen.worker.client import socket_file
-from artgen.worker.client.command import receive_hello
-from artgen.worker.client.identity import difference, own_identity
-from artgen.worker.client.socket_file import WorkerUnavailable
-from artgen.worker.client.start import LOCK_FILE, open_file
-from artgen.worker.protocol import ProtocolError
+from artgen.worker_process.client import socket_file
+from artgen.worker_process.client.command import receive_hello
+from artgen.worker_process.client.identity import difference, own_identity
+from artgen.worker_process.client.socket_file import WorkerUnavailable
+from artgen.worker_process.client.start import LOCK_FILE, open_file
+from artgen.worker_process.protocol import ProtocolError
 
 STOP_SECONDS = 5.0
 """Longest time that a worker takes to end. Afterwards it is killed."""
