@@ -55,7 +55,7 @@ def fake_worker(answer: Callable[[socket.socket], None]) -> Iterator[dict[str, s
                     answer(connected)
 
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(folder / "artgen/worker_process.sock"))
+        listener.bind(str(folder / "artgen/worker.sock"))
         listener.listen()
         threading.Thread(target=serve, daemon=True).start()
         yield {**os.environ, "XDG_RUNTIME_DIR": str(folder)}
