@@ -72,7 +72,7 @@ OF_OBJECTS = {
     "cli/console.py:_closed_streams",
     "engine/acceleration/apply.py:_applied",
     "engine/acceleration/decoders.py:_bf16_decoders",
-    "engine/acceleration/openvino/runner.py:_states",
+    "engine/acceleration/openvino/runner.py:_compiled_models",
     "engine/loading/embeddings.py:_copies",
     "engine/loading/lora.py:_active_loras",
     "engine/sampling/prompt_embeddings.py:_embedding_caches",
@@ -127,7 +127,7 @@ def test_each_stored_value_is_reset_or_stays_valid() -> None:
         f"{path.relative_to(folder).as_posix()}:{name}"
         for path in folder.rglob("*.py")
         for name in stored_values(path)
-        if path.parts[len(folder.parts)] != "worker"
+        if path.parts[len(folder.parts)] != "worker_process"
     }
     known = RESET | PURE | KEYED_BY_IDENTITY | OF_OBJECTS | OF_PROCESS
     assert sorted(found - known) == [], "Reset it with `artgen.system.command_state`, or add it to a set of this test."

@@ -1,7 +1,6 @@
 """Apply and revert the selected optimizations on a cached pipeline."""
 
 import contextlib
-import dataclasses
 import os
 import sys
 import weakref
@@ -79,7 +78,7 @@ def optimized(pipe: Any, plan: OptimizationPlan, recorder: GraphRecorder | None 
         OptimizationError: an exception other than ArtgenError, an out-of-memory error or a lost device, raised while
             the optimizations are applied or by the block.
     """
-    plan = dataclasses.replace(plan, openvino=False)  # `openvino.denoiser.with_openvino` applies it
+    plan = replace(plan, openvino=False)  # `openvino.denoiser.with_openvino` applies it
     if plan == _NO_OPTIMIZATIONS == _applied.get(denoiser_of(pipe), _NO_OPTIMIZATIONS):
         yield
         return

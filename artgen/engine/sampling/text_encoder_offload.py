@@ -36,7 +36,6 @@ MAX_PREFETCH_BYTES = 256 << 20
 
 _embedding_cache: dict[tuple[Any, ...], dict["_PromptKey", Conditioning]] = {}
 """Embeddings of the last model: `_cache_key` -> prompts -> embeddings."""
-register_reset(_embedding_cache.clear)
 
 
 @dataclass(frozen=True)
@@ -111,6 +110,7 @@ def cached_embeddings(jobs: Sequence[GenerationJob], device_config: DeviceConfig
     return stack_conditionings([embeddings[_PromptKey.from_job(job)] for job in jobs])
 
 
+@register_reset
 def clear_embeddings() -> None:
     """Remove all cached embeddings."""
     _embedding_cache.clear()

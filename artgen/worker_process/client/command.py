@@ -26,7 +26,6 @@ _MAX_INTERRUPTS = 3
 _OWN_FILES = re.compile(r"/dev/(fd/|tty)|/proc/(self|thread-self|\d+)/")
 """Files that are different in each process. The worker has only the first three descriptors, and no terminal."""
 
-
 _PROCESS_OPTIONS = frozenset({"--workers", "--ray"})
 """Options that start processes. The worker would not be faster, and its models occupy the memory of the device."""
 
@@ -127,7 +126,7 @@ def receive_hello(connection: Connection) -> dict[str, Any]:
     return hello
 
 
-class _Wait:
+class _PositionLine:
     """Print the position of a command that waits."""
 
     def __init__(self, *, is_quiet: bool) -> None:
@@ -163,17 +162,17 @@ def _run(connection: Connection, arguments: Sequence[str], *, is_quiet: bool) ->
         WorkerUnavailable: the worker ended before the command started, or stdin sends no data.
     """
     progress = Progress(int.from_bytes(os.urandom(32), "big"))
-    wait = _Wait(is_quiet=is_quiet)
-    with _forwarded_interrupts(connection, progress, wait):
+    position_line = _PositionLine(is_quiet=is_quiet)
+    with _forwarded_interrupts(connection, progress, position_line):
         try:
             if stdin.is_read(arguments) and not stdin.store():
                 raise WorkerUnavailable("stdin sends no data")
             stdin_position = stdin.position()
             _send_command(connection, arguments, progress)
-            exit_code = _follow(connection, progress, wait)
+            exit_code = _follow(connection, progress, position_line)
         except (OSError, ProtocolError):  # the worker crashed
             exit_code = None
-        wait.clear()
+        position_line.clear()
     if exit_code is not None:
         return exit_code
     if not progress.has_started:
@@ -182,7 +181,7 @@ def _run(connection: Connection, arguments: Sequence[str], *, is_quiet: bool) ->
     return _continue(progress)
 
 
-def _follow(connection: Connection, progress: Progress, wait: "_Wait") -> int | None:
+def _follow(connection: Connection, progress: Progress, position_line: _PositionLine) -> int | None:
     """Return the exit code of a command that was sent; None if the worker crashed.
 
     Raises:
@@ -192,13 +191,13 @@ def _follow(connection: Connection, progress: Progress, wait: "_Wait") -> int | 
     while (message := connection.receive()) is not None:
         match message:
             case {"type": "position", "position": int(position)}:
-                wait.show(position)
+                position_line.show(position)
             case {"type": "stdout", "data": str(data)}:
                 connection.send("written", errno=progress.write(base64.b64decode(data)))
             case {"type": "finished", "exit_code": int(exit_code)}:
                 return exit_code
             case _:
-                wait.clear()
+                position_line.clear()
                 progress.update(message)
     return None
 
@@ -222,7 +221,7 @@ def _send_command(connection: Connection, arguments: Sequence[str], progress: Pr
 
 
 @contextmanager
-def _forwarded_interrupts(connection: Connection, progress: Progress, wait: "_Wait") -> Iterator[None]:
+def _forwarded_interrupts(connection: Connection, progress: Progress, position_line: _PositionLine) -> Iterator[None]:
     """Send Ctrl-C to the worker; end the client if its command has not started.
 
     Afterwards restore the handler, also for the command in this process.
@@ -235,7 +234,7 @@ def _forwarded_interrupts(connection: Connection, progress: Progress, wait: "_Wa
         count += 1
         progress.is_interrupted = True
         if not progress.has_started or count >= _MAX_INTERRUPTS:
-            wait.clear()
+            position_line.clear()
             os.write(2, _INTERRUPTED_MESSAGE)
             os._exit(EXIT_INTERRUPTED)
         with suppress(OSError):  # the worker crashed

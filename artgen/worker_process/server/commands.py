@@ -19,6 +19,9 @@ from artgen.worker_process.server.reports import ClientStdout, Replies, reported
 EXIT_BUG = 1
 """Exit code of Python after an unexpected exception."""
 
+WAKE_SIGNAL = signal.SIGUSR1
+"""Signal that interrupts a system call. Its handler does nothing."""
+
 
 class Command:
     """Store a command of a client: waiting, running or ended.
@@ -165,10 +168,6 @@ def _is_text(value: Any) -> bool:
         return isinstance(value, str) and b"\0" not in os.fsencode(value)
     except UnicodeEncodeError:
         return False
-
-
-WAKE_SIGNAL = signal.SIGUSR1
-"""Signal that interrupts a system call. Its handler does nothing."""
 
 
 def install_signal_handlers(stop: Callable[[], object]) -> None:

@@ -17,6 +17,7 @@ from artgen.worker_process.client import socket_file
 from artgen.worker_process.client.socket_file import WorkerUnavailable
 from artgen.worker_process.client.start import LOCK_FILE, create_folder, open_file
 from artgen.worker_process.protocol import Connection, ProtocolError
+from artgen.worker_process.server.client_state import discard_output
 from artgen.worker_process.server.commands import Command, install_signal_handlers
 from artgen.worker_process.server.waiting import MAX_WAITING, WaitingCommands
 
@@ -150,7 +151,7 @@ def serve(identity: dict[str, object], max_loaded: int | None = None, keep_alive
     os.ftruncate(lock, 0)
     os.write(lock, f"{os.getpid()}\n".encode())
     listener = _listen(socket_file.socket_path())
-    _discard_output()
+    discard_output()  # the descriptors are the log of the start
     server = Server(identity, settings)
     install_signal_handlers(stop)
     threading.Thread(target=server.accept, args=(listener,), daemon=True).start()
@@ -194,11 +195,3 @@ def _listen(path: str) -> socket.socket:
     os.umask(umask)
     listener.listen(socket.SOMAXCONN)
     return listener
-
-
-def _discard_output() -> None:
-    """Redirect stdout and stderr, which are the log of the start, to the null device."""
-    null = os.open(os.devnull, os.O_RDWR)
-    for number in range(3):
-        os.dup2(null, number)
-    os.close(null)

@@ -68,21 +68,20 @@ class WaitingCommands:
             self._condition.notify()
             return True
 
-    def remove(self, command: Command) -> bool:
-        """Remove a command whose client ended. Return whether it was waiting."""
+    def remove(self, command: Command) -> None:
+        """Remove a command whose client ended, if it waits."""
         with self._condition:
             entry = next((entry for entry in self._entries if entry.command is command), None)
             if entry is not None:
                 self._entries.remove(entry)
                 self._send_positions()
-            return entry is not None
 
     def next(self, idle_seconds: float) -> Command | None:
         """Return the next command, which then runs. After this idle time, return None and accept no more commands."""
         with self._condition:
             deadline = self._idle_since + idle_seconds
             while not self._entries:
-                if self._is_closed or (left := deadline - time.monotonic()) <= 0:
+                if (left := deadline - time.monotonic()) <= 0:
                     self._is_closed = True
                     return None
                 self._condition.wait(min(left, threading.TIMEOUT_MAX))
@@ -98,12 +97,6 @@ class WaitingCommands:
             self._running = None
             self._idle_since = time.monotonic()
             self.num_finished += 1
-
-    def close(self) -> None:
-        """Accept no more commands."""
-        with self._condition:
-            self._is_closed = True
-            self._condition.notify()
 
     def _send_positions(self) -> None:
         """Send changed positions. The next command has the position 1; it is 0, and not sent, if it runs at once."""

@@ -51,14 +51,19 @@ _UNSUPPORTED_OPERATION = re.compile(r"^-- (\w+::\w+) with a message", re.MULTILI
 
 
 @dataclass
-class _ModuleState:
-    """Store the compiled models of a module by key, least recently used first."""
+class _CompiledModels:
+    """Store the compiled models of a module.
 
-    compiled: dict[str, Compiled] = field(default_factory=dict)
-    calls: int = 0
+    Attributes:
+        by_key: compiled models by key, least recently used first.
+        num_calls: number of pipeline calls that used the module.
+    """
+
+    by_key: dict[str, Compiled] = field(default_factory=dict)
+    num_calls: int = 0
 
 
-_states: "weakref.WeakKeyDictionary[Any, _ModuleState]" = weakref.WeakKeyDictionary()
+_compiled_models: "weakref.WeakKeyDictionary[Any, _CompiledModels]" = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -102,8 +107,8 @@ class Runner:
         self._listener = listener
         self._facts = facts
         self._nbytes = sum(parameter.nbytes for parameter in module.parameters())
-        self._state = _states.setdefault(module, _ModuleState())
-        self._state.calls += 1
+        self._models = _compiled_models.setdefault(module, _CompiledModels())
+        self._models.num_calls += 1
         self._signature = inspect.signature(type(module).forward)
         parameters = self._signature.parameters.items()
         self._defaults = {
@@ -142,14 +147,14 @@ class Runner:
         properties = self._properties | {"arguments": structure}
         shapes = [list(tensor.shape) for tensor in tensors]
         memory_key = json.dumps([properties, torch.get_num_threads(), shapes], default=str)
-        compiled = self._state.compiled.pop(memory_key, None)
+        compiled = self._models.by_key.pop(memory_key, None)
         if compiled is None:
             self._release_unused()
             key = _digest(json.dumps(properties | self._shape_properties(shapes), sort_keys=True, default=str))
             compiled = self._load_or_compile(key, structure, tensors)
             loaded_models.add_bytes(self.module, self._nbytes)
-        compiled.last_call = self._state.calls
-        self._state.compiled[memory_key] = compiled
+        compiled.last_call = self._models.num_calls
+        self._models.by_key[memory_key] = compiled
         self._facts.update(openvino=version(), openvino_precision=compiled.precision)
         return compiled
 
@@ -251,8 +256,8 @@ class Runner:
 
     def _release_unused(self) -> None:
         """Release the compiled models that this call does not use, until one more model fits into the limit."""
-        compiled = self._state.compiled
-        unused = [key for key, each in compiled.items() if each.last_call != self._state.calls]
+        compiled = self._models.by_key
+        unused = [key for key, each in compiled.items() if each.last_call != self._models.num_calls]
         for key in unused:
             if (len(compiled) + 1) * self._nbytes <= MAX_COMPILED_BYTES:
                 break
