@@ -78,14 +78,14 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON o
 def clear(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME...]", help="Names of entries, or names of converted models.  [all entries]"),
+        typer.Argument(metavar="[NAME...]", help="Names of entries or of converted models. [all entries]"),
     ] = None,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask for confirmation.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Delete entries of the cache. artgen creates them again when it needs them. Asks for confirmation on a terminal.
 
-    An entry that a running process of artgen uses is kept. openvino stands for all converted models.
+    An entry that a running process of artgen uses is kept. `openvino` selects all converted models.
 
     artgen cache clear
     artgen cache clear openvino hashes

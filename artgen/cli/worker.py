@@ -22,8 +22,8 @@ app = App(
 
     Commands that load models run in the worker while it runs. Their files, output and exit codes are the same as in an
     ordinary process, but the start takes less time. ARTGEN_WORKER=on, or `artgen config set worker on`, starts the
-    worker at the first command. ARTGEN_WORKER=off does not use it. `--verbose` prints why a command does not use
-    the worker.
+    worker at the first command. With ARTGEN_WORKER=off, commands do not use it. `--verbose` prints why a command does
+    not use the worker.
     """
 )
 
