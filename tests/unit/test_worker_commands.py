@@ -172,7 +172,7 @@ def test_invalid_commands_are_refused_and_their_descriptors_closed(changes: dict
     assert num_descriptors() == before
 
 
-@pytest.mark.parametrize("kinds", ["", "fffd"[:3], "fff", "ffff", "dffd", "fdfd", "ffdd", "fffdf", "fffffffff"])
+@pytest.mark.parametrize("kinds", ["", "fff", "ffff", "dffd", "fdfd", "ffdd", "fffdf", "fffffffff"])
 def test_commands_with_wrong_descriptors_are_refused(kinds: str) -> None:
     before = num_descriptors()
     descriptors = [os.open("." if kind == "d" else os.devnull, os.O_RDONLY) for kind in kinds]
@@ -278,13 +278,7 @@ def test_a_command_has_the_state_of_its_client_and_leaves_none(
     folder.mkdir()
     environment = {"TZ": "XYZ5", "TMPDIR": str(tmp_path), "BYTES": "\udcff"}
     assert Client("txt2img", "caf\xe9 \udcff", folder=folder, **environment).run() == 0
-    assert before == (
-        dict(os.environ),
-        sys.argv,
-        sys.stdin,
-        sys.__stderr__,
-        [signal.getsignal(each) for each in SIGNALS],
-    )
+    assert state() == before
     assert os.umask(umask) == 0o27
     assert Path.cwd() == Path("/")
     assert seen["argv"] == ["artgen", "txt2img", "caf\xe9 \udcff"]

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -138,8 +139,10 @@ class Crashes:
         shutil.copytree(self.inputs, folder / "work")
         with tempfile.TemporaryDirectory() as runtime:
             session = Session(self.processes, folder, Path(runtime))
-            yield session
-            session.stop_worker()
+            try:
+                yield session
+            finally:
+                session.stop_worker()
         shutil.rmtree(folder)
 
 
@@ -220,8 +223,13 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def _wait_for_socket(runtime: Path) -> None:
-    wait_until(lambda: bool(list(runtime.glob("**/*.sock"))))
-    time.sleep(0.05)
+    """Wait until a worker accepts connections. Its folder is the only one in `runtime`."""
+
+    def accepts() -> bool:
+        with socket.socket(socket.AF_UNIX) as connected:
+            return any(connected.connect_ex(str(path)) == 0 for path in runtime.glob("*/worker.sock"))
+
+    wait_until(accepts)
 
 
 def _write_inputs(folder: Path) -> None:

@@ -129,15 +129,17 @@ def test_the_queue_closes_after_the_idle_time_and_then_accepts_nothing() -> None
     assert not waiting.add(Client("a"), 1)  # type: ignore[arg-type]
 
 
-def test_a_running_command_is_not_idle_time() -> None:
+def test_a_running_command_is_not_idle_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: seconds[0])
     waiting = WaitingCommands()
     _add(waiting, "a")
-    waiting.next(0.2)
-    time.sleep(0.3)
+    waiting.next(100)
+    seconds[0] = 150
     assert waiting.idle_seconds() == 0
     waiting.finish()
     threading.Timer(0.05, lambda: _add(waiting, "b")).start()
-    assert waiting.next(0.2) is not None
+    assert waiting.next(100) is not None
 
 
 def test_each_command_is_served_or_refused_when_the_idle_time_ends() -> None:

@@ -281,7 +281,7 @@ def test_a_stopped_process_is_not_waited_for_and_can_be_ended(monkeypatch: pytes
 
 
 def test_the_worker_exits_after_the_idle_time(runtime: Path) -> None:
-    run("worker", "start", "--keep-alive", "1s")
+    run("worker", "start", "--keep-alive", "3s")
     pid = process_id()
     wait_until(lambda: not is_alive(pid))
     assert sorted(path.name for path in runtime.iterdir()) == ["start.lock", "worker.lock", "worker.log"]
@@ -297,7 +297,7 @@ def test_no_command_fails_while_workers_exit() -> None:
 
 
 def test_clients_that_connect_and_wait_do_not_keep_the_worker_alive() -> None:
-    run("worker", "start", "--keep-alive", "1s")
+    run("worker", "start", "--keep-alive", "3s")
     pid = process_id()
     connection = socket_file.connect()
     assert connection is not None

@@ -148,8 +148,7 @@ def test_command_of_a_killed_client_stops(worker: WorkerProcess, number: signal.
         stdout=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     assert client.stderr is not None
-    while "Using tiny" not in client.stderr.readline():
-        pass
+    assert any("Using tiny" in line for line in client.stderr)
     time.sleep(1)
     client.send_signal(number)
     assert client.wait(timeout=60) == -number
