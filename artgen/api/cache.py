@@ -1,9 +1,10 @@
 """List and clear artgen's cache: data that artgen creates again when it needs them."""
 
 import contextlib
+import dataclasses
 import datetime
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from artgen.system.paths import user_cache_folder
 from artgen.system.temporary import clean_stale
 
 CONVERTED_MODELS = "openvino"
+INCOMPLETE = "incomplete"
 SHOWN_KEY_DIGITS = 12
 
 _FOLDERS = {
@@ -76,13 +78,18 @@ def list_cache() -> list[CacheEntry]:
         CacheEntry(
             name=found.key[:SHOWN_KEY_DIGITS],
             kind=CONVERTED_MODELS,
-            contents=f"{found.denoiser} of '{found.model}' in {found.precision}, for OpenVINO {found.openvino}",
+            contents=f"{'compiled ' if found.outputs else ''}{found.denoiser} of '{found.model}' in "
+            f"{found.precision}, for OpenVINO {found.openvino}",
             model=found.model,
             size_bytes=found.size_bytes,
             last_used=_time_text(found.last_used),
         )
         for found in openvino_cache.list_models()
     ]
+    entries += (
+        dataclasses.replace(entry, kind=CONVERTED_MODELS)
+        for entry in _entry(INCOMPLETE, "unfinished and damaged converted models", openvino_cache.incomplete_files())
+    )
     for name, contents in _FOLDERS.items():
         entries += _entry(name, contents, _files_in(user_cache_folder() / name))
     for name, (files, contents) in _FILES.items():
@@ -132,9 +139,10 @@ def clear_entries(entries: Sequence[CacheEntry]) -> ClearedCache:
     """Delete entries of `list_cache`. See `clear_cache`."""
     clean_stale(user_cache_folder())
     keys = {entry.name for entry in entries if entry.kind == CONVERTED_MODELS}
-    openvino_cache.remove_models(
-        [found.key for found in openvino_cache.list_models() if found.key[:SHOWN_KEY_DIGITS] in keys]
-    )
+    removed = [found.key for found in openvino_cache.list_models() if found.key[:SHOWN_KEY_DIGITS] in keys]
+    if INCOMPLETE in keys:
+        removed += [path.stem for path in openvino_cache.incomplete_files()]
+    openvino_cache.remove_models(removed)
     cleared = [entry for entry in entries if entry.name in keys or _remove(entry.name)]
     return ClearedCache(
         tuple(entry.name for entry in cleared),
@@ -154,7 +162,7 @@ def _remove(name: str) -> bool:
     return True
 
 
-def _entry(name: str, contents: str, paths: Iterator[Path]) -> Iterator[CacheEntry]:
+def _entry(name: str, contents: str, paths: Iterable[Path]) -> Iterator[CacheEntry]:
     """Yield the entry of some files; nothing if none of them exists."""
     sizes, times = 0, []
     for path in paths:

@@ -34,6 +34,7 @@ _FIELD_TYPES = {
 }  # fmt: skip
 _SUFFIXES = (("xml", "bin"), ("blob",))
 """Suffixes of the files of converted and of compiled models; the first is the suffix of the path."""
+_ENTRY_PATTERNS = ("*.json", "*.xml", "*.bin", "*.blob")
 _MAX_DESCRIPTION_BYTES = 64 << 10
 _KEY_PATTERN = re.compile(r"[0-9a-f]{64}")
 _LOCK_NAME = ".lock"
@@ -81,6 +82,12 @@ def list_models() -> list[CachedModel]:
     return sorted(found, key=lambda entry: entry.last_used, reverse=True)
 
 
+def incomplete_files() -> list[Path]:
+    """Return the files that belong to no complete entry: their process was killed, or their description is damaged."""
+    keys = {entry.key for entry in list_models()}
+    return [path for path in _files(*_ENTRY_PATTERNS) if path.stem not in keys]
+
+
 def total_bytes() -> int:
     """Return the size of all files of the cache in bytes."""
     return sum(_size(path) for path in _files("*"))
@@ -97,7 +104,7 @@ def remove_models(keys: Collection[str] | None = None) -> int:
     """
     clean_stale(cache_folder())
     freed = 0
-    for path in _files("*.json", "*.xml", "*.bin", "*.blob"):
+    for path in _files(*_ENTRY_PATTERNS):
         if keys is None or path.stem in keys:
             size = _size(path)
             with wrap_write_errors(path, "Check the permissions of the folder."):
@@ -196,6 +203,8 @@ def conversion_lock(key: str) -> Iterator[None]:
 def _make_room(num_bytes: int) -> None:
     """Remove the entries that were not used for the longest time until `num_bytes` more fit into the cache.
 
+    Incomplete files are removed too, except recent ones: another process may be writing their description.
+
     Raises:
         OutputError: the cache is smaller.
     """
@@ -205,6 +214,9 @@ def _make_room(num_bytes: int) -> None:
             f"The cache is limited to {format_bytes(limit)}, and the model has {format_bytes(num_bytes)}.",
             "artgen config set cache_limit SIZE",
         )
+    newest = time.time() - MAX_WAIT_SECONDS
+    with contextlib.suppress(FileNotFoundError):  # another process removes the same files
+        remove_models([path.stem for path in incomplete_files() if path.lstat().st_mtime < newest])
     models = list_models()
     while models and sum(entry.size_bytes for entry in models) + num_bytes > limit:
         remove_models([models.pop().key])

@@ -117,6 +117,33 @@ def test_every_file_of_the_cache_folder_belongs_to_an_entry() -> None:
     assert left == []
 
 
+@pytest.mark.parametrize("damage", ["killed", "description"])
+@pytest.mark.parametrize("given", ["incomplete", "openvino", None])
+def test_incomplete_files_are_listed_and_cleared(given: str | None, damage: str) -> None:
+    convert("a", "tiny")
+    (description,) = openvino_cache.cache_folder().glob("*.json")
+    if damage == "killed":
+        description.unlink()
+    else:
+        description.write_text('{"xml": 1')
+    kept = convert("b", "tiny")
+    found = {entry.name: entry for entry in artgen.list_cache()}
+    assert found.keys() == {kept, "incomplete", "hashes"}
+    assert (found["incomplete"].kind, found["incomplete"].model) == ("openvino", None)
+    assert found["incomplete"].size_bytes > 1000
+    run("cache", "clear", *filter(None, [given]))
+    assert names() == {"incomplete": [kept, "hashes"], "openvino": ["hashes"], None: []}[given]
+    left = [path.stem for path in openvino_cache.cache_folder().iterdir() if path.suffix]
+    assert set(left) == ({"b" * 64} if given == "incomplete" else set())
+
+
+def test_compiled_models_are_marked() -> None:
+    description = openvino_cache.CachedModel("a" * 64, "tiny", "Decoder", "bf16", "1x4x8x8", "2026.4.1", "{}")
+    openvino_cache.write_model(description, lambda path: path.with_suffix(".blob").write_bytes(b"x") and None)
+    entry = artgen.list_cache()[0]
+    assert entry.contents == "compiled Decoder of 'tiny' in bf16, for OpenVINO 2026.4.1"
+
+
 @pytest.mark.parametrize(
     ("given", "cleared"),
     [

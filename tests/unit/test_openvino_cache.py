@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,17 @@ def test_least_recently_used_model_is_removed_first(monkeypatch: pytest.MonkeyPa
     openvino_cache.read_model(KEYS[0])
     _write(KEYS[3])
     assert {entry.key for entry in openvino_cache.list_models()} == {KEYS[0], KEYS[2], KEYS[3]}
+
+
+@pytest.mark.parametrize("age", [0, 3600])
+def test_files_of_a_killed_process_are_removed_later(folder: Path, age: int) -> None:
+    _write(KEYS[0])
+    (folder / f"{KEYS[0]}.json").unlink()
+    for path in folder.iterdir():
+        os.utime(path, (time.time() - age,) * 2)
+    assert {path.stem for path in openvino_cache.incomplete_files()} == {KEYS[0]}
+    _write(KEYS[1])
+    assert {path.stem for path in openvino_cache.incomplete_files()} == ({KEYS[0]} if age == 0 else set())
 
 
 def test_model_larger_than_the_cache_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
