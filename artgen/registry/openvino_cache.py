@@ -226,9 +226,13 @@ def _hashes(key: str, suffixes: Iterable[str]) -> dict[str, str]:
     """Return the SHA-256 of the files of an entry by suffix.
 
     Raises:
-        InputFileError: a file is missing or cannot be read.
+        InputFileError: a file is missing, is not a regular file, or cannot be read.
     """
-    return {suffix: hashes.file_hash(cache_folder() / f"{key}.{suffix}") for suffix in suffixes}
+    paths = {suffix: cache_folder() / f"{key}.{suffix}" for suffix in suffixes}
+    for path in paths.values():
+        if path.exists() and not path.is_file():  # opening a named pipe would wait
+            raise InputFileError(f"'{path}' is not a regular file.")
+    return {suffix: hashes.file_hash(path) for suffix, path in paths.items()}
 
 
 def _read_description(key: str) -> tuple[CachedModel, dict[str, str]] | None:

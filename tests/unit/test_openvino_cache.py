@@ -60,6 +60,7 @@ def test_empty_cache() -> None:
         lambda path: path.write_bytes(b""),
         lambda path: path.unlink(),
         lambda path: (path.unlink(), path.mkdir()),
+        lambda path: (path.unlink(), os.mkfifo(path)),
         lambda path: path.with_suffix(".json").write_text("{}"),
         lambda path: path.with_suffix(".json").write_text("{"),
         lambda path: path.with_suffix(".json").write_text("[" * 10_000),
