@@ -171,7 +171,9 @@ def cache_limit() -> int:
         InputFileError: a file is not valid TOML, or contains an invalid setting.
         UsageError: the variable is not a size.
     """
-    text = os.environ.get("ARTGEN_CACHE_LIMIT") or _shared_setting("cache_limit")
+    if variable := os.environ.get("ARTGEN_CACHE_LIMIT"):
+        return parse_bytes(variable, "ARTGEN_CACHE_LIMIT")
+    text = _shared_setting("cache_limit")
     return parse_bytes(text, "cache_limit") if text else DEFAULT_CACHE_LIMIT_BYTES
 
 

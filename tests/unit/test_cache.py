@@ -353,7 +353,7 @@ def test_invalid_limits_are_refused(value: str, monkeypatch: pytest.MonkeyPatch)
     assert "cache_limit must be" in run("cache", "list", code=3).stderr
     Path("artgen.toml").unlink()
     monkeypatch.setenv("ARTGEN_CACHE_LIMIT", value)
-    assert "cache_limit must be" in run("cache", "list", code=2).stderr
+    assert "ARTGEN_CACHE_LIMIT must be" in run("cache", "list", code=2).stderr
 
 
 def test_the_limit_is_read_from_the_configuration() -> None:
