@@ -159,6 +159,23 @@ def test_times_have_units(text: str, seconds: float) -> None:
     assert parse_keep_alive(text) == seconds
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("3", "Did you mean 3m?"),
+        ("1.5", "Did you mean 1.5m?"),
+        *((text, "Units: s, m, h, d.") for text in ("0", "43201", "1" * 400, "-1", "\u0663", "")),
+    ],
+)
+def test_a_hint_about_the_unit_is_a_valid_time(text: str, hint: str) -> None:
+    from artgen.errors import UsageError
+    from artgen.spec.settings import parse_keep_alive
+
+    with pytest.raises(UsageError) as error:
+        parse_keep_alive(text)
+    assert error.value.hint == hint
+
+
 def test_the_settings_cannot_be_in_the_table_of_a_command() -> None:
     Path("artgen.toml").write_text("[txt2img]\nworker = true\n")
     assert "Move it above the first table" in run("txt2img", "x", "--dry-run", code=3).stderr

@@ -49,11 +49,16 @@ def parse_keep_alive(text: str) -> float:
     Raises:
         UsageError: the text is not a time of 1 second to 30 days.
     """
-    match = _TIME.fullmatch(text.strip().lower())
-    if match is None:
-        hint = f"Did you mean {text.strip()}m?" if text.strip().isdecimal() else "Units: s, m, h, d."
+    seconds = _seconds(text)
+    if seconds is None:
+        is_minutes = 1 <= (_seconds(f"{text.strip()}m") or 0) <= MAX_KEEP_ALIVE_SECONDS
+        hint = f"Did you mean {text.strip()}m?" if is_minutes else "Units: s, m, h, d."
         raise UsageError(f"keep_alive must be a time such as 10m, not {describe_value(text)}.", hint)
-    seconds = float(match[1]) * _UNIT_SECONDS[match[2]]
     if not 1 <= seconds <= MAX_KEEP_ALIVE_SECONDS:
         raise UsageError(f"keep_alive must be 1s to 30d, not {describe_value(text)}.")
     return seconds
+
+
+def _seconds(text: str) -> float | None:
+    match = _TIME.fullmatch(text.strip().lower())
+    return float(match[1]) * _UNIT_SECONDS[match[2]] if match else None
