@@ -101,7 +101,8 @@ def list_cache() -> list[CacheEntry]:
 def clear_cache(*names: str) -> ClearedCache:
     """Delete entries of artgen's cache, without confirmation. artgen creates them again when it needs them.
 
-    An entry that a running process uses is kept.
+    The entries `configs`, `combined`, `headers` and `inductor` are kept while a process
+    of artgen uses them.
 
     Args:
         names: names of entries, names of kinds, or names of models that were converted. Without names: all entries.

@@ -85,7 +85,8 @@ def clear(
 ) -> None:
     """Delete entries of the cache. artgen creates them again when it needs them. Asks for confirmation on a terminal.
 
-    An entry that a running process of artgen uses is kept. `openvino` selects all converted models.
+    `openvino` selects all converted models. The entries configs, combined, headers and inductor are kept while a
+    process of artgen uses them.
 
     artgen cache clear
     artgen cache clear openvino hashes

@@ -1,4 +1,4 @@
-"""Test the cache of models that OpenVINO compiled."""
+"""Test the cache of converted and compiled models of OpenVINO."""
 
 import json
 import os
