@@ -178,8 +178,12 @@ def write_model(description: CachedModel, save: Callable[[Path], None]) -> Path:
 
 
 @contextlib.contextmanager
-def conversion_lock(key: str) -> Iterator[None]:
+def conversion_lock(key: str, on_wait: Callable[[], object] = lambda: None) -> Iterator[None]:
     """Wait until no other process converts the model with this key, and prevent others from converting it.
+
+    Args:
+        key: key of the model.
+        on_wait: is called once if another process converts the model.
 
     After `MAX_WAIT_SECONDS`, without a writable folder, or without locks of the file system, several processes may
     convert the model.
@@ -193,7 +197,11 @@ def conversion_lock(key: str) -> Iterator[None]:
     try:
         with contextlib.suppress(OSError):
             deadline = time.monotonic() + MAX_WAIT_SECONDS
+            is_waiting = False
             while not try_lock(descriptor, int(key[:12], 16) % _LOCK_OFFSETS) and time.monotonic() < deadline:
+                if not is_waiting:
+                    is_waiting = True
+                    on_wait()
                 time.sleep(RETRY_SECONDS)
         yield
     finally:

@@ -174,13 +174,15 @@ def test_lock_of_another_process_delays_the_conversion(folder: Path, monkeypatch
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "locked\n"
-        with openvino_cache.conversion_lock(KEYS[1]):  # another model
-            pass
+        notes: list[str] = []
+        with openvino_cache.conversion_lock(KEYS[1], lambda: notes.append("other model")):
+            assert not notes
         waits: list[float] = []
         monkeypatch.setattr(openvino_cache, "MAX_WAIT_SECONDS", 0.2)
         monkeypatch.setattr(openvino_cache.time, "sleep", waits.append)
-        with openvino_cache.conversion_lock(KEYS[0]):
+        with openvino_cache.conversion_lock(KEYS[0], lambda: notes.append("waiting")):
             assert waits
+            assert notes == ["waiting"]
         waits.clear()
         process.communicate("")
     with openvino_cache.conversion_lock(KEYS[0]):

@@ -197,7 +197,9 @@ class Runner:
 
     def _load_or_convert(self, key: str, structure: Structure, tensors: list[torch.Tensor]) -> Any:
         """Return the converted model from the cache, or convert the module and write the cache."""
-        with openvino_cache.conversion_lock(key):
+        name = f"the {self._source.label} of '{self._source.model}'"
+        waiting = Notice(f"Waiting for another process that converts {name} to OpenVINO.")
+        with openvino_cache.conversion_lock(key, partial(self._listener, waiting)):
             if (path := openvino_cache.read_model(key)) is not None:
                 try:
                     return convert.read(path)
@@ -205,7 +207,7 @@ class Runner:
                     if is_oom(error):
                         raise
                     _discard(key)
-            self._listener(Notice(f"Converting the {self._source.label} of '{self._source.model}' to OpenVINO."))
+            self._listener(Notice(f"Converting {name} to OpenVINO."))
             example = self._example(tensors)
             model = convert.convert(self.module, structure, example)
             try:
