@@ -34,6 +34,9 @@ SKIP_REASON = "replaces an object of the process, which has no effect on the wor
 
 TIMEOUT_SECONDS = 600.0
 
+KEEP_ALIVE = "1d"
+"""Idle time of the worker. Files of tests that seldom use the worker may take longer than the default."""
+
 
 class _State:
     """Store the worker of this process, and facts of the test that runs."""
@@ -57,7 +60,7 @@ def _use_worker(_no_network: None, _temporary_user_folders: None, monkeypatch: p
     """Start the worker before the first test, and let the commands of a test find it."""
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # no network
     if _State.worker is None:
-        _State.worker = WorkerProcess()
+        _State.worker = WorkerProcess(None, "2", KEEP_ALIVE)
         _load_libraries(_State.worker)
     monkeypatch.setenv("XDG_RUNTIME_DIR", _State.worker.environment["XDG_RUNTIME_DIR"])
     _State.is_patched = False

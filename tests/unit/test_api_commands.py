@@ -95,12 +95,6 @@ def test_every_command_has_a_function() -> None:
     assert names <= set(dir(artgen))
 
 
-def test_no_package_has_the_name_of_a_command_or_function() -> None:
-    """A submodule replaces the attribute of the same name of its package when it is imported."""
-    entries = {entry.stem for entry in Path(artgen.__file__).parent.iterdir() if not entry.name.startswith("_")}
-    assert not entries & {*COMMAND_SUMMARIES, *artgen.__all__}
-
-
 @pytest.mark.parametrize("command", FUNCTIONS_OF_COMMANDS)
 def test_functions_take_all_settings_of_their_command(command: str) -> None:
     functions = [getattr(artgen, name) for name in FUNCTIONS_OF_COMMANDS[command]]
