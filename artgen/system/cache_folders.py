@@ -100,7 +100,7 @@ def _release(folder: Path) -> None:
 
 
 @register_reset
-def _release_all() -> None:
+def release_cache_folders() -> None:
     """Release the locks. Each command of the worker locks the folders that it uses."""
     for folder in tuple(_descriptors):
         _release(folder)

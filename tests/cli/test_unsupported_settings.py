@@ -138,6 +138,7 @@ CASES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("class_label", "3", ("sample", "-m", "zoo:ddpm")),
     ("guidance_scale", "3", ("sample", "-m", "zoo:ddpm")),
     ("dtype", "bf16", ("sample", "-m", "zoo:score-sde-ve")),
+    ("acceleration", "openvino", (*IMAGE, "--quantize", "fp8")),
     ("channels", "32", ("train", "folder", "-o", "new.safetensors", "--resolution", "32", "-m", "tiny")),
 )
 """Setting, its value, and a command that does not support it. `zoo:NAME` is a model of the tests."""

@@ -237,9 +237,11 @@ def test_single_file_with_a_missing_tensor_is_an_error(single_file: registry.Res
         pipeline_cache.cached(
             ("a file",),
             single_file,
-            lambda: single_files.load_single_file_pipeline(
-                single_file, DeviceConfig("cpu", "bf16"), no_op, any_component
+            DeviceConfig("cpu", "bf16"),
+            lambda listener: single_files.load_single_file_pipeline(
+                single_file, DeviceConfig("cpu", "bf16"), listener, any_component
             ),
+            no_op,
         )
 
 

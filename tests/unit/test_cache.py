@@ -19,8 +19,7 @@ from artgen.cli import console
 from artgen.errors import OutputError, UsageError
 from artgen.registry import openvino_cache, single_file_configs
 from artgen.system import cache_folders
-from artgen.system.cache_folders import remove_cache_folder, use_cache_folder
-from artgen.system.command_state import reset_command_state
+from artgen.system.cache_folders import release_cache_folders, remove_cache_folder, use_cache_folder
 from artgen.system.paths import user_cache_folder
 
 FILES = {
@@ -44,7 +43,7 @@ sys.stdin.read()
 @pytest.fixture(autouse=True)
 def _no_locks() -> Iterator[None]:
     yield
-    reset_command_state()
+    release_cache_folders()
 
 
 def write_files() -> None:
@@ -201,7 +200,7 @@ def test_a_folder_in_use_by_another_process_is_kept(name: str) -> None:
 def test_a_command_of_the_worker_releases_its_folders() -> None:
     use_cache_folder("configs")
     assert not remove_cache_folder("configs")
-    reset_command_state()
+    release_cache_folders()
     assert remove_cache_folder("configs")
 
 
@@ -228,7 +227,7 @@ def test_configurations_stay_readable_while_another_process_clears_the_cache() -
             folder = single_file_configs.build_config_folder("sd1", {"unet/config.json": {"number": number % 3}})
             assert json.loads((folder / "unet/config.json").read_text())["number"] == number % 3
             assert user_cache_folder() in folder.parents
-            reset_command_state()
+            release_cache_folders()
             time.sleep(0.001)
     finally:
         done.set()
