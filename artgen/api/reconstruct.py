@@ -90,8 +90,9 @@ def reconstruct_files(
 ) -> "Iterator[Reconstruction]":
     """Yield the reconstruction of each image."""
     from artgen import images
+    from artgen.engine import fast_import
 
-    with process.paused_gc():
+    with process.paused_gc(), fast_import.quiet_log():
         from artgen.engine import reconstruct as vae_reconstruct
     from artgen.engine.loading.device import resolve_device
 

@@ -195,7 +195,9 @@ def _score_all(
     failures: list[ArtgenError],
 ) -> "tuple[list[AnomalyResult], bool]":
     """Return the results, and whether Ctrl-C interrupted the loop. Results before Ctrl-C are returned."""
-    with process.paused_gc():
+    from artgen.engine import fast_import
+
+    with process.paused_gc(), fast_import.quiet_log():
         from artgen.engine.anomaly.detector import AnomalyDetector, load_fit
 
     results: list[AnomalyResult] = []

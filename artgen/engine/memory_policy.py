@@ -129,7 +129,7 @@ class MemoryPolicy:
         Raises:
             MemoryExhaustedError: No fallback remains.
         """
-        loaded_models.note_error()
+        loaded_models.unload_after_command()
         if loaded_models.unload_idle():
             return
         if self._settings.allow_cuda_graphs and pipeline_cache.drop_cuda_graphs():

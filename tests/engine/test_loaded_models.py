@@ -216,6 +216,17 @@ def test_changed_parts_of_a_request_have_an_effect(model: Path, kind: str) -> No
     assert second.record == generate_anew(model, **settings).record
 
 
+def test_a_model_is_loaded_again_after_a_command_with_a_lora(model: Path, loads: list[str]) -> None:
+    """The pixels after LoRAs were removed can differ from the pixels of a newly loaded model by rounding."""
+    path = tiny_loras.diffusers_lora(Path("style.safetensors"), model)
+    run(model, lora=(str(path),))
+    assert len(loads) == 1
+    without = run(model)
+    assert len(loads) == 2
+    assert sample_images.same(run(model).image, without.image)
+    assert len(loads) == 2
+
+
 def events_of(request: Txt2Img | Denoise) -> list[Event]:
     log = plain.EventLog()
     generate(request, listener=log)

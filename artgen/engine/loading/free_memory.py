@@ -103,7 +103,7 @@ def retry_without_idle_models(function: Callable[[], Result]) -> Result:
     except (MemoryError, RuntimeError) as error:
         if not is_oom(error):
             raise
-        loaded_models.note_error()
+        loaded_models.unload_after_command()
         if not loaded_models.has_idle():
             raise
     # Outside the except block: the traceback references the memory of the call.

@@ -73,7 +73,7 @@ class _Store:
     entries: list[Entry] = field(default_factory=list)
     max_loaded: int = 1
     is_resident: bool = False
-    has_error: bool = False
+    may_have_changed: bool = False
 
 
 _store = _Store()
@@ -105,21 +105,21 @@ def unloaded_after_error() -> Iterator[None]:
     except (KeyboardInterrupt, NonFiniteError):  # raised between two steps
         raise
     except Exception:
-        note_error()
+        unload_after_command()
         raise
 
 
-def note_error() -> None:
-    """Unload the models that the current command uses when the command ends; see `unloaded_after_error`."""
-    _store.has_error = True
+def unload_after_command() -> None:
+    """Unload the models that the current command uses when the command ends, because they may have changed."""
+    _store.may_have_changed = True
 
 
 @register_reset
 def _finish_command() -> None:
     """Make all models idle."""
-    if _store.has_error:
+    if _store.may_have_changed:
         _unload([entry for entry in _store.entries if entry.used])
-    _store.has_error = False
+    _store.may_have_changed = False
     for entry in _store.entries:
         entry.active = entry.used = False
     _limit_count()

@@ -14,8 +14,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from artgen.engine.loading import loaded_models, pipeline_cache
 from artgen.engine.loading import offload as offloading
-from artgen.engine.loading import pipeline_cache
 from artgen.engine.loading.adapter_weights import WeightChange
 from artgen.engine.loading.components import denoiser_of
 from artgen.engine.loading.device import DeviceConfig
@@ -66,6 +66,7 @@ def set_loras(pipe: Any, loras: Sequence[LoraRequest], device_config: DeviceConf
     before = active_loras(pipe)
     if requested == before:
         return
+    loaded_models.unload_after_command()  # the rounding can differ after LoRAs were removed
     offloaded = offload in ("model", "sequential")
     if offloaded:
         pipe.remove_all_hooks()
