@@ -77,6 +77,14 @@ def test_random_workflows_raise_no_errors(nodes: Any, links: Any, inner: Any, in
     parse_comfy(other, {**graph, "definitions": other, "extra": other})
 
 
+@pytest.mark.parametrize("mode", [0, 4])
+def test_group_that_contains_itself_is_not_expanded_forever(mode: int) -> None:
+    node = {"id": 1, "type": "workflow/g", "mode": mode, "inputs": [{"name": "x", "link": 1}], "outputs": [{}]}
+    other = {**node, "id": 2, "mode": 4}
+    graph = {"nodes": [node], "links": [], "extra": {"groupNodes": {"g": {"nodes": [{**node, "mode": 0}, other]}}}}
+    assert parse_comfy(None, graph) is None
+
+
 def long_reroutes() -> Any:
     parts = start()
     for _ in range(1500):

@@ -98,7 +98,11 @@ def _add_node(draft: _Draft, item: dict[str, object], links: Mapping[str, Link],
         draft.sources |= {Link(key, index): link for index, link in enumerate(passed)}
     elif kind in draft.definitions and level < MAX_NESTED_SUBGRAPHS:
         _add_subgraph(draft, item, linked, (key, level))
-    elif kind.startswith(("workflow/", "workflow>")) and isinstance(draft.groups.get(kind[9:]), dict):
+    elif (
+        kind.startswith(("workflow/", "workflow>"))
+        and level < MAX_NESTED_SUBGRAPHS  # ComfyUI does not nest groups
+        and isinstance(draft.groups.get(kind[9:]), dict)
+    ):
         _add_group(draft, item, linked, key)
     elif not _add_virtual(draft, item, linked, key):
         names = tuple(str(output.get("name", "")).lower() for output in outputs)
