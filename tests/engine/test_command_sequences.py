@@ -161,10 +161,9 @@ def test_few_commands_in_one_process(inputs: dict[str, str], tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("max_loaded", [1, 2, 5])
-def test_all_commands_in_one_process(inputs: dict[str, str], tmp_path: Path, max_loaded: int) -> None:
-    sequences = check(commands_of(inputs), tmp_path, max_loaded, 2)
-    assert any(len(run.loaded) == max_loaded for runs in sequences for run in runs)
+def test_many_commands_in_one_process(inputs: dict[str, str], tmp_path: Path) -> None:
+    sequences = check(commands_of(inputs)[::2], tmp_path, 2, 2)
+    assert any(len(run.loaded) == 2 for runs in sequences for run in runs)
 
 
 @pytest.mark.slow
