@@ -21,6 +21,7 @@ _MASKS: tuple[tuple[str, str], ...] = (
     (r"\b(?:about )?\d+(?:\.\d+)?(?: |\u202f)?(?:ms|s|min|h)\b(?: \d+ s\b)?", "TIME"),
     (r"\b\d+(?:\.\d+)? images/(?:s|min|h)\b", "RATE"),
     (r"\bless than (?:a second|TIME)\b", "TIME"),
+    (r", TIME on this machine\b", ""),  # a batch after other commands
     (r'"(seconds|time|created|created_at|id)": ?("[^"]*"|[-+\d.e]+)', r'"\1": X'),
 )
 
@@ -29,7 +30,7 @@ def mask_times(text: str) -> str:
     """Replace what differs between two runs of an ordinary process: times, and the line about loading libraries.
 
     Masked are: the line `Loading torch, transformers and diffusers.` (an ordinary process that generates a second image
-    does not print it either), durations and rates in messages, and in JSON the fields `seconds`, `time`, `created` and
+    does not print it either), durations, rates and estimates in messages, and in JSON the fields `seconds`, `time`, `created` and
     the random `id` of a ledger.
     """
     for pattern, replacement in _MASKS:
