@@ -30,8 +30,8 @@ def mask_times(text: str) -> str:
     """Replace what differs between two runs of an ordinary process: times, and the line about loading libraries.
 
     Masked are: the line `Loading torch, transformers and diffusers.` (an ordinary process that generates a second image
-    does not print it either), durations, rates and estimates in messages, and in JSON the fields `seconds`, `time`, `created` and
-    the random `id` of a ledger.
+    does not print it either), durations, rates and estimates in messages, and in JSON the fields `seconds`, `time`,
+    `created` and the random `id` of a ledger.
     """
     for pattern, replacement in _MASKS:
         text = re.sub(pattern, replacement, text)
