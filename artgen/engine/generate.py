@@ -102,7 +102,7 @@ def generate_jobs(
 
     Args:
         jobs: Jobs of `artgen.jobs.prepare.prepare_jobs`.
-        first: Index of the first image to generate. The batch sizes are those of all jobs.
+        first: Index of the first job to run. The number of images per pipeline call depends on all jobs.
         batch_size: Largest number of images per pipeline call, or a policy that selects the number.
         frames: See `generate`.
         context: State shared with other calls. None: this call is the only one.

@@ -15,7 +15,7 @@ WORKER_VARIABLES = ("ARTGEN_WORKER", "ARTGEN_MAX_LOADED", "ARTGEN_KEEP_ALIVE")
 """Variables that affect the use and the start of a worker, not its commands."""
 
 IS_SUPPORTED = os.name == "posix"
-"""Whether the system has Unix sockets that can send descriptors. Windows does not."""
+"""Whether processes of this system can send file descriptors to each other. Windows cannot."""
 
 PROJECT_FILE = "artgen.toml"
 

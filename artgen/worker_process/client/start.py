@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from artgen.system import process
-from artgen.system.file_locks import try_lock
+from artgen.system import file_locks, process
 from artgen.worker_process.client import socket_file
 from artgen.worker_process.client.socket_file import UnusableSocket, WorkerUnavailable
 
@@ -81,18 +80,13 @@ def locked(name: str, max_seconds: float = START_SECONDS) -> Iterator[None]:
     Raises:
         WorkerUnavailable: another process holds the lock for `max_seconds`.
     """
-    descriptor = open_file(name, os.O_RDWR)
     try:
-        deadline = time.monotonic() + max_seconds
-        while not try_lock(descriptor):
-            if time.monotonic() > deadline:
-                raise WorkerUnavailable(f"another process holds the lock of '{name}'")
-            time.sleep(_POLL_SECONDS)
-        yield
+        with file_locks.locked(open_file(name, os.O_RDWR), Path(name), max_seconds):
+            yield
+    except TimeoutError as error:
+        raise WorkerUnavailable(f"another process holds the lock of '{name}'") from error
     except OSError as error:
         raise WorkerUnavailable(f"'{name}' cannot be locked: {error.strerror}") from error
-    finally:
-        os.close(descriptor)
 
 
 def _start(arguments: Sequence[str]) -> None:
