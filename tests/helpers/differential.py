@@ -79,7 +79,8 @@ class Sandbox:
         self.environment = {
             "HOME": str(home),
             "PATH": f"{root / 'bin'}:{os.environ['PATH']}",
-            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]),
+            # no empty entry: it is the working directory, in which the worker and the scripts differ
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")])),
             "TMPDIR": str(root / "tmp"),
             "LANG": "C.UTF-8",
             "OMP_NUM_THREADS": "1",
