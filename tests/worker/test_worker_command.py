@@ -436,7 +436,10 @@ def test_a_worker_that_cannot_start_costs_only_time(tmp_path: Path, monkeypatch:
         "if '-m' in sys.orig_argv and 'artgen.worker_process.server' in sys.orig_argv: raise SystemExit('broken')\n"
     )
     monkeypatch.undo()
-    env = {"ARTGEN_WORKER": "on", "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    env = {
+        "ARTGEN_WORKER": "on",
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]),
+    }
     env["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="artgen-")
     result = command(*REFUSED, "-v", env=env)
     assert result.stderr.startswith("Not using the worker: it could not start: SystemExit: broken.\n")
