@@ -8,6 +8,7 @@ from PIL import Image, ImageOps
 
 from artgen import images, registry
 from artgen.jobs import prompt_chunks
+from artgen.jobs.control import ControlInput
 from artgen.registry.embeddings import EmbeddingRequest
 from artgen.registry.lora import LoraRequest
 from artgen.spec.base_requests import PromptRequest, Request
@@ -99,6 +100,7 @@ class GenerationJob(PipelineJob):
         mask: mask of the same size, mode L, 255 where the image is repainted; None if nothing is masked.
         embeddings: embeddings (textual inversions), in the order of the request.
         extras: downloaded parts of the approximations of `--fast`, by name of the approximation.
+        controls: control images, in the order of the request.
     """
 
     request: PromptRequest
@@ -107,6 +109,7 @@ class GenerationJob(PipelineJob):
     mask: Image.Image | None = None
     embeddings: tuple[EmbeddingRequest, ...] = ()
     extras: Mapping[str, registry.HubFiles] = field(default_factory=dict)
+    controls: tuple[ControlInput, ...] = ()
 
     @property
     def group_key(self) -> tuple[Any, ...]:
