@@ -19,6 +19,8 @@ from artgen.registry.catalog import ASSETS_FOLDER
 
 MAX_FAMILIES_IN_HINT = 12
 EMPTY: Mapping[str, Any] = MappingProxyType({})
+CLASSES_BY_TASK = ("pag", "control", "control_union", "control_pag", "adapter")
+"""Keys of the table that contain further pipeline classes by task, for the tasks that an entry has."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,13 @@ class PipelineEntry:
             supported.
         no_guide: tasks without `--guide`: the denoiser also predicts the noise of reference images.
         pag: diffusers' pipeline class with perturbed-attention guidance (PAG) of each task that has one.
+        control: diffusers' pipeline class with ControlNets of each task that has one.
+        control_union: diffusers' pipeline class with union ControlNets of each task that has one; empty if the class in
+            `control` also takes union nets (Flux).
+        control_pag: diffusers' pipeline class with ControlNets and PAG of each task that has one.
+        adapter: diffusers' pipeline class with T2I-Adapters of each task that has one.
+        control_guess: tasks whose class in `control` and `control_union` takes `guess_mode`.
+        control_rescale: tasks whose class in `control` and `control_union` takes `guidance_rescale`.
         default_pag_scale: PAG scale of a request without one; 0 disables PAG.
         denoiser_config: values that the pipelines read from the denoiser's configuration, and that it lacks.
         arguments: constant arguments of each call, for the arguments that the pipeline class has.
@@ -132,6 +141,12 @@ class PipelineEntry:
     cfg_inputs: str = ""
     no_guide: tuple[str, ...] = ()
     pag: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    control: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    control_union: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    control_pag: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    adapter: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    control_guess: tuple[str, ...] = ()
+    control_rescale: tuple[str, ...] = ()
     default_pag_scale: float = 0.0
     denoiser_config: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     arguments: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
@@ -179,8 +194,9 @@ def _entry(name: str, table: Mapping[str, Any]) -> PipelineEntry:
     values = _inherited(name, table)
     for key in ("classes", "packages", "schedulers"):
         values[key] = tuple(values.get(key, ()))
-    values["pag"] = {task: name for task, name in values.get("pag", {}).items() if task in values["tasks"]}
-    for key in ("no_strength", "guidance_rescale", "no_guide"):
+    for key in CLASSES_BY_TASK:
+        values[key] = {task: name for task, name in values.get(key, {}).items() if task in values["tasks"]}
+    for key in ("no_strength", "guidance_rescale", "no_guide", "control_guess", "control_rescale"):
         values[key] = tuple(task for task in values.get(key, ()) if task in values["tasks"])
     values["features"] = frozenset(values.get("features", ()))
     values["encoders"] = tuple(TextEncoder(key, *value) for key, value in values.get("encoders", {}).items())

@@ -97,6 +97,48 @@ def test_the_pag_classes_are_those_of_diffusers() -> None:
         }
 
 
+@pytest.mark.parametrize("key", ["control", "control_union", "control_pag", "adapter"])
+def test_control_classes_take_the_components_and_arguments_of_the_task(key: str) -> None:
+    for entry in pipelines.pipeline_entries().values():
+        for task, class_name in getattr(entry, key).items():
+            components = inspect.signature(getattr(diffusers, class_name).__init__).parameters
+            assert ("adapter" if key == "adapter" else "controlnet") in components, class_name
+            usual_components = inspect.signature(getattr(diffusers, entry.tasks[task]).__init__).parameters
+            required = {name for name, value in components.items() if value.default is inspect.Parameter.empty}
+            assert required <= {*usual_components, "controlnet", "adapter"}, class_name
+            taken, usual = arguments(class_name), arguments(entry.tasks[task])
+            assert {name for name in usual if name in ("image", "mask_image", "strength")} <= taken.keys()
+            if key in ("control", "control_union"):
+                assert ("guess_mode" in taken) == (task in entry.control_guess), class_name
+                assert ("guidance_rescale" in taken) == (task in entry.control_rescale), class_name
+                assert {
+                    "control_guidance_start",
+                    "control_guidance_end",
+                    "controlnet_conditioning_scale",
+                } <= taken.keys()
+
+
+def test_the_control_classes_are_those_of_diffusers() -> None:
+    from diffusers.pipelines import auto_pipeline
+
+    tables = {
+        "txt2img": auto_pipeline.AUTO_TEXT2IMAGE_PIPELINES_MAPPING,
+        "img2img": auto_pipeline.AUTO_IMAGE2IMAGE_PIPELINES_MAPPING,
+        "inpaint": auto_pipeline.AUTO_INPAINT_PIPELINES_MAPPING,
+    }
+    entries = [pipelines.pipeline_entries()[name] for name in ("sd1", "sdxl", "sd3", "flux")]
+    # Qwen-Image and Z-Image have other nets; the inpaint pipeline of SD 3 takes an inpaint net, and no control map.
+    others = {"QwenImage", "ZImage", "StableDiffusion3ControlNetInpainting"}
+    for task, table in tables.items():
+        tasks = [
+            each.get(task) for entry in entries for each in (entry.control, entry.control_union, entry.control_pag)
+        ]
+        of_diffusers = {cls.__name__ for cls in table.values() if "ControlNet" in cls.__name__}
+        assert set(filter(None, tasks)) == {
+            name for name in of_diffusers if not any(name.startswith(other) for other in others)
+        }
+
+
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
 def test_the_class_of_each_task_can_be_built_from_the_components_of_the_others(entry: PipelineEntry) -> None:
     signatures = [inspect.signature(getattr(diffusers, name).__init__).parameters for name in entry.tasks.values()]
