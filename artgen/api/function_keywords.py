@@ -15,6 +15,7 @@ from artgen.spec.settings import (
     ClassSettings,
     CombinationSettings,
     ComputeSettings,
+    ControlSettings,
     DatasetSettings,
     DenoiseSettings,
     DeviceSettings,
@@ -97,7 +98,7 @@ class FunctionSpec:
 
 _ONE_IMAGE = {**_FRAMES, **COMMON_KEYWORDS}
 _IMAGES = {**_SERIES, **_ONE_IMAGE}
-_MODEL = (PresetSettings, ModelSettings, ComputeSettings, FramesSettings)
+_MODEL = (PresetSettings, ModelSettings, ControlSettings, ComputeSettings, FramesSettings)
 
 FUNCTIONS: dict[str, FunctionSpec] = {
     "txt2img": FunctionSpec(
@@ -168,7 +169,8 @@ FUNCTIONS: dict[str, FunctionSpec] = {
         (
             *(BatchRunSettings, PromptSettings, SamplingSettings, ClassSettings, CanvasSettings, SizeSettings),
             *(Img2ImgInput, MaskSettings, InpaintBlend, OutpaintSettings, DenoiseSettings, SeriesSettings),
-            *(CombinationSettings, PresetSettings, ModelSettings, ComputeSettings, OutputSettings, FramesSettings),
+            *(CombinationSettings, PresetSettings, ModelSettings, ControlSettings, ComputeSettings),
+            *(OutputSettings, FramesSettings),
         ),
         ("image", "output", "overwrite"),
         {

@@ -20,6 +20,7 @@ from artgen.spec.settings import (
     ClassSettings,
     CombinationSettings,
     ComputeSettings,
+    ControlSettings,
     DenoiseSettings,
     FramesSettings,
     Img2ImgInput,
@@ -94,6 +95,7 @@ def run(
     denoise_settings: DenoiseSettings,
     preset: PresetSettings,
     model: ModelSettings,
+    control: ControlSettings,
     compute: ComputeSettings,
     output: OutputSettings,
     frames: FramesSettings,
@@ -123,7 +125,7 @@ def run(
     folder, output_settings = batch_folder(output, name)
     groups = (
         preset, prompt, series, combination, sampling, class_settings, canvas, size, source, mask, blend, expansion,
-        denoise_settings, model, compute, frames,
+        denoise_settings, model, control, compute, frames,
     )  # fmt: skip
     defaults = non_default_settings(*groups) | output_settings
     defaults.pop("batch_size", None)

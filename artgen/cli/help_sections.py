@@ -27,6 +27,7 @@ SECTION_TITLES: dict[type, str] = {
     settings.ModelRef: "Model",
     settings.LoraSettings: "Model",
     settings.ModelSettings: "Model",
+    settings.ControlSettings: "Control images",
     settings.ModelFolders: "Model",
     settings.WorkerSettings: "Worker",
     settings.DeviceSettings: "Compute",

@@ -10,6 +10,7 @@ from artgen.spec.settings import (
     CanvasSettings,
     CombinationSettings,
     ComputeSettings,
+    ControlSettings,
     FramesSettings,
     GenerationReportSettings,
     Img2ImgInput,
@@ -37,6 +38,7 @@ def img2img(
     size: SizeSettings,
     preset: PresetSettings,
     model: ModelSettings,
+    control: ControlSettings,
     compute: ComputeSettings,
     output: OutputSettings,
     frames: FramesSettings,
@@ -56,7 +58,7 @@ def img2img(
     from artgen.spec.requests import Img2Img
 
     image_paths, prompt = split_positionals(positionals, source, prompt)
-    groups = (preset, source, prompt, sampling, resolve_size(canvas, size), model, compute)
+    groups = (preset, source, prompt, sampling, resolve_size(canvas, size), model, control, compute)
     dispatch(
         Img2Img, groups, series, sweep, OutputOptions(output, frames, report), combination, image_paths=image_paths
     )

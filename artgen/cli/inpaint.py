@@ -12,6 +12,7 @@ from artgen.spec.settings import (
     CanvasSettings,
     CombinationSettings,
     ComputeSettings,
+    ControlSettings,
     FramesSettings,
     GenerationReportSettings,
     Img2ImgInput,
@@ -43,6 +44,7 @@ def inpaint(
     size: SizeSettings,
     preset: PresetSettings,
     model: ModelSettings,
+    control: ControlSettings,
     compute: ComputeSettings,
     output: OutputSettings,
     frames: FramesSettings,
@@ -64,7 +66,7 @@ def inpaint(
     image_paths, prompt = split_positionals(positionals, source, prompt)
     if mask.mask is None and len(image_paths) == 2:
         raise missing_mask_error(image_paths, prompt.prompt)
-    groups = (preset, source, prompt, mask, blend, sampling, resolve_size(canvas, size), model, compute)
+    groups = (preset, source, prompt, mask, blend, sampling, resolve_size(canvas, size), model, control, compute)
     dispatch(
         Inpaint, groups, series, sweep, OutputOptions(output, frames, report), combination, image_paths=image_paths
     )

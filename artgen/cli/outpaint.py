@@ -10,6 +10,7 @@ from artgen.cli.run_requests import OutputOptions
 from artgen.spec.settings import (
     CombinationSettings,
     ComputeSettings,
+    ControlSettings,
     FramesSettings,
     GenerationReportSettings,
     Img2ImgInput,
@@ -38,6 +39,7 @@ def outpaint(
     sampling: SamplingSettings,
     preset: PresetSettings,
     model: ModelSettings,
+    control: ControlSettings,
     compute: ComputeSettings,
     output: OutputSettings,
     frames: FramesSettings,
@@ -59,7 +61,7 @@ def outpaint(
     from artgen.spec.requests import Outpaint
 
     image_paths, prompt = split_positionals(positionals, source, prompt)
-    groups = (preset, source, prompt, expansion, blend, sampling, model, compute)
+    groups = (preset, source, prompt, expansion, blend, sampling, model, control, compute)
     dispatch(
         Outpaint, groups, series, sweep, OutputOptions(output, frames, report), combination, image_paths=image_paths
     )

@@ -13,6 +13,7 @@ from artgen.spec.settings import (
     CanvasSettings,
     CombinationSettings,
     ComputeSettings,
+    ControlSettings,
     FramesSettings,
     GenerationReportSettings,
     ModelSettings,
@@ -38,6 +39,7 @@ def txt2img(
     size: SizeSettings,
     preset: PresetSettings,
     model: ModelSettings,
+    control: ControlSettings,
     compute: ComputeSettings,
     output: OutputSettings,
     frames: FramesSettings,
@@ -54,5 +56,5 @@ def txt2img(
     prompt = read_prompt(prompt)
     if not prompt.prompt.strip() and not any(text.startswith("prompt=") for text in sweep.sweep):
         raise UsageError("Cannot run txt2img: the prompt is missing.", missing_prompt_hint())
-    groups = (preset, prompt, sampling, resolve_size(canvas, size), model, compute)
+    groups = (preset, prompt, sampling, resolve_size(canvas, size), model, control, compute)
     dispatch(Txt2Img, groups, series, sweep, OutputOptions(output, frames, report), combination)

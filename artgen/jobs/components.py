@@ -1,4 +1,4 @@
-"""Resolve the components of a request besides its model: `--vae`, `--refiner` and `--text-encoder-3 none`."""
+"""Resolve the components of a request besides its model: `--vae`, `--refiner`, `--text-encoder-3 none` and nets."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -7,12 +7,14 @@ from typing import Any
 from artgen import registry
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.events import Listener
+from artgen.jobs.control import nets as control_nets
+from artgen.registry.control_nets import ControlNet
 from artgen.registry.vae import latent_mismatch, model_vae_config
 from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.fast import parse_presets
 from artgen.spec.refiner import RefinerSpec, parse_refiner
 
-ComponentKey = tuple[str | None, ...]
+ComponentKey = tuple[Any, ...]
 OMITTED_COMPONENTS = ("text_encoder_3", "tokenizer_3")
 """Components that `--text-encoder-3 none` omits."""
 REFINER_TASKS = ("txt2img", "img2img")
@@ -28,6 +30,7 @@ class Components:
         provenance: values for the record.
         locations: hash and path of each local file or folder, so that `replay` finds it.
         is_pending: whether the weights of a component are not on the disk.
+        nets: control nets, in the order of the control images.
     """
 
     model: registry.ResolvedModel
@@ -35,11 +38,13 @@ class Components:
     provenance: dict[str, Any] = field(default_factory=dict)
     locations: tuple[tuple[str, Path], ...] = ()
     is_pending: bool = False
+    nets: tuple[ControlNet, ...] = ()
 
 
 def component_key(request: Request) -> ComponentKey:
     """Return the settings of a request that select components."""
-    return tuple(getattr(request, name, None) for name in ("vae", "refiner", "text_encoder_3"))
+    names = ("vae", "refiner", "text_encoder_3")
+    return *(getattr(request, name, None) for name in names), control_nets.net_key(request)
 
 
 def omitted_components(request: Request) -> tuple[str, ...]:
@@ -63,9 +68,11 @@ def resolve_components(
         found = _add_vae(found, request, request.vae, listener, download)
     if isinstance(request, PromptRequest) and request.refiner is not None:
         found = _add_refiner(found, request, parse_refiner(request.refiner), listener, download)
-    if not found.settings:
-        return found
-    return replace(found, model=replace(found.model, files=found.model.file_identities()))
+    if found.settings:
+        found = replace(found, model=replace(found.model, files=found.model.file_identities()))
+    if isinstance(request, PromptRequest) and request.control:
+        found = _add_nets(found, request, listener, download)
+    return found
 
 
 def _add_vae(found: Components, request: PromptRequest, name: str, listener: Listener, download: bool) -> Components:
@@ -127,6 +134,17 @@ def _add_refiner(
         {**found.settings, "refiner": str(RefinerSpec(name, spec.base_fraction))},
         {**found.provenance, **{key: value for key, value in provenance.items() if value}},
         (*found.locations, *(((provenance["refiner_hash"], refiner.path),) if is_local else ())),
+    )
+
+
+def _add_nets(found: Components, request: PromptRequest, listener: Listener, download: bool) -> Components:
+    nets = control_nets.resolve_nets(request, found.model, listener, download=download)
+    return replace(
+        found,
+        nets=nets,
+        provenance={**found.provenance, **control_nets.net_provenance(nets)},
+        locations=(*found.locations, *((net.sha256, net.path) for net in nets if net.source == "local")),
+        is_pending=found.is_pending or any(net.download_bytes for net in nets),
     )
 
 

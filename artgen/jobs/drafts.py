@@ -3,9 +3,14 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from PIL import Image
+
 from artgen import registry
 from artgen.jobs import checks, denoise, sample
 from artgen.jobs import notes as notes_of
+from artgen.jobs.control import ControlInput
+from artgen.jobs.control.images import fit_to_size
+from artgen.jobs.control.nets import recorded_text
 from artgen.jobs.default_settings import default_settings
 from artgen.jobs.inputs import InputImages
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job, SampleJob
@@ -30,6 +35,7 @@ class JobDraft:
         size: width and height of the result in pixels.
         provenance: values for the record.
         notes: notes for the user.
+        control_images: control images in the size of the result.
     """
 
     request: Request
@@ -41,6 +47,7 @@ class JobDraft:
     size: tuple[int, int] = (0, 0)
     provenance: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    control_images: tuple[Image.Image, ...] = ()
 
 
 def describe_result(draft: JobDraft) -> JobDraft:
@@ -56,8 +63,13 @@ def describe_result(draft: JobDraft) -> JobDraft:
         notes = (*notes, model.download_note())
     if isinstance(request, Sample) and model is not None:
         size = sample.image_size(model)
+    control_images, more_notes = fit_to_size(inputs.controls, size)
+    notes = (*notes, *more_notes, *(net.download_note() for net in draft.entry.nets if net.download_bytes))
     provenance = {"width": size[0], "height": size[1], **inputs.provenance, **draft.entry.provenance}
-    return replace(draft, size=size, provenance=provenance, notes=notes)
+    if inputs.controls:
+        pairs = zip(inputs.controls, draft.entry.nets, strict=True)
+        provenance["control"] = [recorded_text(control.spec, net) for control, net in pairs]
+    return replace(draft, size=size, provenance=provenance, notes=notes, control_images=control_images)
 
 
 def fill_request(draft: JobDraft) -> Request:
@@ -103,6 +115,12 @@ def build_job(draft: JobDraft) -> Job:
             mask=inputs.mask,
             extras=draft.extras,
             embeddings=draft.embeddings,
+            controls=_control_inputs(draft),
             **shared,
         )
     raise TypeError(f"{type(request).__name__} is not a request of a known task")
+
+
+def _control_inputs(draft: JobDraft) -> tuple[ControlInput, ...]:
+    parts = zip(draft.inputs.controls, draft.control_images, draft.entry.nets, strict=True)
+    return tuple(ControlInput(control.spec, image, net) for control, image, net in parts)

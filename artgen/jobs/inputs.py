@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from artgen import images
+from artgen.jobs.control.images import ControlImage, load_control_images
 from artgen.spec.base_requests import ImageRequest, PromptedImageRequest, Request
 from artgen.spec.requests import Denoise, Img2Img, Inpaint, Outpaint
 from artgen.spec.settings import settings_of
@@ -25,6 +26,7 @@ class InputImages:
         low_bytes: low bytes of an image with 16 bits per channel, in the same mode; None for 8 bits.
         source: all channels and bits of the input image, in the same size; None if `image` has all of them.
         mask: mask of the same size, mode L, 255 where the image is repainted; None if nothing is masked.
+        controls: control images, in the order of the request, in the sizes of the files.
         resolved: values of unset settings that depend on the images.
         provenance: hashes of the files, for the record.
         notes: notes for the user.
@@ -34,6 +36,7 @@ class InputImages:
     low_bytes: Image.Image | None = None
     source: images.LosslessImage | None = None
     mask: Image.Image | None = None
+    controls: tuple[ControlImage, ...] = ()
     resolved: dict[str, Any] = dataclasses.field(default_factory=dict)
     provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -49,11 +52,16 @@ def load_inputs(request: Request) -> InputImages:
     """Load the input images of a request.
 
     Raises:
-        InputFileError: an image or a mask cannot be used.
+        InputFileError: an image, a mask or a control image cannot be used.
         UsageError: the extension of an image is impossible.
     """
     load = _LOADERS.get(request.task)
-    return load(request, request.input_paths["image"]) if load else InputImages()
+    found = load(request, request.input_paths["image"]) if load else InputImages()
+    controls = load_control_images(request)
+    if not controls:
+        return found
+    provenance = {**found.provenance, "control_sha256": [each.sha256 for each in controls]}
+    return dataclasses.replace(found, controls=controls, provenance=provenance)
 
 
 def _load_img2img(request: Img2Img, path: Path) -> InputImages:

@@ -8,7 +8,9 @@ from artgen import registry
 from artgen.errors import ArtgenError
 from artgen.events import Listener, no_op
 from artgen.jobs import checks, components, denoise, pipeline_options, sample
+from artgen.jobs.control.nets import check_nets, check_task_has_control
 from artgen.jobs.default_settings import model_scheduler
+from artgen.registry.control_nets import ControlNet
 from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.requests import Denoise, Sample
 
@@ -26,6 +28,7 @@ class ModelEntry:
         settings: settings of its components, with names that resolve to the same files again.
         extras: parts of approximations that were found for the model, by name of the approximation.
         is_preview: whether the weights of the model or of a component are not on the disk.
+        nets: control nets, in the order of the control images.
     """
 
     model: registry.ResolvedModel | None
@@ -36,6 +39,7 @@ class ModelEntry:
     settings: dict[str, Any] = field(default_factory=dict)
     extras: dict[str, registry.HubFiles] = field(default_factory=dict)
     is_preview: bool = False
+    nets: tuple[ControlNet, ...] = ()
 
 
 ModelKey = tuple[str | None, bool, components.ComponentKey]
@@ -118,3 +122,5 @@ def check_model(request: Request, entry: ModelEntry) -> None:
     elif isinstance(request, PromptRequest) and entry.model is not None:
         checks.check_task(request, entry.model)
         pipeline_options.check_options(request, entry.model, entry.scheduler)
+        check_task_has_control(request, entry.model)
+        check_nets(request, entry.model, entry.nets)

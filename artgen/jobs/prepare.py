@@ -64,7 +64,7 @@ def prepare_jobs(
 
     Raises:
         UsageError: settings do not fit the model or each other.
-        InputFileError: an image, a mask, a LoRA or an embedding cannot be used.
+        InputFileError: an image, a mask, a control image, a LoRA or an embedding cannot be used.
         ModelUnavailableError: the model is unavailable, does not support the task, or does not fit a LoRA.
         RefusedError: the model or a LoRA is a pickle, or the model contains code.
     """
@@ -173,6 +173,7 @@ class _Stages:
             settings=found.settings,
             provenance={**entry.provenance, **found.provenance},
             is_preview=found.is_pending or entry.model.remote is not None,
+            nets=found.nets,
         )
 
     def _save_location(self, digest: str, path: Path) -> None:
@@ -237,7 +238,13 @@ class _Stages:
         if key not in self._shared:
             self._shared[key] = describe_result(draft)
         shared = self._shared[key]
-        return replace(draft, size=shared.size, provenance=shared.provenance, notes=shared.notes)
+        return replace(
+            draft,
+            size=shared.size,
+            provenance=shared.provenance,
+            notes=shared.notes,
+            control_images=shared.control_images,
+        )
 
     def _add_extras(self, draft: JobDraft, request: PromptRequest, model: registry.ResolvedModel) -> JobDraft:
         """Add the parts of the approximations, which are downloaded if necessary, after the model."""

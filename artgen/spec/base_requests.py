@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 
 from artgen.errors import UsageError
 from artgen.spec import fast, memory_budget
+from artgen.spec.control import ControlSpec, normalize_control_list, parse_control
 from artgen.spec.embedding import EmbeddingSpec, normalize_embedding_list, parse_embedding
 from artgen.spec.lora import LoraSpec, normalize_lora_list, parse_lora
 from artgen.spec.prompt_expansion import PromptExpansion
@@ -20,6 +21,7 @@ from artgen.spec.refiner import parse_refiner
 from artgen.spec.schedulers import find_scheduler_with_sigmas
 from artgen.spec.settings import (
     ComputeSettings,
+    ControlSettings,
     DeviceSettings,
     Img2ImgInput,
     ModelRef,
@@ -67,6 +69,8 @@ class Request(
                 object.__setattr__(self, name, Path(value))
         if "lora" in names:
             object.__setattr__(self, "lora", normalize_lora_list(getattr(self, "lora", ())))
+        if "control" in names:
+            object.__setattr__(self, "control", normalize_control_list(getattr(self, "control", ())))
         if "embedding" in names:
             object.__setattr__(self, "embedding", normalize_embedding_list(getattr(self, "embedding", ())))
         validate(self, names)
@@ -77,6 +81,11 @@ class Request(
     def loras(self) -> tuple[LoraSpec, ...]:
         """Return the LoRAs, in order."""
         return tuple(parse_lora(text) for text in getattr(self, "lora", ()))
+
+    @property
+    def controls(self) -> tuple[ControlSpec, ...]:
+        """Return the control images, in order."""
+        return tuple(parse_control(text) for text in getattr(self, "control", ()))
 
     @property
     def embeddings(self) -> tuple[EmbeddingSpec, ...]:
@@ -114,7 +123,7 @@ class Request(
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromptRequest(ComputeSettings, ModelSettings, SamplingSettings, Request, PromptSettings):
+class PromptRequest(ComputeSettings, ControlSettings, ModelSettings, SamplingSettings, Request, PromptSettings):
     """Store the settings of all tasks with a prompt.
 
     Attributes:
@@ -141,6 +150,12 @@ class PromptRequest(ComputeSettings, ModelSettings, SamplingSettings, Request, P
                 "Cannot use a LoRA with --quantize.",
                 "Remove --quantize or --lora.",
                 settings=("quantize", "lora"),
+            )
+        if self.control_guess and not self.control:
+            raise UsageError(
+                "control_guess needs a control image.",
+                "Add --control canny=photo.png, or remove --control-guess.",
+                settings=("control_guess",),
             )
         if self.fast is not None and "fast" in names:
             object.__setattr__(self, "fast", fast.normalize(self.fast))

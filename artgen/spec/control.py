@@ -4,7 +4,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
 from artgen.errors import UsageError
@@ -18,6 +18,8 @@ _KEY_SYNONYMS = {
     "weight": "scale", "strength": "scale", "start": "from", "end": "until", "stop": "until", "net": "model"
 }  # fmt: skip
 _KEY_PATTERN = re.compile(r",\s*([A-Za-z_]+)=")
+_PATH_PATTERN = re.compile(r"^[./~]|\\|^[A-Za-z]:")
+"""Start or part of a name of a net that is a path, not a hub id."""
 _EXAMPLE = "--control canny=photo.png"
 
 
@@ -45,6 +47,19 @@ class ControlSpec(NamedTuple):
         numbers = (("scale", self.scale, 1.0), ("from", self.start, 0.0), ("until", self.end, 1.0))
         parts = [f"{key}={format_number(value)}" for key, value, default in numbers if value != default]
         return ",".join([f"{self.kind}={self.image}", *parts, *([f"model={self.model}"] if self.model else [])])
+
+
+def map_kind(spec: ControlSpec) -> str:
+    """Return the kind of the control map. The map of `raw=map.png,model=canny` is a canny map."""
+    return spec.model if spec.kind == "raw" and spec.model in CONTROL_KINDS else spec.kind
+
+
+def recorded_control(spec: ControlSpec) -> ControlSpec:
+    """Return a control image as a record contains it: without the folders of the image and of a local net."""
+    model = spec.model
+    if model is not None and (_PATH_PATTERN.search(model) or model.count("/") > 2):
+        model = PureWindowsPath(model).name
+    return spec._replace(image=Path(spec.image.name), model=model)
 
 
 def format_number(value: float) -> str:

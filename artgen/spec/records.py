@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from artgen._version import RECORD_SCHEMA, __version__
 from artgen.errors import UsageError
 from artgen.spec.base_requests import Request
+from artgen.spec.control import recorded_control
 from artgen.spec.fields import describe_value
 from artgen.spec.prompt_expansion import PromptExpansion
 from artgen.spec.requests import TASKS
@@ -70,6 +71,10 @@ PROVENANCE_FIELDS: Mapping[str, RecordField] = {
     "lora_sha256": RecordField(list, "SHA-256 of each LoRA."),
     "lora_autov3": RecordField(list, "AutoV3 hash of each LoRA, as AUTOMATIC1111 and Civitai compute it."),
     "embedding_sha256": RecordField(list, "SHA-256 of each embedding."),
+    "control_sha256": RecordField(list, "SHA-256 of the file of each control image."),
+    "control_net": RecordField(list, "Name of the net of each control image."),
+    "control_net_source": RecordField(list, "Origin of each net: hub id with its commit, `bundled:NAME` or `local`."),
+    "control_net_sha256": RecordField(list, "SHA-256 of the weights of each net."),
     "width": RecordField(int, "Width of the image.", "pixels"),
     "height": RecordField(int, "Height of the image.", "pixels"),
     "image_sha256": RecordField(str, "SHA-256 of the input image file."),
@@ -112,8 +117,8 @@ def recorded_schema(record: Mapping[str, Any]) -> int | None:
 def to_record(request: Request, provenance: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the record of a request: `task`, all settings that have a value, `provenance`, then unknown fields.
 
-    Input files, LoRAs and embeddings are recorded without their folders, which are private. Their SHA-256 in the
-    provenance identifies them.
+    Input files, LoRAs, embeddings and local control nets are recorded without their folders, which are private. Their
+    SHA-256 in the provenance identifies them.
     """
     record: dict[str, Any] = {"task": request.task}
     for name, setting in settings_of(type(request)).items():
@@ -123,6 +128,10 @@ def to_record(request: Request, provenance: Mapping[str, Any] | None = None) -> 
         record[name] = value.name if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
     if "lora" in record:
         record["lora"] = [str(lora._replace(name=lora.file_name)) for lora in request.loras]
+    if "control" in record:
+        record["control"] = [str(recorded_control(each)) for each in request.controls]
+    else:
+        record.pop("control_guess", None)
     if "embedding" in record:
         record["embedding"] = [str(each._replace(name=each.file_name)) for each in request.embeddings]
     record |= {name: value for name, value in _expansion_facts(request).items() if value} | dict(provenance or {})

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from artgen.registry.control_nets import ControlNet
-from artgen.spec.control import ControlSpec
+from artgen.spec.control import ControlSpec, map_kind
 
 
 @dataclass(frozen=True)
@@ -23,3 +23,16 @@ class ControlInput:
     image: Image.Image
     net: ControlNet
     map: Image.Image | None = None
+
+    @property
+    def map_kind(self) -> str:
+        """Return the kind of the control map; `raw` if it is unknown.
+
+        The map of `raw=map.png,model=canny` is a canny map.
+        """
+        return map_kind(self.spec)
+
+    @property
+    def mode(self) -> int | None:
+        """Return the index of the control type that a union net receives; None for other nets."""
+        return self.net.modes.get(self.map_kind)

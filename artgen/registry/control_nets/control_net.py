@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from artgen.system.counts import format_bytes
+
 
 @dataclass(frozen=True)
 class ControlNet:
@@ -52,6 +54,14 @@ class ControlNet:
     def is_union(self) -> bool:
         """Return whether one net reads several kinds of maps, and receives the kind as an argument."""
         return bool(self.modes)
+
+    def download_note(self) -> str:
+        """Return a note about a net whose weights are not on the disk."""
+        license_text = f", license {self.license}" if self.license else ""
+        return (
+            f"The control net '{self.name}' ({self.source}) is not downloaded ({format_bytes(self.download_bytes)}"
+            f"{license_text}). Its weights were not checked."
+        )
 
     @property
     def is_adapter(self) -> bool:

@@ -28,7 +28,16 @@ from artgen.system.counts import counted, format_bytes
 from artgen.system.external_data import parse_json, read_limited
 from artgen.system.files import wrap_write_errors, write_atomically
 
-__all__ = ["OnProgress", "PendingDownload", "fetch_configs", "finish", "pull", "pull_files", "pull_vae"]
+__all__ = [
+    "OnProgress",
+    "PendingDownload",
+    "fetch_component",
+    "fetch_configs",
+    "finish",
+    "pull",
+    "pull_files",
+    "pull_vae",
+]
 
 MAX_INDEX_BYTES = 1 << 20
 MAX_INDEX_ENTRIES = 100
@@ -236,12 +245,35 @@ def pull_vae(
         weights: download the weights too, not only the configuration.
 
     Raises:
-        ModelUnavailableError: the repository is unknown, gated or has no VAE, or the hub cannot be reached.
+        ModelUnavailableError, RefusedError, OutputError: see `fetch_component`.
+    """
+    pending = fetch_component(repo, "vae", "VAE", revision=revision, check_config=check_config)
+    if not weights:
+        return pending.folder
+    if on_note and (note := pending.size_note()):
+        on_note(note)
+    return finish(pending, on_progress=on_progress)
+
+
+def fetch_component(
+    repo: str, component: str, title: str, *, revision: str | None = None, check_config: Callable[[Path], object]
+) -> PendingDownload:
+    """Download the configuration of one component, and return the download of its weights, which `finish` completes.
+
+    Args:
+        repo: hub id, `owner/name`.
+        component: folder of the component in the repository; without it, the files are in the root.
+        title: name of the component for messages, such as VAE.
+        revision: branch, tag or commit; None is the main branch.
+        check_config: called with the downloaded `config.json`.
+
+    Raises:
+        ModelUnavailableError: the repository is unknown, gated or lacks the component, or the hub cannot be reached.
         RefusedError: the weights are pickles, a hash does not match, or a folder of the cache is a symbolic link.
         OutputError: the disk has too little space, or the cache cannot be written.
     """
     listing = client.fetch_listing(repo, revision)
-    folders: dict[str, dict[str, RemoteFile]] = {"vae": {}, "": {}}
+    folders: dict[str, dict[str, RemoteFile]] = {component: {}, "": {}}
     for file in listing.files:
         folder, _, name = file.name.rpartition("/")
         if folder in folders:
@@ -250,16 +282,11 @@ def pull_vae(
     if files is None or files["config.json"].size > MAX_INDEX_BYTES:
         single = [name for name in folders[""] if name.endswith(".safetensors")]
         hint = f"It has '{single[0]}': download that file and pass its path." if single else "Use another repository."
-        raise ModelUnavailableError(f"'{repo}' has no VAE: it has no config.json of a VAE.", hint)
+        raise ModelUnavailableError(f"'{repo}' has no {title}: it has no config.json of a {title}.", hint)
     check_config(download.download(listing, files["config.json"]))
-    selected = (files["config.json"], *select_component_weights(repo, "vae", files)[1])
+    selected = (files["config.json"], *select_component_weights(repo, component, files)[1])
     snapshot = cache.repository_folder(repo) / "snapshots" / listing.commit
-    pending = PendingDownload(listing, revision, FileSelection(selected, ()), snapshot)
-    if not weights:
-        return snapshot
-    if on_note and (note := pending.size_note()):
-        on_note(note)
-    return finish(pending, on_progress=on_progress)
+    return PendingDownload(listing, revision, FileSelection(selected, ()), snapshot)
 
 
 def _download_files(

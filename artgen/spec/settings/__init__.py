@@ -40,6 +40,7 @@ from artgen.spec.settings.compute import (
     ModelRef,
     ModelSettings,
 )
+from artgen.spec.settings.control import ControlSettings
 from artgen.spec.settings.frames import AnimationSettings, FramesSettings
 from artgen.spec.settings.inputs import (
     DenoiseSettings,
@@ -98,6 +99,7 @@ __all__ = [
     "ClassSettings",
     "CombinationSettings",
     "ComputeSettings",
+    "ControlSettings",
     "DatasetSettings",
     "DenoiseSettings",
     "DeviceSettings",
@@ -176,6 +178,7 @@ SETTING_GROUPS: tuple[type, ...] = (
     ModelRef,
     LoraSettings,
     ModelSettings,
+    ControlSettings,
     ModelFolders,
     DeviceSettings,
     ComputeSettings,

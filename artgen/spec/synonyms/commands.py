@@ -262,6 +262,7 @@ COMMANDS_OF_GROUPS = {
     "ClassSettings": ("sample",),
     "CombinationSettings": _PROMPT_COMMANDS,
     "ComputeSettings": _PROMPT_COMMANDS,
+    "ControlSettings": _PROMPT_COMMANDS,
     "DatasetSettings": ("train",),
     "DenoiseSettings": ("denoise",),
     "DeviceSettings": _IMAGE_COMMANDS,
