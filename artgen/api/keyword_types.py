@@ -42,6 +42,8 @@ class Txt2ImgKeywords(TypedDict, total=False):
     refiner: str | PathLike[str] | None
     text_encoder_3: Literal["none"] | None
     safety_checker: bool | None
+    control: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    control_guess: bool | None
     device: str | None
     dtype: Literal["auto", "fp32", "fp16", "bf16"] | None
     offload: Literal["auto", "none", "text", "model", "group", "sequential"] | None
@@ -89,6 +91,8 @@ class Img2ImgKeywords(TypedDict, total=False):
     refiner: str | PathLike[str] | None
     text_encoder_3: Literal["none"] | None
     safety_checker: bool | None
+    control: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    control_guess: bool | None
     device: str | None
     dtype: Literal["auto", "fp32", "fp16", "bf16"] | None
     offload: Literal["auto", "none", "text", "model", "group", "sequential"] | None
@@ -140,6 +144,8 @@ class InpaintKeywords(TypedDict, total=False):
     refiner: str | PathLike[str] | None
     text_encoder_3: Literal["none"] | None
     safety_checker: bool | None
+    control: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    control_guess: bool | None
     device: str | None
     dtype: Literal["auto", "fp32", "fp16", "bf16"] | None
     offload: Literal["auto", "none", "text", "model", "group", "sequential"] | None
@@ -188,6 +194,8 @@ class OutpaintKeywords(TypedDict, total=False):
     refiner: str | PathLike[str] | None
     text_encoder_3: Literal["none"] | None
     safety_checker: bool | None
+    control: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    control_guess: bool | None
     device: str | None
     dtype: Literal["auto", "fp32", "fp16", "bf16"] | None
     offload: Literal["auto", "none", "text", "model", "group", "sequential"] | None
@@ -295,6 +303,8 @@ class ReplayKeywords(TypedDict, total=False):
     refiner: str | PathLike[str] | None
     text_encoder_3: Literal["none"] | None
     safety_checker: bool | None
+    control: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    control_guess: bool | None
     device: str | None
     dtype: Literal["auto", "fp32", "fp16", "bf16"] | None
     offload: Literal["auto", "none", "text", "model", "group", "sequential"] | None
@@ -368,6 +378,8 @@ class BatchKeywords(TypedDict, total=False):
     refiner: str | PathLike[str] | None
     text_encoder_3: Literal["none"] | None
     safety_checker: bool | None
+    control: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    control_guess: bool | None
     device: str | None
     dtype: Literal["auto", "fp32", "fp16", "bf16"] | None
     offload: Literal["auto", "none", "text", "model", "group", "sequential"] | None

@@ -13,7 +13,7 @@ from artgen.events import Downloading, Listener, Notice, no_op
 from artgen.registry import diffusers_folder, hashes, hub, model_folders
 from artgen.registry.control_nets.control_net import ControlNet
 from artgen.registry.control_nets.fit import NET_CLASSES, check_compatible, denoiser_config, net_architecture
-from artgen.registry.control_nets.kinds import net_kinds, union_modes
+from artgen.registry.control_nets.kinds import check_kind, net_kinds, union_modes
 from artgen.registry.control_nets.net_table import NetEntry, default_entry, default_kinds, find_entry, net_entries
 from artgen.registry.control_nets.single_file import read_net_config
 from artgen.registry.hub import cache
@@ -68,6 +68,7 @@ def resolve_net(spec: ControlSpec, search: NetSearch) -> ControlNet:
         default = _default_net(spec, search.model)
         return _resolve_entry(default.name, default, search)
     if entry := find_entry(name):
+        _check_entry(name, entry, spec, search.model)
         return _resolve_entry(name, entry, search)
     if path := _local_path(name):
         return _local_net(name, path, search.model)
@@ -77,6 +78,16 @@ def resolve_net(spec: ControlSpec, search: NetSearch) -> ControlNet:
     if not HUB_ID_PATTERN.fullmatch(repo):
         raise _unknown_error(name)
     return _hub_net(_Remote(name, repo, file, revision or None, find_entry(source)), search)
+
+
+def _check_entry(name: str, entry: NetEntry, spec: ControlSpec, model: ResolvedModel) -> None:
+    """Check what the table says about a net, before anything is downloaded."""
+    net = ControlNet(name, Path(), entry.class_name, entry.architecture, entry.kinds, modes=entry.modes)
+    config = denoiser_config(model)
+    if entry.architecture != model.architecture or not entry.fits_denoiser(config):
+        # The values that the table lists differ, or else the architecture.
+        check_compatible(replace(net, config=entry.fits), model)
+    check_kind(net, spec)
 
 
 def _default_net(spec: ControlSpec, model: ResolvedModel) -> NetEntry:
