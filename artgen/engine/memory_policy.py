@@ -8,14 +8,16 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from artgen.engine.control.nets import net_bytes
 from artgen.engine.loading import free_memory, loaded_models, pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
 from artgen.errors import MemoryExhaustedError
 from artgen.events import Listener, Notice, PlanNote
 from artgen.jobs import checks
-from artgen.jobs.job import PipelineJob
+from artgen.jobs.job import GenerationJob, PipelineJob
 from artgen.jobs.pipeline_options import denoiser_inputs
 from artgen.registry import ResolvedModel, estimate_memory
+from artgen.registry.memory import DTYPE_BYTES
 from artgen.spec import fast
 from artgen.spec import memory_budget as budget
 from artgen.spec.base_requests import PromptRequest
@@ -274,6 +276,9 @@ def _estimate(
     estimate = estimate_memory(model, device_config.dtype, job.size, unet_batch_size, quantize=device_config.quantize)
     if _uses_openvino(job):  # which stores the weights of the denoiser again, in another layout
         estimate = dataclasses.replace(estimate, denoiser_bytes=2 * estimate.denoiser_bytes)
+    if isinstance(job, GenerationJob) and job.controls and model is job.model:  # a refiner has no control nets
+        nbytes = net_bytes(job.controls, DTYPE_BYTES[device_config.dtype])
+        estimate = dataclasses.replace(estimate, denoiser_bytes=estimate.denoiser_bytes + nbytes)
     return estimate
 
 

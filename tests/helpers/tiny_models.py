@@ -180,14 +180,14 @@ def _t5(width: int) -> T5EncoderModel:
     return T5EncoderModel(config)
 
 
-def sd3(folder: Path, *, seed: int = 0, channels: int = 16, t5: bool = False) -> Path:
+def sd3(folder: Path, *, seed: int = 0, channels: int = 16, t5: bool = False, layers: int = 1) -> Path:
     """Save a Stable Diffusion 3 model, with or without the optional T5 encoder. `channels=33`: an inpainting model."""
     torch.manual_seed(seed)
     tokens = tokenizer(folder / "tokenizer")
     cls = StableDiffusion3Pipeline if channels == 16 else StableDiffusion3InpaintPipeline
     cls(
         transformer=SD3Transformer2DModel(
-            sample_size=SIZE // 2, patch_size=1, in_channels=channels, num_layers=1, attention_head_dim=8,
+            sample_size=SIZE // 2, patch_size=1, in_channels=channels, num_layers=layers, attention_head_dim=8,
             num_attention_heads=4, joint_attention_dim=64, caption_projection_dim=32, pooled_projection_dim=64,
             out_channels=16,
         ),

@@ -11,7 +11,7 @@ import gc
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from artgen.errors import NonFiniteError
 from artgen.events import Event
@@ -53,6 +53,8 @@ class Entry:
         hashes: SHA-256 of each file; None if they are unknown.
         active: whether the current pipeline call uses the object.
         used: whether the current command used the object.
+        is_part: whether the object is used together with a model, such as a ControlNet. The maximum count of loaded
+            models does not include parts.
     """
 
     key: tuple[Any, ...]
@@ -64,6 +66,15 @@ class Entry:
     hashes: tuple[str, ...] | None = None
     active: bool = True
     used: bool = True
+    is_part: bool = False
+
+
+class HasFiles(Protocol):
+    """Describe an object with the identities of its files: a model, or a part that is used together with a model."""
+
+    @property
+    def files(self) -> tuple[FileIdentity, ...]:
+        """Return the identities of all files that affect the loaded object."""
 
 
 @dataclass
@@ -125,8 +136,8 @@ def _finish_command() -> None:
     _limit_count()
 
 
-def find(model: ResolvedModel, key: tuple[Any, ...]) -> Entry | None:
-    """Return the entry of a model with unchanged contents, and make it the most recently used one.
+def find(model: HasFiles, key: tuple[Any, ...]) -> Entry | None:
+    """Return the entry of a model or a part with unchanged contents, and make it the most recently used one.
 
     A file is hashed if its identity changed. If its hash changed too, the entry is unloaded.
 
@@ -152,6 +163,23 @@ def add(entry: Entry) -> None:
 def reserve_place() -> None:
     """Unload idle models so that one more model does not exceed the maximum count."""
     _limit_count(1)
+
+
+def reserve_part() -> None:
+    """Unload the least recently used idle parts so that one more part does not exceed the maximum count of models."""
+    idle = [entry for entry in _store.entries if entry.is_part and not entry.active]
+    _unload(idle[: max(0, len(idle) + 1 - _store.max_loaded)])
+
+
+def release_parts(keep: Collection[tuple[FileIdentity, ...]] = ()) -> None:
+    """Make the parts idle that the next pipeline call does not use.
+
+    Args:
+        keep: files of each part that the call uses.
+    """
+    for entry in _store.entries:
+        if entry.is_part and entry.files not in keep:
+            entry.active = False
 
 
 def deactivate_all() -> None:
@@ -252,9 +280,11 @@ def _hash(file: FileIdentity, large_file_hash: Callable[[Path], str]) -> str:
 
 def _limit_count(num_new: int = 0) -> None:
     """Unload the least recently used idle models beyond the maximum count, with `num_new` models more than now."""
-    excess = len(_store.entries) + num_new - _store.max_loaded
-    if excess > 0:
-        unload_idle(excess)
+    models = [entry for entry in _store.entries if not entry.is_part]
+    excess = len(models) + num_new - _store.max_loaded
+    _unload([entry for entry in models if not entry.active][: max(0, excess)])
+    idle_parts = [entry for entry in _store.entries if entry.is_part and not entry.active]
+    _unload(idle_parts[: max(0, len(idle_parts) - _store.max_loaded)])
 
 
 def _unload(entries: Collection[Entry]) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from accelerate import cpu_offload
 
 from artgen.engine.loading import weights
 from artgen.engine.loading.components import denoiser_of
@@ -45,6 +46,40 @@ def apply_offload(pipe: Any, device_config: DeviceConfig, offload: str | None) -
         pipe.to(device_config.device)
 
 
+def place_module(module: torch.nn.Module, device_config: DeviceConfig, offload: str | None) -> None:
+    """Move a module that is used with a pipeline to its device, or install offloading hooks on it.
+
+    Args:
+        module: module in CPU memory.
+        device_config: device of the computation.
+        offload: offload mode of the pipeline. With `model`, the pipeline that contains the module places it; see
+            `offload_again`.
+    """
+    device = torch.device(device_config.device)
+    if not device_config.is_gpu or offload in (None, "none", "text"):
+        module.to(device)
+    elif offload == "sequential":
+        cpu_offload(module, device, offload_buffers=len(module._parameters) > 0)
+    elif offload == "group":
+        _group_offload_module(module, device)
+
+
+def offload_again(pipe: Any, device_config: DeviceConfig, offload: str | None) -> None:
+    """Install the hooks of `--offload model` on a pipeline that has more components than the model's pipeline."""
+    if device_config.is_gpu and offload == "model":
+        pipe.enable_model_cpu_offload(device=device_config.device)
+
+
+def _group_offload_module(module: torch.nn.Module, device: torch.device) -> None:
+    from diffusers.hooks import apply_group_offloading  # Slow import that other modes do not need.
+
+    use_stream = device.type == "cuda"  # Without streams, each layer waits for its copy.
+    apply_group_offloading(
+        module, onload_device=device, offload_device=CPU, offload_type="leaf_level",
+        use_stream=use_stream, record_stream=use_stream,
+    )  # fmt: skip
+
+
 def group_offload(pipe: Any, device: torch.device, *, text_encoders_only: bool) -> None:
     """Keep layers in CPU memory and copy each to the device before its use, with prefetching of the next layer.
 
@@ -56,19 +91,13 @@ def group_offload(pipe: Any, device: torch.device, *, text_encoders_only: bool) 
         device: device of the computation.
         text_encoders_only: whether only the text encoders are offloaded.
     """
-    from diffusers.hooks import apply_group_offloading  # Slow import that other modes do not need.
-
-    use_stream = device.type == "cuda"  # Without streams, each layer waits for its copy.
     for name, module in pipe.components.items():
         if not isinstance(module, torch.nn.Module):
             continue
         if name.startswith("vae") or (text_encoders_only and not name.startswith("text_encoder")):
             module.to(device)
         else:
-            apply_group_offloading(
-                module, onload_device=device, offload_device=CPU, offload_type="leaf_level",
-                use_stream=use_stream, record_stream=use_stream,
-            )  # fmt: skip
+            _group_offload_module(module, device)
 
 
 def quantize_denoiser(pipe: Any, device_config: DeviceConfig) -> None:

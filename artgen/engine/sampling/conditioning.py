@@ -16,9 +16,10 @@ import torch
 from diffusers.hooks import ModelHook
 from torch import nn
 
+from artgen.engine.control.pipelines import nets_of
 from artgen.engine.loading.components import denoiser_of
 from artgen.engine.sampling.clip_encoding import TextOptions, count_chunks
-from artgen.engine.sampling.denoiser_hooks import attached_hooks
+from artgen.engine.sampling.denoiser_hooks import ModuleWithHook, attached_hooks
 from artgen.engine.sampling.prompt_embeddings import EncodedPrompt, stack_embeddings
 from artgen.jobs.job import GenerationJob
 from artgen.jobs.pipeline_options import uses_cfg
@@ -201,6 +202,30 @@ class ConditioningHook(ModelHook):  # type: ignore[misc]  # diffusers has no typ
         return {**kwargs, "added_cond_kwargs": {**added, "text_embeds": pooled.to(added["text_embeds"])}}
 
 
+class NetConditioningHook(ConditioningHook):
+    """Replace the embeddings that a ControlNet receives.
+
+    With AND, the net is called with each part of the prompt, and the denoiser receives the residuals of each part. In
+    guess mode, the net is called without the unconditional input, and only with the first part.
+    """
+
+    def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        """Call the net with the embeddings of the current step. The net is called before the denoiser."""
+        parts = self._conditioning.at_step(self._step_counter.next_step)
+        before = kwargs.get("encoder_hidden_states")
+        if before is None:  # A ControlNet of Stable Diffusion 3.5 does not read the prompt.
+            return self.fn_ref.original_forward(*args, **kwargs)
+        if len(before) == self._batch_size:
+            cond = {name: value for name, value in parts[0].items() if not name.startswith("negative_")}
+            return self.fn_ref.original_forward(*args, **self._with_embeddings(kwargs, [cond]))
+        if self._conditioning.is_composed:
+            args, kwargs = _repeat_conditional((args, kwargs), len(before), len(parts))
+        changed = self._with_embeddings(kwargs, parts)
+        if getattr(module.config, "force_zeros_for_pooled_projection", False):
+            changed["pooled_projections"] = kwargs["pooled_projections"]
+        return self.fn_ref.original_forward(*args, **changed)
+
+
 @contextlib.contextmanager
 def conditioned(
     pipe: Any, conditioning: Conditioning | None, batch_size: int, first_step: int = 1
@@ -214,9 +239,10 @@ def conditioned(
         first_step: see `StepCounter`.
     """
     counter = StepCounter(pipe, first_step)
-    hooks = []
+    hooks: list[ModuleWithHook] = []
     if conditioning is not None and conditioning.is_dynamic:
         hooks.append((denoiser_of(pipe), ConditioningHook(conditioning, counter, batch_size)))
+        hooks += [(net, NetConditioningHook(conditioning, counter, batch_size)) for net in nets_of(pipe)]
     with attached_hooks(hooks):
         yield counter
 

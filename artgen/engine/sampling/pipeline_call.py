@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import diffusers
@@ -10,21 +9,19 @@ import numpy as np
 import torch
 import transformers
 
-from artgen.engine.acceleration import policy
 from artgen.engine.acceleration.apply import (
     OptimizationError,
     disable_optimizations,
-    is_compiled,
-    optimizations_disabled,
     optimized,
 )
 from artgen.engine.acceleration.fast_hooks import with_approximations
 from artgen.engine.acceleration.openvino.denoiser import with_openvino
-from artgen.engine.loading import lora, pipeline_cache, schedulers
-from artgen.engine.loading import offload as offloading
+from artgen.engine.control.arguments import control_arguments
+from artgen.engine.control.latents import seeded_control_latents
+from artgen.engine.loading import pipeline_cache, schedulers
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.loading.embeddings import attached_embeddings
-from artgen.engine.memory_policy import MemorySettings, make_room
+from artgen.engine.memory_policy import MemorySettings
 from artgen.engine.results import FailedImage, GeneratedImage
 from artgen.engine.sampling import masked_latents, preview, refiner, text_encoder_offload
 from artgen.engine.sampling.call_arguments import call_arguments
@@ -34,14 +31,12 @@ from artgen.engine.sampling.guidance import with_guidance
 from artgen.engine.sampling.nan_guard import DecodedBatch, NanGuard, redecode_fp32
 from artgen.engine.sampling.outcomes import BatchOutput
 from artgen.engine.sampling.pipeline_errors import wrap_pipeline_errors
+from artgen.engine.sampling.prepared_pipeline import job_seeds, plan_optimizations, prepare_pipeline
 from artgen.engine.sampling.prompt_arguments import prompt_conditioning, truncated_prompts
 from artgen.engine.sampling.task_arguments import task_arguments
 from artgen.errors import NonFiniteError
-from artgen.events import Decoding, Listener, ModelSelected, Notice, PlanNote, StageStarted, StepEvent
+from artgen.events import Decoding, Listener, Notice, StageStarted, StepEvent
 from artgen.jobs.job import GenerationJob
-from artgen.jobs.pipeline_options import changes_guidance, pag_scale
-from artgen.jobs.prompt_plan import prompt_plan
-from artgen.registry.pipelines import PipelineEntry
 from artgen.spec.records import WRITER_FIELDS
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import FramesSettings
@@ -131,8 +126,10 @@ def _run_pipeline_once(
     )
     masks_latents = jobs[0].mask is not None and masked_latents.needs_latent_masking(jobs[0].model)
     task = TASKS["img2img" if masks_latents else jobs[0].request.task]
-    pipe = _prepare_pipeline(padded_jobs, task.name, device_config, memory_settings, progress.listener)
-    plan = plan_optimizations(pipe, padded_jobs, device_config, memory_settings, progress)
+    pipe = prepare_pipeline(padded_jobs, task.name, device_config, memory_settings, progress.listener)
+    plan = plan_optimizations(
+        pipe, padded_jobs, device_config, memory_settings, progress.listener, progress.remaining_seconds
+    )
     recorder = StepRecorder(pipe, frames) if frames else None
     if progress.previews and preview.can_decode(memory_settings, device_config, progress.listener):
         preview.PreviewSender(StepRecorder(pipe, preview.PREVIEW_FRAMES), progress.listener, has_vae=True)
@@ -150,7 +147,12 @@ def _run_pipeline_once(
         ):
             conditioning = conditioning or _encode_prompts(pipe, padded_jobs, progress.listener)
             kwargs = call_arguments(pipe, padded_jobs, task_arguments(task, padded_jobs), nan_guard, conditioning)
-            with conditioned(pipe, conditioning, batch_size) as step_counter, with_guidance(pipe, jobs[0]):
+            kwargs |= control_arguments(pipe, padded_jobs)
+            with (
+                conditioned(pipe, conditioning, batch_size) as step_counter,
+                with_guidance(pipe, jobs[0]),
+                seeded_control_latents(pipe, job_seeds(padded_jobs)),
+            ):
                 result = pipe(**{**kwargs, **refiner.base_arguments(jobs[0])})
         if jobs[0].model.refiner is not None:
             scheduler = pipe.scheduler
@@ -158,7 +160,7 @@ def _run_pipeline_once(
             pipe = refiner.load_refiner(
                 jobs[0], batch_size, scheduler, device_config, memory_settings, progress.listener
             )
-            schedulers.seed_noise(pipe.scheduler, _seeds(padded_jobs))
+            schedulers.seed_noise(pipe.scheduler, job_seeds(padded_jobs))
             with wrap_pipeline_errors(jobs[0]), pipeline_cache.silence_libraries():
                 conditioning = _encode_prompts(pipe, padded_jobs, progress.listener)
                 refined = call_arguments(
@@ -195,86 +197,6 @@ def _encode_prompts(pipe: Any, jobs: Sequence[GenerationJob], listener: Listener
         conditioning = prompt_conditioning(pipe, jobs)
     listener(StageStarted("denoise"))
     return conditioning
-
-
-def _prepare_pipeline(
-    jobs: Sequence[GenerationJob],
-    task: str,
-    device_config: DeviceConfig,
-    memory_settings: MemorySettings,
-    listener: Listener,
-) -> Any:
-    """Return the pipeline of the jobs with their scheduler and LoRAs."""
-    job, request = jobs[0], jobs[0].request
-    listener(ModelSelected(job.model.name, device_config.device, device_config.dtype))
-    base = pipeline_cache.load_pipeline(
-        job.model,
-        device_config,
-        offload=memory_settings.offload,
-        vae_tiling=memory_settings.vae_tiling,
-        safety_checker=request.safety_checker,
-        listener=listener,
-        make_room=lambda: make_room(job.model, job, len(jobs), device_config, memory_settings),
-    )
-    offloading.enable_vae_slicing_if_large(base, len(jobs), job.width * job.height)
-    lora.set_loras(base, job.loras, device_config, memory_settings.offload)
-    has_pag = pag_scale(request, job.model.pipeline_entry) > 0
-    pipe = pipeline_cache.pipeline_for_task(base, job.model, task, pag=has_pag)
-    scheduler = schedulers.build_scheduler(base.scheduler, request.scheduler, request.sigmas)
-    schedulers.seed_noise(scheduler, _seeds(jobs))
-    pipe.scheduler = schedulers.use_cpu_timesteps(scheduler)
-    schedulers.check_steps(pipe.scheduler, request.steps or 1)
-    return pipe
-
-
-def _seeds(jobs: Sequence[GenerationJob]) -> list[int]:
-    return [int(job.request.seed or 0) for job in jobs]
-
-
-def plan_optimizations(
-    pipe: Any,
-    jobs: Sequence[GenerationJob],
-    device_config: DeviceConfig,
-    memory_settings: MemorySettings,
-    progress: ProgressReporter,
-) -> policy.OptimizationPlan:
-    """Return the optimizations for a pipeline call, and report why they were selected."""
-    job, request = jobs[0], jobs[0].request
-    on_device = memory_settings.offload in (None, "none")
-    entry = job.model.pipeline_entry
-    plan = policy.select_optimizations(
-        policy.OptimizationContext(
-            level="none" if optimizations_disabled(job.model) else request.acceleration or "none",
-            device=device_config.device,
-            dtype=device_config.dtype,
-            architecture=job.model.architecture,
-            size=job.size,
-            batch_size=len(jobs),
-            steps=max(1, int((request.steps or 1) * (job.strength or 1))),
-            on_device=on_device,
-            supports_cuda_graphs=entry.supports("cuda-graphs"),
-            unet_blocks=entry.supports("unet-blocks"),
-            unmodified=on_device
-            and device_config.quantize is None
-            and not (job.loras or request.fast or prompt_plan(request).is_composed or changes_guidance(request, entry)),
-            vae_upcast=_is_vae_upcast(pipe, entry, device_config),
-            already_compiled=is_compiled(pipe),
-            remaining_seconds=progress.remaining_seconds,
-        )
-    )
-    if plan.cuda_graph and not memory_settings.allow_cuda_graphs:
-        plan = replace(plan, cuda_graph=False, reason="Not using a CUDA graph: memory ran out with one.")
-    if plan.reason:
-        progress.listener(PlanNote(plan.reason))
-    return plan
-
-
-def _is_vae_upcast(pipe: Any, entry: PipelineEntry, device_config: DeviceConfig) -> bool:
-    """Return whether the pipeline decodes in fp32.
-
-    `force_upcast` is set in most VAE configurations, but only the SDXL pipelines use it.
-    """
-    return entry.supports("vae-upcast") and device_config.dtype == "fp16" and bool(pipe.vae.config.force_upcast)
 
 
 def _check_decoded(
