@@ -49,7 +49,8 @@ def replay(
             if name in call.values:
                 call.values[name] = input_file(call.values[name], name)
         path, known_inputs = _source_file(source)
-        spec = read_replay_spec(path, call.values, known_inputs)
+        known_controls = [each.image for each in getattr(getattr(source, "request", None), "controls", ())]
+        spec = read_replay_spec(path, call.values, known_inputs, known_controls)
         for note in spec.notes:
             call.listener.add_note(note)
         request = spec.request.replace(offline=True) if is_offline else spec.request

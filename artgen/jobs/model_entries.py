@@ -8,7 +8,7 @@ from artgen import registry
 from artgen.errors import ArtgenError
 from artgen.events import Listener, no_op
 from artgen.jobs import checks, components, denoise, pipeline_options, sample
-from artgen.jobs.control.nets import check_nets, check_task_has_control
+from artgen.jobs.control.checks import check_nets, check_task_has_control
 from artgen.jobs.default_settings import model_scheduler
 from artgen.registry.control_nets import ControlNet
 from artgen.spec.base_requests import PromptRequest, Request

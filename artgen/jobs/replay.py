@@ -15,6 +15,7 @@ from artgen import metadata
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, UsageError, shorten
 from artgen.events import Listener, Notice
 from artgen.jobs import replay_checks, replay_files, replay_other_tools, replay_prompts
+from artgen.jobs.control import replay as control_replay
 from artgen.jobs.job import Job
 from artgen.jobs.prepare import PrepareJobs
 from artgen.jobs.replay_comparison import Original, read_original
@@ -104,6 +105,9 @@ class ReplaySpec:
             found = job.provenance.get(name)
             if found == recorded:
                 continue
+            if name == control_replay.HASHES:
+                control_replay.check_nets(job, recorded)
+                continue
             if name == "fast_parts":
                 raise ModelUnavailableError(
                     f"Cannot replay: the image was generated with {', '.join(map(str, recorded))}, and "
@@ -120,7 +124,10 @@ class ReplaySpec:
 
 
 def read_replay_spec(
-    path: Path, changes: Mapping[str, Any], known_inputs: Mapping[str, Path] | None = None
+    path: Path,
+    changes: Mapping[str, Any],
+    known_inputs: Mapping[str, Path] | None = None,
+    known_controls: Sequence[Path] = (),
 ) -> ReplaySpec:
     """Read the metadata of an image and apply the changes of `--set`.
 
@@ -128,9 +135,11 @@ def read_replay_spec(
         path: PNG, JPEG, WebP, a `.json` record or a text file in A1111 format.
         changes: setting name -> text as typed, or value of the type of the setting; an empty text unsets the setting.
         known_inputs: input files that have the recorded hashes, by setting.
+        known_controls: files of control images that have the recorded hashes.
 
     Raises:
-        InputFileError: the metadata has no record or an invalid one, or an input image or a LoRA is missing.
+        InputFileError: the metadata has no record or an invalid one, or an input image, a control image or a LoRA is
+            missing.
         UsageError: a change has an unknown setting or an invalid value.
         ModelUnavailableError: the local model of the image is not on this machine.
         RefusedError: the recorded model is a path.
@@ -153,6 +162,8 @@ def read_replay_spec(
     record |= replay_files.find_inputs(path, record, changes, known_inputs or {})
     if found.record and "lora" not in changes:
         record["lora"] = replay_files.find_loras(path, record)
+    if found.record and record.get("control") and "control" not in changes:
+        record["control"] = control_replay.find_controls(path, record, known_controls)
     if found.record and record.get("embedding") and "embedding" not in changes:
         record["embedding"] = replay_files.find_embeddings(path, record)
     expected_hashes, model_notes = _pin_weights(path, record, changes)
@@ -261,6 +272,9 @@ def _pin_weights(path: Path, record: dict[str, Any], changes: Mapping[str, Any])
     parts = record.get("fast_parts")
     if isinstance(parts, list) and "fast" not in changes:
         expected["fast_parts"] = parts
+    nets = record.get(control_replay.HASHES)
+    if isinstance(nets, list) and "control" not in changes:
+        expected[control_replay.HASHES] = nets
     return expected, notes
 
 

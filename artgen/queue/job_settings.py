@@ -7,6 +7,7 @@ from typing import Any
 from artgen import images
 from artgen._version import RECORD_SCHEMA
 from artgen.errors import ArtgenError, InputFileError, UsageError
+from artgen.jobs.control.replay import find_controls
 from artgen.jobs.replay_checks import PINNED_SETTINGS, WEIGHTS_PROVENANCE
 from artgen.jobs.replay_files import find_embedding, find_lora
 from artgen.queue.entries import LINE_SETTINGS, Entry, LineError, parse_data_value, setting_name
@@ -81,6 +82,8 @@ def parse_record(fields: Mapping[str, Any], parse_value: Callable[[str, Any], An
     if "prompt" in parsed:
         parsed = {"prompt_weights": "none", "long_prompt": "truncate", **parsed, "expansion": read_expansion(fields)}
     parsed |= _files_with_recorded_hash(parsed, fields)
+    if parsed.get("control") and fields.get("control_sha256"):
+        parsed["control"] = _recorded_controls(fields)
     if unknown:
         parsed["unknown_fields"] = unknown
     if "preset" in parsed:
@@ -113,6 +116,19 @@ def _files_with_recorded_hash(parsed: Mapping[str, Any], fields: Mapping[str, An
                 f"Copy the file to your {name}_folder. To use another file, remove the key 'artgen' from the job.",
             ) from error
     return found
+
+
+def _recorded_controls(fields: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the control images of a record with the paths of the files that have the recorded hashes.
+
+    Raises:
+        InputFileError, ModelUnavailableError, RefusedError: an image or a net is missing, or has another hash.
+    """
+    try:
+        return tuple(find_controls(_RECORD_PATH, fields))
+    except ArtgenError as error:
+        error.message = error.message.replace(f"Cannot replay '{_RECORD_PATH}'", "Cannot use the record")
+        raise
 
 
 def _record_task(fields: Mapping[str, Any]) -> str | None:

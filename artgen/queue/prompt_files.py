@@ -15,6 +15,7 @@ from artgen.queue.keys import Keys
 from artgen.queue.line_sources import read_content
 from artgen.queue.table_prompts import parse_csv, parse_tsv
 from artgen.queue.text_prompts import parse_text
+from artgen.spec.control import parse_control
 from artgen.spec.lora import parse_lora
 from artgen.spec.settings import path_settings
 from artgen.system.input_files import PROMPT_FILE_SUFFIXES, STDIN, is_stdin
@@ -25,7 +26,8 @@ _PATH_SETTINGS = tuple(name for name, group in LINE_SETTINGS.items() if name in 
 def read_prompt_file(path: Path, ignore_columns: str | None = None) -> Iterator[Entry | LineError]:
     """Yield the entries of a prompt file in order, and an error for each invalid line.
 
-    Paths of images are relative to the prompt file. Paths of LoRAs are first tried relative to the prompt file.
+    Paths of images are relative to the prompt file. Paths of LoRAs and control nets are first tried relative to the
+    prompt file.
 
     Args:
         path: the file; its suffix selects the format. `-` is stdin in the `.txt` format.
@@ -56,13 +58,15 @@ def read_prompt_file(path: Path, ignore_columns: str | None = None) -> Iterator[
 
 
 def _resolve_paths(folder: Path, setting_values: Mapping[str, Any]) -> Mapping[str, Any]:
-    if not any(name in setting_values for name in (*_PATH_SETTINGS, "lora")):
+    if not any(name in setting_values for name in (*_PATH_SETTINGS, "control", "lora")):
         return setting_values
     resolved: dict[str, Any] = {
         name: folder / setting_values[name] for name in _PATH_SETTINGS if isinstance(setting_values.get(name), Path)
     }
     if isinstance(setting_values.get("lora"), tuple):
         resolved["lora"] = tuple(_resolve_lora(folder, text) for text in setting_values["lora"])
+    if isinstance(setting_values.get("control"), tuple):
+        resolved["control"] = tuple(_resolve_control(folder, text) for text in setting_values["control"])
     return {**setting_values, **resolved}
 
 
@@ -76,6 +80,18 @@ def _resolve_lora(folder: Path, lora_text: Any) -> Any:
     is_name = Path(lora.name).name == lora.name
     exists = any(os.path.isfile(file) for file in (path, f"{path}.safetensors"))  # noqa: PTH113 - does not raise
     return lora_text if is_name and not exists else str(lora._replace(name=str(path)))
+
+
+def _resolve_control(folder: Path, text: Any) -> Any:
+    """Return a control image with its path relative to the prompt file, and so the path of a net that exists there."""
+    try:
+        control = parse_control(text)
+    except (ArtgenError, AttributeError):
+        return text  # the validation of the request reports the error
+    net = control.model
+    if net is not None and os.path.exists(folder / net):  # noqa: PTH110 - does not raise
+        net = str(folder / net)
+    return str(control._replace(image=folder / control.image, model=net))
 
 
 def _parse_yaml(source: str, data: bytes, keys: Keys) -> Iterator[Entry | LineError]:

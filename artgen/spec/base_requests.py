@@ -137,7 +137,8 @@ class PromptRequest(ComputeSettings, ControlSettings, ModelSettings, SamplingSet
         blank: dict[type, Any] = {str: "", int: 0, Path: Path("any")}
         names = [name for name, setting in settings_of(type(self)).items() if setting.per_image]
         present = [name for name in names if getattr(self, name) is not None]
-        return self.replace(**{name: blank[type_of(type(self), name)[0]] for name in present})
+        controls = tuple(str(each._replace(image=Path("any"))) for each in self.controls)
+        return self.replace(control=controls, **{name: blank[type_of(type(self), name)[0]] for name in present})
 
     def _normalize(self, names: Collection[str]) -> None:
         super()._normalize(names)
@@ -150,12 +151,6 @@ class PromptRequest(ComputeSettings, ControlSettings, ModelSettings, SamplingSet
                 "Cannot use a LoRA with --quantize.",
                 "Remove --quantize or --lora.",
                 settings=("quantize", "lora"),
-            )
-        if self.control_guess and not self.control:
-            raise UsageError(
-                "control_guess needs a control image.",
-                "Add --control canny=photo.png, or remove --control-guess.",
-                settings=("control_guess",),
             )
         if self.fast is not None and "fast" in names:
             object.__setattr__(self, "fast", fast.normalize(self.fast))

@@ -11,6 +11,7 @@ from artgen.errors import UsageError
 
 CONTROL_KINDS = ("canny", "depth", "pose", "lineart", "scribble", "seg", "tile", "gray", "raw")
 MAX_CONTROL_SCALE = 10.0
+CONTROL_KEYS = ("scale", "from", "until", "model")
 _KEYS = {"scale": "scale", "from": "start", "until": "end", "model": "model"}
 """Name of the attribute for each key of the text."""
 
@@ -91,6 +92,11 @@ def parse_control(text: str) -> ControlSpec:
             settings=("control",),
         )
     return spec
+
+
+def split_controls(text: str) -> tuple[str, ...]:
+    """Return the control images in a text such as `canny=a.png,scale=0.8,depth=b.png`; each begins with a kind."""
+    return tuple(each.strip() for each in re.split(rf",\s*(?=(?:{'|'.join(CONTROL_KINDS)})=)", text) if each.strip())
 
 
 def _kind_error(text: str, kind: str) -> UsageError:

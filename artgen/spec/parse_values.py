@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from artgen.errors import UsageError
+from artgen.spec.control import split_controls
 from artgen.spec.fields import (
     canonical_value,
     describe_type,
@@ -31,6 +32,8 @@ def parse_value(group: type, name: str, text: str) -> Any:
     text = canonical_value(settings_of(group)[name], text)
     if optional and text == "":
         return None
+    if name == "control" and not text.lstrip().startswith('"'):
+        return split_controls(text)
     if kind is tuple:
         import csv
 

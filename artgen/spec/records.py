@@ -130,7 +130,7 @@ def to_record(request: Request, provenance: Mapping[str, Any] | None = None) -> 
         record["lora"] = [str(lora._replace(name=lora.file_name)) for lora in request.loras]
     if "control" in record:
         record["control"] = [str(recorded_control(each)) for each in request.controls]
-    else:
+    elif not record.get("control_guess"):
         record.pop("control_guess", None)
     if "embedding" in record:
         record["embedding"] = [str(each._replace(name=each.file_name)) for each in request.embeddings]

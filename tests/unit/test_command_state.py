@@ -38,6 +38,7 @@ PURE = {
     "registry/catalog.py:builtin_aliases",
     "registry/catalog.py:builtin_models",
     "registry/config_checks.py:_pipeline_modules",
+    "registry/control_nets/net_table.py:net_entries",
     "registry/pipelines.py:_table",
     "registry/pipelines.py:architecture_entry",
     "registry/pipelines.py:pipeline_entries",

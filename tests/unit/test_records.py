@@ -30,6 +30,7 @@ TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])
 FILE = st.text(st.sampled_from("abc xyz-_0éß漢字.👀"), min_size=1, max_size=12).filter(lambda name: name.strip(". "))
 SPACED = [entry.name for entry in SCHEDULERS if entry.supports_sigmas]
 LORA = st.builds(LoraSpec, FILE, st.floats(-10, 10), st.none() | st.floats(-10, 10)).map(str)
+CONTROL = st.sampled_from(["canny=a.png", "depth=b.png,scale=0.5,until=0.6", "raw=c.png,from=0.2,model=own/net"])
 SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "device": st.sampled_from(["auto", "cpu", "cuda", "cuda:3", "mps"]),
     "scheduler": st.none() | st.sampled_from(SPACED),
@@ -40,6 +41,7 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "lora": st.lists(LORA, max_size=3).map(tuple),
     "preset": st.lists(FILE, max_size=3).map(tuple),
     "style": st.lists(FILE, max_size=3).map(tuple),
+    "control": st.lists(CONTROL, max_size=2).map(tuple),
     "embedding": st.lists(FILE, max_size=3).map(tuple),
     "memory_budget": st.none() | st.sampled_from(["8GiB", "6500MB"]),
     "refiner": st.none() | st.sampled_from(["sdxl-refiner", "owner/refiner@v1:0.75", "C:/refiner:0.5"]),

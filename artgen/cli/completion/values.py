@@ -1,6 +1,7 @@
 """List the values of settings and arguments: names of models, files, schedulers and others."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -160,6 +161,26 @@ def _fast(typed: str) -> Iterator[Candidate]:
             yield Candidate(",".join([*first, name]), entry.summary)
 
 
+def _controls(typed: str) -> Iterator[Candidate]:
+    """Yield the kinds of control images, then the images of the typed folder, then the keys after a comma."""
+    from artgen.images import IMAGE_SUFFIXES
+    from artgen.spec.control import CONTROL_KEYS, CONTROL_KINDS
+
+    kind, equals, path = typed.partition("=")
+    if not equals:
+        yield from (Candidate(f"{each}=") for each in CONTROL_KINDS)
+        return
+    if "," in path:
+        first = typed.rpartition(",")[0]
+        yield from (Candidate(f"{first},{key}=") for key in CONTROL_KEYS)
+        return
+    folder = path[: path.rfind("/") + 1]
+    with os.scandir(os.path.expanduser(folder) or ".") as found:  # noqa: PTH111 - does not raise
+        for each in sorted(found, key=lambda each: each.name):
+            if each.is_dir() or os.path.splitext(each.name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122 - a name
+                yield Candidate(f"{kind}={folder}{each.name}{'/' if each.is_dir() else ''}")
+
+
 KINDS: Mapping[str, Callable[[str], Iterable[Candidate]]] = {
     "schedulers": _schedulers,
     "models": _models,
@@ -172,6 +193,7 @@ KINDS: Mapping[str, Callable[[str], Iterable[Candidate]]] = {
     "styles": _styles,
     "presets": _presets,
     "cache": _cache_entries,
+    "controls": _controls,
     "devices": _devices,
     "fast": _fast,
 }

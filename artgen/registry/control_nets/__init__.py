@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from artgen.registry.control_nets.fit import check_compatible
     from artgen.registry.control_nets.kinds import KINDS_KEY, check_kind
     from artgen.registry.control_nets.net_table import NetEntry, net_entries
+    from artgen.registry.control_nets.recorded import find_recorded_net
 
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "NetSearch",
     "check_compatible",
     "check_kind",
+    "find_recorded_net",
     "net_entries",
     "resolve_net",
 ]
@@ -33,6 +35,7 @@ _MODULES = {
     "fit": ("check_compatible",),
     "kinds": ("KINDS_KEY", "check_kind"),
     "net_table": ("NetEntry", "net_entries"),
+    "recorded": ("find_recorded_net",),
 }
 """Names of each module, which is imported when the first of the names is used."""
 

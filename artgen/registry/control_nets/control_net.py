@@ -55,6 +55,11 @@ class ControlNet:
         """Return whether one net reads several kinds of maps, and receives the kind as an argument."""
         return bool(self.modes)
 
+    @property
+    def short_name(self) -> str:
+        """Return the name without folders, which are private."""
+        return self.path.name if self.source == "local" else self.name
+
     def download_note(self) -> str:
         """Return a note about a net whose weights are not on the disk."""
         license_text = f", license {self.license}" if self.license else ""

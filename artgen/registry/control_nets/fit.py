@@ -71,7 +71,11 @@ def mismatch_reason(net: ControlNet, architecture: str, config: Mapping[str, Any
         for key in _COMPARED_KEYS[net.class_name]
         if net.config.get(key) is not None
     ]
+    if net.is_adapter:  # an adapter for SDXL has one block more than the UNet
+        differences = [(key, (found or [])[: len(wanted or [])], wanted) for key, found, wanted in differences]
     differences = [each for each in differences if not _equal(each[1], each[2])]
+    if net.is_adapter and net.config and (net.architecture == "sdxl") != (architecture == "sdxl"):
+        return f"it is an adapter for {_title(net.architecture)}, and the model is {_title(architecture)}"
     if not _has_denoiser(net.class_name, architecture) or (differences and net.architecture not in ("", architecture)):
         return f"it is a net for {_title(net.architecture) or net.class_name}, and the model is {_title(architecture)}"
     if differences:
