@@ -12,7 +12,7 @@ from artgen.engine.loading import pipeline_cache
 from artgen.engine.loading.components import Pipeline, denoiser_of
 from artgen.errors import ModelUnavailableError
 from artgen.jobs.control import ControlInput
-from artgen.jobs.control.nets import pipeline_key
+from artgen.jobs.control.checks import pipeline_key
 from artgen.jobs.guidance import pag_layers
 from artgen.registry import ResolvedModel
 

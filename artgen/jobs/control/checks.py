@@ -8,7 +8,15 @@ from artgen.registry.control_nets import ControlNet
 from artgen.registry.pipelines import PipelineEntry
 from artgen.spec.base_requests import PromptRequest
 
-CONTROL, UNION, ADAPTER = "ControlNet", "union ControlNet", "T2I-Adapter"
+CONTROL, UNION, ADAPTER = "control", "control_union", "adapter"
+"""Keys of the table of pipelines."""
+
+_TITLES = {CONTROL: "ControlNet", UNION: "union ControlNet", ADAPTER: "T2I-Adapter"}
+
+
+def pipeline_key(net: ControlNet) -> str:
+    """Return the key of the table of pipelines that has the pipelines of a net."""
+    return ADAPTER if net.is_adapter else UNION if net.class_name == "ControlNetUnionModel" else CONTROL
 
 
 def check_task_has_control(request: PromptRequest, model: registry.ResolvedModel) -> None:
@@ -39,13 +47,13 @@ def check_nets(request: PromptRequest, model: registry.ResolvedModel, nets: Sequ
     """
     if not nets:
         return
-    entry, kinds = model.pipeline_entry, list(dict.fromkeys(map(_net_kind, nets)))
+    entry, kinds = model.pipeline_entry, list(dict.fromkeys(map(pipeline_key, nets)))
     for kind in kinds:
         if request.task not in _pipelines(kind, entry):
-            names = ", ".join(f"'{net.name}'" for net in nets if _net_kind(net) == kind)
-            raise _no_pipeline(request, entry, f"a {kind} ({names})", tuple(_pipelines(kind, entry)))
+            names = ", ".join(f"'{net.name}'" for net in nets if pipeline_key(net) == kind)
+            raise _no_pipeline(request, entry, f"a {_TITLES[kind]} ({names})", tuple(_pipelines(kind, entry)))
     if len(kinds) > 1:
-        raise _conflict(f"a {' and a '.join(kinds)} in one image", "remove one --control")
+        raise _conflict(f"a {' and a '.join(map(_TITLES.__getitem__, kinds))} in one image", "remove one --control")
     for net in nets:
         if net.is_inpaint and request.task not in ("inpaint", "outpaint"):
             raise UsageError(
@@ -79,16 +87,18 @@ def _check_settings(request: PromptRequest, entry: PipelineEntry, kind: str) -> 
         raise _conflict("--acceleration openvino with control images", "use --acceleration none", "acceleration")
     pag_scale = entry.default_pag_scale if request.pag_scale is None else request.pag_scale
     if pag_scale > 0 and (kind != CONTROL or task not in entry.control_pag):
-        raise _conflict(f"--pag-scale {pag_scale:g} with a {kind} and {task}", "use --pag-scale 0", "pag_scale")
+        raise _conflict(
+            f"--pag-scale {pag_scale:g} with a {_TITLES[kind]} and {task}", "use --pag-scale 0", "pag_scale"
+        )
     if request.control_guess and (kind == ADAPTER or task not in entry.control_guess):
-        what = f"--control-guess with a {kind}, {task} and {entry.title}"
+        what = f"--control-guess with a {_TITLES[kind]}, {task} and {entry.title}"
         raise _conflict(what, "remove --control-guess", "control_guess")
     if request.control_guess and pag_scale > 0:
         raise _conflict("--control-guess with --pag-scale", "remove one of them", "control_guess")
     takes_rescale = (kind == ADAPTER and entry.architecture == "sdxl") or task in entry.control_rescale
     if (request.guidance_rescale or 0) > 0 and (pag_scale > 0 or not takes_rescale):
         raise _conflict(
-            f"--guidance-rescale with a {kind}, {task} and {entry.title}",
+            f"--guidance-rescale with a {_TITLES[kind]}, {task} and {entry.title}",
             "remove --guidance-rescale",
             "guidance_rescale",
         )
@@ -98,10 +108,6 @@ def _check_settings(request: PromptRequest, entry: PipelineEntry, kind: str) -> 
             "remove --negative-prompt",
             "negative_prompt",
         )
-
-
-def _net_kind(net: ControlNet) -> str:
-    return ADAPTER if net.is_adapter else UNION if net.class_name == "ControlNetUnionModel" else CONTROL
 
 
 def _pipelines(kind: str, entry: PipelineEntry) -> Mapping[str, str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from artgen import registry
 from artgen.events import Listener
-from artgen.jobs.control.checks import check_nets, check_task_has_control
+from artgen.jobs.control import checks
 from artgen.registry.control_nets import ControlNet, NetSearch, check_kind, resolve_net
 from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.control import ControlSpec, recorded_control
@@ -27,14 +27,14 @@ def resolve_nets(
         UsageError: diffusers has no pipeline for the task, a net reads other maps, or the nets cannot be combined.
         InputFileError, ModelUnavailableError, RefusedError: a net cannot be used.
     """
-    check_task_has_control(request, model)
+    checks.check_task_has_control(request, model)
     search = NetSearch(model, request.offline, download, listener)
     nets = []
     for spec in request.controls:
         net = resolve_net(spec, search)
         check_kind(net, spec)
         nets.append(net)
-    check_nets(request, model, nets)
+    checks.check_nets(request, model, nets)
     return tuple(nets)
 
 
