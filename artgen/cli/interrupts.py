@@ -160,11 +160,11 @@ def _exit_at_once(message: bytes = _EXIT_MESSAGE) -> None:
         return
     from artgen.system import temporary  # imported already, except in the first milliseconds
 
-    temporary.remove_own()
-    if has_styles(sys.__stderr__):
-        _write_unbuffered(_ERASE_LINE + _SHOW_CURSOR)
-    _write_unbuffered(message)
-    process.exit_at_once(EXIT_INTERRUPTED)
+    with temporary.own_removed():
+        if has_styles(sys.__stderr__):
+            _write_unbuffered(_ERASE_LINE + _SHOW_CURSOR)
+        _write_unbuffered(message)
+        process.exit_at_once(EXIT_INTERRUPTED)
 
 
 def _exit_handler(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001

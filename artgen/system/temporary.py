@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +19,13 @@ NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW | getattr(os, "O_BINARY", 0)
 
 _STALE_SECONDS = 300
+_LOCK_SECONDS = 1.0
 
 _own_paths: set[Path] = set()
 """Temporary files and folders of this process that exist."""
+
+_creation_lock = threading.RLock()
+"""Is held while a temporary file or folder is created. A signal handler can interrupt the thread that holds it."""
 
 
 @contextlib.contextmanager
@@ -46,9 +51,10 @@ def temp_folder(parent: Path) -> Iterator[Path]:
     Raises:
         OSError: The folder cannot be created.
     """
-    temporary = _temporary_path(parent)
-    _own_paths.add(temporary)
-    temporary.mkdir()
+    with _creation_lock:
+        temporary = _temporary_path(parent)
+        _own_paths.add(temporary)
+        temporary.mkdir()
     lock = _lock_folder(temporary)
     try:
         yield temporary
@@ -101,8 +107,24 @@ def clean_stale(folder: Path) -> None:
 
 def remove_own() -> None:
     """Remove the temporary files and folders of this process, before it ends without leaving their contexts."""
-    for path in tuple(_own_paths):
-        _remove(path)
+    with own_removed():
+        pass
+
+
+@contextlib.contextmanager
+def own_removed() -> Iterator[None]:
+    """Remove the temporary files and folders of this process, and create no new ones until the block ends.
+
+    Any thread and a signal handler can use this function.
+    """
+    is_locked = _creation_lock.acquire(timeout=_LOCK_SECONDS)  # a file system can block the creation
+    try:
+        for path in tuple(_own_paths):
+            _remove(path)
+        yield
+    finally:
+        if is_locked:
+            _creation_lock.release()
 
 
 def fsync_folder(folder: Path) -> None:
@@ -148,9 +170,10 @@ def report_name(source: Path, path: Path) -> None:
 
 
 def _write_temporary(folder: Path, data: bytes) -> Path:
-    path = _temporary_path(folder)
-    _own_paths.add(path)
-    handle = os.open(path, CREATE_FLAGS, 0o666)
+    with _creation_lock:
+        path = _temporary_path(folder)
+        _own_paths.add(path)
+        handle = os.open(path, CREATE_FLAGS, 0o666)
     try:
         _try_lock(handle)
         view = memoryview(data)

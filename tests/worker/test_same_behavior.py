@@ -175,7 +175,7 @@ REFUSALS = commands("""
     artgen 'a prompt' --dry-run --seed 1 -m tiny
     artgen --steps 3 'a prompt' --dry-run
     artgen -- txt2img x --dry-run --seed 1
-    artgen txt2img -- --help
+    artgen txt2img -m tiny --steps 2 --seed 1 -- --help
     artgen config set steps 3 && artgen txt2img x --dry-run --seed 1 --json && artgen config unset steps
     artgen preset save mine --steps 4 && artgen txt2img x --preset mine --dry-run --seed 1 --json
     artgen txt2img x --dry-run --seed 1 --json; artgen txt2img x --steps 0; artgen img2img in.png x --dry-run --seed 1
