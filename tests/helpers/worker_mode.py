@@ -56,14 +56,22 @@ def home_folder() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _use_worker(_no_network: None, _temporary_user_folders: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start the worker before the first test, and let the commands of a test find it."""
+def _use_worker(_no_network: None, _temporary_user_folders: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Start the worker before the first test, and let the commands of a test find it.
+
+    A library that a test imports can set variables, such as RAY_CLIENT_MODE. They are removed after the test, because
+    the worker does not have them.
+    """
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # no network
     if _State.worker is None:
         _State.worker = WorkerProcess(None, "2", KEEP_ALIVE)
         _load_libraries(_State.worker)
     monkeypatch.setenv("XDG_RUNTIME_DIR", _State.worker.environment["XDG_RUNTIME_DIR"])
     _State.is_patched = False
+    environment = dict(os.environ)
+    yield
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
 
 
 def _load_libraries(worker: WorkerProcess) -> None:
