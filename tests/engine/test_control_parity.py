@@ -1,17 +1,20 @@
 """Test that images with control nets equal plain diffusers byte for byte, and images without them too."""
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import diffusers
+import numpy as np
 import plain_scripts as plain
 import pytest
 import sample_images
 import tiny_controls
 import tiny_models
 import torch
+from diffusers.models.controlnets import SD3MultiControlNetModel
 from PIL import Image
 
 from artgen import Img2Img, Inpaint, Outpaint, Txt2Img, generate
@@ -35,6 +38,9 @@ PREFIXES = {
 SUFFIXES = {"txt2img": "Pipeline", "img2img": "Img2ImgPipeline", "inpaint": "InpaintPipeline"}
 CASES = [(kind, task) for kind in ("sd1", "sdxl", "union") for task in SUFFIXES] + [("sd3", "txt2img")]
 """Nets and tasks for which diffusers has a pipeline."""
+
+
+GUESS = {"control_guess": True}
 
 
 @pytest.fixture(autouse=True)
@@ -70,16 +76,18 @@ def request_for(task: str, model: Path, **changes: Any) -> PromptRequest:
     return Outpaint(image=Path("photo.png"), expand="16", keep_original=False, **settings)
 
 
-def controlled(request: PromptRequest, *controls: ControlInput) -> GeneratedImage:
+def controlled(request: PromptRequest, *controls: ControlInput, guess: bool = False) -> GeneratedImage:
     """Generate an image with control inputs."""
-    return batch([request], [controls])[0]
+    return batch([request], [controls], guess=guess)[0]
 
 
 def batch(
-    requests: Sequence[PromptRequest], controls: Sequence[Sequence[ControlInput]], size: int = 1
+    requests: Sequence[PromptRequest], controls: Sequence[Sequence[ControlInput]], size: int = 1, *, guess: bool = False
 ) -> list[GeneratedImage]:
     """Generate images with the control inputs of each request."""
     jobs = [replace(job, controls=tuple(given)) for job, given in zip(prepare_jobs(requests), controls, strict=True)]
+    texts = {"control": ("raw=map.png",), "control_guess": True}
+    jobs = [replace(job, request=job.request.replace(**texts)) if guess else job for job in jobs]
     outcomes = list(generate_jobs(jobs, batch_size=size))
     for outcome in outcomes:
         assert isinstance(outcome, GeneratedImage), outcome
@@ -89,9 +97,10 @@ def batch(
 def plain_control(kind: str, task: str, model: Path, nets: Sequence[Any], **arguments: Any) -> Image.Image:
     """Generate with the control pipeline of diffusers."""
     absent = dict.fromkeys(plain.ABSENT) if kind == "sd3" else {}
+    infix = "PAG" if "pag_scale" in arguments else ""
     with plain.quiet():
-        cls = getattr(diffusers, PREFIXES[kind] + SUFFIXES[task])
-        pipe = cls.from_pretrained(model, controlnet=nets[0] if len(nets) == 1 else list(nets), **absent)
+        cls = getattr(diffusers, PREFIXES[kind] + infix + SUFFIXES[task])
+        pipe = cls.from_pretrained(model, controlnet=nets[0] if len(nets) == 1 else _joined(kind, nets), **absent)
     pipe.set_progress_bar_config(disable=True)
     inputs: dict[str, Any] = {"width": 32, "height": 32}
     if task == "img2img":
@@ -100,6 +109,11 @@ def plain_control(kind: str, task: str, model: Path, nets: Sequence[Any], **argu
         inputs |= {"image": Image.open("photo.png"), "mask_image": Image.open("mask.png"), "strength": 1.0}
     torch.manual_seed(3)  # Stable Diffusion 3 encodes the control map with noise of the global generator
     return plain.run(pipe, **{**PLAIN, **inputs, **arguments})
+
+
+def _joined(kind: str, nets: Sequence[Any]) -> Any:
+    """Return nets as one component; the pipeline of Stable Diffusion 3 does not take a list."""
+    return SD3MultiControlNetModel(list(nets)) if kind == "sd3" else list(nets)
 
 
 def map_argument(kind: str, task: str) -> str:
@@ -133,3 +147,124 @@ def test_control_equals_plain_diffusers(
     fresh = tiny_controls.control(tiny_controls.net_of(folder, model.name))
     assert sample_images.same(controlled(request, fresh).image, plain_image)
     assert sample_images.same(generate(request).image, plain_image)
+
+
+@pytest.mark.parametrize("kind", PREFIXES)
+def test_several_nets_equal_plain_diffusers(
+    folders: dict[str, Path], nets: dict[str, Path], kind: str, tmp_path: Path
+) -> None:
+    model = folders[kind]
+    other = tiny_controls.net_of(tiny_controls.save(kind, tmp_path / "other", model, seed=8), model.name)
+    net, second_map = tiny_controls.net_of(nets[kind], model.name), tiny_controls.control_map(1)
+    controls = [
+        tiny_controls.control(net, "canny=m.png,scale=0.7,until=0.6"),
+        tiny_controls.control(other, "depth=m.png,scale=0.4,from=0.5", image=second_map),
+        tiny_controls.control(net, "canny=m.png,scale=0"),
+    ]
+    ours = controlled(request_for("txt2img", model), *controls).image
+    arguments = {
+        map_argument(kind, "txt2img"): [tiny_controls.control_map(), second_map],
+        "controlnet_conditioning_scale": [0.7, 0.4],
+        "control_guidance_start": [0.0, 0.5],
+        "control_guidance_end": [0.6, 1.0],
+        **({"control_mode": [3, 1]} if kind == "union" else {}),
+    }
+    modules = [tiny_controls.build(kind, model), tiny_controls.build(kind, model, seed=8)]
+    assert sample_images.same(ours, plain_control(kind, "txt2img", model, modules, **arguments))
+
+
+@pytest.mark.parametrize(
+    ("kind", "task", "setting", "argument"),
+    [
+        ("sd1", "txt2img", dict(GUESS), {"guess_mode": True}),
+        ("sdxl", "img2img", dict(GUESS), {"guess_mode": True}),
+        ("sdxl", "inpaint", dict(GUESS), {"guess_mode": True}),
+        ("sd1", "txt2img", {"pag_scale": 3.0}, {"pag_scale": 3.0}),
+        ("sd1", "inpaint", {"pag_scale": 3.0}, {"pag_scale": 3.0}),
+        ("sdxl", "txt2img", {"pag_scale": 3.0}, {"pag_scale": 3.0}),
+        ("sdxl", "img2img", {"pag_scale": 3.0}, {"pag_scale": 3.0}),
+        ("sdxl", "inpaint", {"guidance_rescale": 0.7}, {"guidance_rescale": 0.7}),
+    ],
+)
+def test_control_with_other_guidance_equals_plain_diffusers(
+    folders: dict[str, Path], nets: dict[str, Path], kind: str, task: str, setting: dict[str, Any],
+    argument: dict[str, Any],
+) -> None:  # fmt: skip
+    model = folders[kind]
+    control = tiny_controls.control(tiny_controls.net_of(nets[kind], model.name))
+    request = request_for(task, model)
+    guess = bool(setting.pop("control_guess", False))
+    ours = controlled(request.replace(**setting), control, guess=guess).image
+    arguments = {
+        map_argument(kind, task): control.image,
+        **argument,
+        **({"control_mode": 3} if kind == "union" else {}),
+    }
+    arguments["controlnet_conditioning_scale"] = 1.0
+    theirs = plain_control(kind, task, model, [tiny_controls.build(kind, model)], **arguments)
+    assert sample_images.same(ours, theirs)
+    assert not sample_images.same(ours, controlled(request, control).image)
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+def test_adapters_equal_plain_diffusers(folders: dict[str, Path], kind: str, tmp_path: Path) -> None:
+    model, map_image = folders[kind], tiny_controls.control_map()
+    if kind == "sd1":
+        model = tiny_controls.with_attention_first(tmp_path / "model", model)
+    folder = tiny_controls.save("adapter", tmp_path / "a", model)
+    gray = tiny_controls.save("adapter", tmp_path / "b", model, seed=6, in_channels=1)
+    first, second = tiny_controls.net_of(folder, kind), tiny_controls.net_of(gray, kind)
+    request = request_for("txt2img", model)
+    plain_image = generate(request).image
+
+    cls = getattr(
+        diffusers, {"sd1": "StableDiffusionAdapterPipeline", "sdxl": "StableDiffusionXLAdapterPipeline"}[kind]
+    )
+    base = plain.load({"sd1": "StableDiffusionPipeline", "sdxl": "StableDiffusionXLPipeline"}[kind], model)
+    modules = [tiny_controls.build("adapter", model), tiny_controls.build("adapter", model, seed=6, in_channels=1)]
+    for count in (1, 2):
+        controls = [tiny_controls.control(net, "canny=m.png,scale=0.6") for net in (first, second)[:count]]
+        ours = controlled(request, *controls).image
+        adapter = modules[0] if count == 1 else diffusers.MultiAdapter(modules)
+        parts = {**base.components, "adapter": adapter, "requires_safety_checker": False}
+        accepted = inspect.signature(cls.__init__).parameters
+        pipe = cls(**{name: part for name, part in parts.items() if name in accepted})
+        pipe.set_progress_bar_config(disable=True)
+        maps = [map_image, map_image.convert("L")][:count]
+        theirs = plain.run(
+            pipe, width=32, height=32, image=maps[0] if count == 1 else maps,
+            adapter_conditioning_scale=0.6 if count == 1 else [0.6, 0.6], **PLAIN,
+        )  # fmt: skip
+        assert sample_images.same(ours, theirs), count
+        assert not sample_images.same(ours, plain_image)
+    assert sample_images.same(
+        controlled(request, tiny_controls.control(first, "canny=m.png,scale=0")).image, plain_image
+    )
+    assert sample_images.same(generate(request).image, plain_image)
+
+
+def test_inpaint_net_reads_the_image_with_masked_pixels_of_minus_one(
+    folders: dict[str, Path], nets: dict[str, Path]
+) -> None:
+    model = folders["sd1"]
+    net = tiny_controls.net_of(nets["sd1"], "sd1", is_inpaint=True)
+    ours = controlled(request_for("inpaint", model), tiny_controls.control(net, "raw=m.png")).image
+    pixels = np.asarray(Image.open("photo.png").convert("RGB")).astype(np.float32) / 255.0
+    pixels[np.asarray(Image.open("mask.png").convert("L")) / 255.0 > 0.5] = -1.0
+    condition = torch.from_numpy(pixels[None].transpose(0, 3, 1, 2).copy())
+    theirs = plain_control(
+        "sd1", "inpaint", model, [tiny_controls.build("sd1", model)], control_image=condition,
+        controlnet_conditioning_scale=1.0,
+    )  # fmt: skip
+    assert sample_images.same(ours, theirs)
+
+
+@pytest.mark.parametrize("kind", PREFIXES)
+def test_images_of_a_batch_have_their_own_maps(folders: dict[str, Path], nets: dict[str, Path], kind: str) -> None:
+    model = folders[kind]
+    net = tiny_controls.net_of(nets[kind], model.name)
+    requests = [request_for("txt2img", model, seed=seed) for seed in (3, 4, 5)]
+    controls = [[tiny_controls.control(net, image=tiny_controls.control_map(i))] for i in range(3)]
+    alone = [controlled(request, *given).image for request, given in zip(requests, controls, strict=True)]
+    for ours, expected in zip(batch(requests, controls, size=2), alone, strict=True):
+        assert sample_images.difference(ours.image, expected) <= 1

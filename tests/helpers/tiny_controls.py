@@ -1,5 +1,8 @@
 """Build control nets at tiny sizes for the tiny models: real classes with random weights."""
 
+import inspect
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +38,10 @@ def build(kind: str, model: Path, *, seed: int = 5, fresh: bool = False, **chang
     """
     if kind == "adapter":
         torch.manual_seed(seed)
-        channels = UNet2DConditionModel.load_config(model / "unet")["block_out_channels"]
-        return T2IAdapter(channels=list(channels), num_res_blocks=1, downscale_factor=2, **changes).eval()
+        sizes = {"adapter_type": "full_adapter", "channels": [8, 16], "downscale_factor": 2}
+        if UNet2DConditionModel.load_config(model / "unet").get("addition_embed_type"):
+            sizes = {"adapter_type": "full_adapter_xl", "channels": [8, 16, 16, 16], "downscale_factor": 4}
+        return T2IAdapter(num_res_blocks=1, **sizes, **changes).eval()
     net = _from_denoiser(kind, model, seed, changes)
     if not fresh:
         generator = torch.Generator().manual_seed(seed)
@@ -71,9 +76,17 @@ def _from_denoiser(kind: str, model: Path, seed: int, changes: dict[str, Any]) -
     return ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=EMBEDDING_CHANNELS, **changes)
 
 
-def _parameters(cls: Any) -> set[str]:
-    import inspect
+def with_attention_first(folder: Path, model: Path) -> Path:
+    """Save a copy of the tiny sd1 model whose first block has attention, as the adapters of Stable Diffusion 1 need."""
+    shutil.copytree(model, folder)
+    torch.manual_seed(7)
+    config = UNet2DConditionModel.load_config(model / "unet")
+    blocks = {key: config[key][::-1] for key in ("down_block_types", "up_block_types")}
+    UNet2DConditionModel.from_config({**config, **blocks}).save_pretrained(folder / "unet")
+    return folder
 
+
+def _parameters(cls: Any) -> set[str]:
     return set(inspect.signature(cls.__init__).parameters) - {"self"}
 
 
@@ -85,8 +98,6 @@ def save(kind: str, folder: Path, model: Path, **settings: Any) -> Path:
 
 def net_of(folder: Path, architecture: str, **changes: Any) -> ControlNet:
     """Return the description of a saved net, as the registry does."""
-    import json
-
     config = json.loads((folder / "config.json").read_text())
     file = folder / "diffusion_pytorch_model.safetensors"
     class_name = config["_class_name"]

@@ -69,9 +69,8 @@ def _mode_argument(controls: Sequence[ControlInput]) -> dict[str, Any]:
 
 
 def _check_guess_mode(controls: Sequence[ControlInput], accepted: Any) -> None:
-    # The class of diffusers for several union nets returns no residuals in steps without an active net, and the
-    # pipeline cannot run guess mode without residuals.
-    if "guess_mode" not in accepted or (controls[0].net.is_union and len(controls) > 1):
+    # The union pipelines of diffusers 0.42 repeat the control type for the unconditional input, which guess mode omits.
+    if "guess_mode" not in accepted or controls[0].net.class_name == "ControlNetUnionModel":
         raise UsageError(
             "Cannot use --control-guess with these control nets: diffusers does not support it.",
             "Remove --control-guess.",
