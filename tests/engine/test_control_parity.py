@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,12 @@ import sample_images
 import tiny_controls
 import tiny_models
 import torch
+from control_jobs import batch, controlled, request_for
 from diffusers.models.controlnets import SD3MultiControlNetModel
 from PIL import Image
 
-from artgen import Img2Img, Inpaint, Outpaint, Txt2Img, generate
-from artgen.engine.generate import generate_jobs
-from artgen.engine.results import GeneratedImage
-from artgen.jobs.control import ControlInput
-from artgen.jobs.prepare import prepare_jobs
-from artgen.spec.base_requests import PromptRequest
+from artgen import generate
 
-SETTINGS: dict[str, Any] = {"seed": 3, "steps": 4, "guidance_scale": 6.0, "device": "cpu"}
-SETTINGS |= {"prompt": "a red fox in the snow", "negative_prompt": "a small house"}
 PLAIN = {"seed": 3, "num_inference_steps": 4, "guidance_scale": 6.0}
 PLAIN |= {"prompt": "a red fox in the snow", "negative_prompt": "a small house"}
 
@@ -62,36 +55,6 @@ def nets(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
     """Return the folder of a net of each kind."""
     root = tmp_path_factory.mktemp("nets")
     return {kind: tiny_controls.save(kind, root / kind, folders[kind]) for kind in PREFIXES}
-
-
-def request_for(task: str, model: Path, **changes: Any) -> PromptRequest:
-    """Return a request of a task whose image has 32x32 pixels."""
-    settings = {**SETTINGS, "model": str(model), **changes}
-    if task == "txt2img":
-        return Txt2Img(width=32, height=32, **settings)
-    if task == "img2img":
-        return Img2Img(image=Path("photo.png"), **{"strength": 0.8, **settings})
-    if task == "inpaint":
-        return Inpaint(image=Path("photo.png"), mask=Path("mask.png"), keep_original=False, **settings)
-    return Outpaint(image=Path("photo.png"), expand="16", keep_original=False, **settings)
-
-
-def controlled(request: PromptRequest, *controls: ControlInput, guess: bool = False) -> GeneratedImage:
-    """Generate an image with control inputs."""
-    return batch([request], [controls], guess=guess)[0]
-
-
-def batch(
-    requests: Sequence[PromptRequest], controls: Sequence[Sequence[ControlInput]], size: int = 1, *, guess: bool = False
-) -> list[GeneratedImage]:
-    """Generate images with the control inputs of each request."""
-    jobs = [replace(job, controls=tuple(given)) for job, given in zip(prepare_jobs(requests), controls, strict=True)]
-    texts = {"control": ("raw=map.png",), "control_guess": True}
-    jobs = [replace(job, request=job.request.replace(**texts)) if guess else job for job in jobs]
-    outcomes = list(generate_jobs(jobs, batch_size=size))
-    for outcome in outcomes:
-        assert isinstance(outcome, GeneratedImage), outcome
-    return outcomes  # type: ignore[return-value]
 
 
 def plain_control(kind: str, task: str, model: Path, nets: Sequence[Any], **arguments: Any) -> Image.Image:
