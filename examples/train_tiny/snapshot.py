@@ -53,13 +53,17 @@ def generate_images(
     steps: int = 20,
     guidance: float = 3.0,
     batch: int = 32,
+    maps: list[Image.Image] | None = None,
 ) -> list[Image.Image]:
-    """Generate one image per prompt. Its seed does not depend on the batch."""
+    """Generate one image per prompt. Its seed does not depend on the batch. `maps` are the inputs of a ControlNet."""
     images: list[Image.Image] = []
     for i in range(0, len(prompts), batch):
         batch_prompts = prompts[i : i + batch]
         generators = [torch.Generator("cpu").manual_seed(s) for s in seeds[i : i + batch]]
-        output = pipeline(batch_prompts, num_inference_steps=steps, guidance_scale=guidance, generator=generators)
+        control = {"image": maps[i : i + batch]} if maps else {}
+        output = pipeline(
+            batch_prompts, num_inference_steps=steps, guidance_scale=guidance, generator=generators, **control
+        )
         images.extend(output.images)
     return images
 
