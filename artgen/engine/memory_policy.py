@@ -289,8 +289,9 @@ def _uses_openvino(job: PipelineJob) -> bool:
 def resource_key(job: PipelineJob) -> tuple[Any, ...]:
     """Return everything that memory settings depend on, except the image size."""
     request = job.request
+    shared = request.group_key()  # without the names of files
     values = (
-        getattr(request, name) for name, setting in settings_of(type(request)).items() if "memory" in setting.affects
+        getattr(shared, name) for name, setting in settings_of(type(request)).items() if "memory" in setting.affects
     )
     return (
         *values, checks.text_encoders_inseparable_reason(job.model, job.loras),
