@@ -112,6 +112,15 @@ class GenerationJob(PipelineJob):
     controls: tuple[ControlInput, ...] = ()
 
     @property
+    def max_batch_size(self) -> int:
+        """Return the largest number of images per pipeline call."""
+        # diffusers passes the modes of several union nets of Flux to one image only.
+        has_modes = any(
+            control.net.class_name == "FluxControlNetModel" and control.net.modes for control in self.controls
+        )
+        return 1 if has_modes and len(self.controls) > 1 and self.request.task != "txt2img" else super().max_batch_size
+
+    @property
     def group_key(self) -> tuple[Any, ...]:
         """Return a value that is equal for jobs that one pipeline call can process."""
         return *super().group_key, *prompt_chunks.group_key(self.request, self.model)

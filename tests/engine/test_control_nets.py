@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import plain_scripts as plain
 import pytest
 import sample_images
 import tiny_controls
@@ -17,7 +18,12 @@ from artgen import generate
 from artgen.engine.control import nets as control_nets
 from artgen.engine.generate import generate_jobs
 from artgen.engine.loading import loaded_models
+from artgen.engine.loading.device import DeviceConfig
+from artgen.engine.memory_policy import MemorySettings
+from artgen.engine.sampling.prepared_pipeline import plan_optimizations
 from artgen.errors import InputFileError, ModelUnavailableError, UsageError
+from artgen.events import no_op
+from artgen.jobs.job import GenerationJob
 from artgen.jobs.prepare import prepare_jobs
 from artgen.registry.control_nets import ControlNet
 from artgen.spec.settings import FramesSettings
@@ -175,3 +181,19 @@ def test_combinations_without_a_pipeline_are_refused(models: dict[str, Path], ne
         controlled(request_for("txt2img", models["sdxl"]), tiny_controls.control(union, "raw=map.png"))
     with pytest.raises(UsageError, match="Cannot use --control-guess"):
         controlled(request_for("txt2img", models["sdxl"]), tiny_controls.control(union), guess=True)
+
+
+def test_no_optimization_is_selected_with_control(models: dict[str, Path], net: ControlNet) -> None:
+    job = prepare_jobs([request_for("txt2img", models["sd1"], steps=20)])[0]
+    assert isinstance(job, GenerationJob)
+    pipe = plain.load("StableDiffusionPipeline", models["sd1"])
+    device_config = DeviceConfig("cuda", "fp16")
+    settings = MemorySettings(1, vae_tiling=False, offload=None)
+    job = replace(job, request=job.request.replace(acceleration="full"))
+    for controls, is_used in (((), True), ((tiny_controls.control(net),), False)):
+        plan = plan_optimizations(pipe, [replace(job, controls=controls)], device_config, settings, no_op, 1000.0)
+        assert bool(plan.cuda_graph or plan.inexact_optimizations) == is_used
+    notes = plain.EventLog()
+    job = replace(job, request=job.request.replace(acceleration="openvino"), controls=(tiny_controls.control(net),))
+    assert not plan_optimizations(pipe, [job], DeviceConfig("cpu", "fp32"), settings, notes, 0.0).openvino
+    assert "OpenVINO" in notes.notes[0]

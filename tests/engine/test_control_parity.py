@@ -1,7 +1,7 @@
 """Test that images with control nets equal plain diffusers byte for byte, and images without them too."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import tiny_controls
 import tiny_models
 import torch
 from control_jobs import batch, controlled, request_for
-from diffusers.models.controlnets import SD3MultiControlNetModel
+from diffusers.models.controlnets import FluxMultiControlNetModel, SD3MultiControlNetModel
 from PIL import Image
 
 from artgen import generate
@@ -22,12 +22,14 @@ from artgen import generate
 PLAIN = {"seed": 3, "num_inference_steps": 4, "guidance_scale": 6.0}
 PLAIN |= {"prompt": "a red fox in the snow", "negative_prompt": "a small house"}
 
-PREFIXES = {
+CLASS_PREFIXES = {
     "sd1": "StableDiffusionControlNet",
     "sdxl": "StableDiffusionXLControlNet",
     "union": "StableDiffusionXLControlNetUnion",
     "sd3": "StableDiffusion3ControlNet",
+    "flux": "FluxControlNet",
 }
+KINDS = ("sd1", "sdxl", "union", "sd3")
 SUFFIXES = {"txt2img": "Pipeline", "img2img": "Img2ImgPipeline", "inpaint": "InpaintPipeline"}
 CASES = [(kind, task) for kind in ("sd1", "sdxl", "union") for task in SUFFIXES] + [("sd3", "txt2img")]
 """Nets and tasks for which diffusers has a pipeline."""
@@ -54,7 +56,7 @@ def folders(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
 def nets(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Return the folder of a net of each kind."""
     root = tmp_path_factory.mktemp("nets")
-    return {kind: tiny_controls.save(kind, root / kind, folders[kind]) for kind in PREFIXES}
+    return {kind: tiny_controls.save(kind, root / kind, folders[kind]) for kind in KINDS}
 
 
 def plain_control(kind: str, task: str, model: Path, nets: Sequence[Any], **arguments: Any) -> Image.Image:
@@ -62,7 +64,7 @@ def plain_control(kind: str, task: str, model: Path, nets: Sequence[Any], **argu
     absent = dict.fromkeys(plain.ABSENT) if kind == "sd3" else {}
     infix = "PAG" if "pag_scale" in arguments else ""
     with plain.quiet():
-        cls = getattr(diffusers, PREFIXES[kind] + infix + SUFFIXES[task])
+        cls = getattr(diffusers, CLASS_PREFIXES[kind] + infix + SUFFIXES[task])
         pipe = cls.from_pretrained(model, controlnet=nets[0] if len(nets) == 1 else _joined(kind, nets), **absent)
     pipe.set_progress_bar_config(disable=True)
     inputs: dict[str, Any] = {"width": 32, "height": 32}
@@ -71,12 +73,16 @@ def plain_control(kind: str, task: str, model: Path, nets: Sequence[Any], **argu
     if task == "inpaint":
         inputs |= {"image": Image.open("photo.png"), "mask_image": Image.open("mask.png"), "strength": 1.0}
     torch.manual_seed(3)  # Stable Diffusion 3 encodes the control map with noise of the global generator
-    return plain.run(pipe, **{**PLAIN, **inputs, **arguments})
+    settings = {**PLAIN, **inputs, **arguments}
+    if kind == "flux":
+        del settings["negative_prompt"]
+    return plain.run(pipe, **settings)
 
 
 def _joined(kind: str, nets: Sequence[Any]) -> Any:
-    """Return nets as one component; the pipeline of Stable Diffusion 3 does not take a list."""
-    return SD3MultiControlNetModel(list(nets)) if kind == "sd3" else list(nets)
+    """Return nets as one component; some pipelines do not take a list."""
+    classes = {"sd3": SD3MultiControlNetModel, "flux": FluxMultiControlNetModel}
+    return classes[kind](list(nets)) if kind in classes else list(nets)
 
 
 def map_argument(kind: str, task: str) -> str:
@@ -112,7 +118,7 @@ def test_control_equals_plain_diffusers(
     assert sample_images.same(generate(request).image, plain_image)
 
 
-@pytest.mark.parametrize("kind", PREFIXES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_several_nets_equal_plain_diffusers(
     folders: dict[str, Path], nets: dict[str, Path], kind: str, tmp_path: Path
 ) -> None:
@@ -222,7 +228,7 @@ def test_inpaint_net_reads_the_image_with_masked_pixels_of_minus_one(
     assert sample_images.same(ours, theirs)
 
 
-@pytest.mark.parametrize("kind", PREFIXES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_images_of_a_batch_have_their_own_maps(folders: dict[str, Path], nets: dict[str, Path], kind: str) -> None:
     model = folders[kind]
     net = tiny_controls.net_of(nets[kind], model.name)
@@ -231,3 +237,32 @@ def test_images_of_a_batch_have_their_own_maps(folders: dict[str, Path], nets: d
     alone = [controlled(request, *given).image for request, given in zip(requests, controls, strict=True)]
     for ours, expected in zip(batch(requests, controls, size=2), alone, strict=True):
         assert sample_images.difference(ours.image, expected) <= 1
+
+
+@pytest.mark.parametrize(("task", "count"), [("txt2img", 2), ("img2img", 1), ("inpaint", 2)])
+def test_union_net_of_flux_equals_plain_diffusers(
+    zoo: Mapping[str, Path], task: str, count: int, tmp_path: Path
+) -> None:
+    model = zoo["flux-dev"]
+    sample_images.photo(Path("photo.png"), 64, 64)
+    sample_images.mask(Path("mask.png"), 64, 64)
+    module = tiny_controls.build("flux", model, num_mode=4)
+    module.save_pretrained(tmp_path / "net")
+    net = tiny_controls.net_of(tmp_path / "net", "flux", modes={"canny": 0, "depth": 2})
+    maps = [tiny_controls.control_map(i, (64, 64)) for i in range(2)]
+    texts = ("canny=m.png,scale=0.7,until=0.8", "depth=m.png,scale=0.5")
+    controls = [tiny_controls.control(net, text, image=each) for text, each in zip(texts, maps, strict=True)][:count]
+    request = request_for(task, model, negative_prompt="")
+    request = request.replace(width=64, height=64) if task == "txt2img" else request
+    values = {
+        "control_image": maps, "controlnet_conditioning_scale": [0.7, 0.5], "control_guidance_start": [0.0, 0.0],
+        "control_guidance_end": [0.8, 1.0], "control_mode": [0, 2],
+    }  # fmt: skip
+    arguments = {name: value[:count] if count > 1 else value[0] for name, value in values.items()}
+    size = {"width": 64, "height": 64}
+    theirs = plain_control("flux", task, model, [module] * count, **arguments, **size)
+    ours = controlled(request, *controls).image
+    assert sample_images.same(ours, theirs)
+    requests = [request, request.replace(seed=4)]
+    first = batch(requests, [controls, controls], size=2)[0].image
+    assert sample_images.difference(first, ours) <= 1

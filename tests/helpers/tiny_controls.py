@@ -10,6 +10,7 @@ import torch
 from diffusers import (
     ControlNetModel,
     ControlNetUnionModel,
+    FluxControlNetModel,
     SD3ControlNetModel,
     SD3Transformer2DModel,
     T2IAdapter,
@@ -30,7 +31,7 @@ def build(kind: str, model: Path, *, seed: int = 5, fresh: bool = False, **chang
     """Return a net for a tiny model.
 
     Args:
-        kind: sd1, sdxl, union, sd3, or adapter (for sd1 and sdxl).
+        kind: sd1, sdxl, union, sd3, flux, or adapter (for sd1 and sdxl).
         model: folder of the tiny model.
         seed: seed of the weights.
         fresh: whether the zero convolutions stay zero, so that the net changes nothing.
@@ -60,6 +61,10 @@ def _from_denoiser(kind: str, model: Path, seed: int, changes: dict[str, Any]) -
         net = SD3ControlNetModel(**{**config, "num_layers": 1, **changes})
         torch.nn.init.zeros_(net.pos_embed_input.proj.weight)
         return net
+    if kind == "flux":
+        loaded = FluxControlNetModel.load_config(model / "transformer")
+        names = _parameters(FluxControlNetModel) & loaded.keys()
+        return FluxControlNetModel(**{name: loaded[name] for name in names}, **changes)
     unet = UNet2DConditionModel.from_pretrained(model / "unet")
     if kind == "union":
         config = {name: unet.config[name] for name in _parameters(ControlNetUnionModel) & unet.config.keys()}

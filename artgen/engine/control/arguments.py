@@ -45,7 +45,7 @@ def control_arguments(pipe: Any, jobs: Sequence[GenerationJob]) -> dict[str, Any
         arguments["control_guidance_start"] = _single_or_list([each.spec.start for each in controls])
         arguments["control_guidance_end"] = _single_or_list([each.spec.end for each in controls])
     if "control_mode" in accepted:
-        arguments |= _mode_argument(controls)
+        arguments |= _mode_argument(jobs, controls)
     if jobs[0].request.control_guess:
         _check_guess_mode(controls, accepted)
         arguments["guess_mode"] = True
@@ -56,8 +56,13 @@ def _single_or_list(values: list[Any]) -> Any:
     return values[0] if len(values) == 1 else values
 
 
-def _mode_argument(controls: Sequence[ControlInput]) -> dict[str, Any]:
-    modes = [each.mode for each in controls]
+def _mode_argument(jobs: Sequence[GenerationJob], controls: Sequence[ControlInput]) -> dict[str, Any]:
+    modes: list[Any] = [each.mode for each in controls]
+    if controls[0].net.class_name == "FluxControlNetModel" and jobs[0].request.task != "txt2img":
+        # These pipelines of diffusers 0.42 need a mode for each of several nets, and a mode per image of a batch.
+        if len(modes) > 1:
+            return {"control_mode": [-1 if mode is None else mode for mode in modes]}
+        return {} if modes == [None] else {"control_mode": modes * len(jobs)}
     if controls[0].net.class_name == "ControlNetUnionModel" and None in modes:
         net = next(each.net for each in controls if each.mode is None)
         raise UsageError(
@@ -79,11 +84,14 @@ def _check_guess_mode(controls: Sequence[ControlInput], accepted: Any) -> None:
 
 
 def _map_batch(jobs: Sequence[GenerationJob], index: int) -> torch.Tensor:
-    """Return the control maps of a batch for one net, shape (B, C, H, W), 0 to 1; -1 where an inpaint net is masked.
+    """Return the control maps of a batch for one net, shape (B, C, H, W), 0 to 1; -1 to 1 for Flux and inpaint nets.
 
     The size is a multiple of the size that the model supports, so that the pipeline does not resize the maps.
     """
-    return torch.stack([_map(job, active_controls(job.controls)[index]) for job in jobs])
+    batch = torch.stack([_map(job, active_controls(job.controls)[index]) for job in jobs])
+    # The pipelines of Flux normalize images, but not tensors.
+    is_flux = jobs[0].controls[0].net.class_name == "FluxControlNetModel"
+    return 2.0 * batch - 1.0 if is_flux else batch
 
 
 def _map(job: GenerationJob, control: ControlInput) -> torch.Tensor:
