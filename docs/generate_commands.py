@@ -46,7 +46,7 @@ TYPE_NAMES = {
 UNITS = {
     "seed": "", "steps": "denoising steps", "guidance_scale": "factor", "guidance_rescale": "fraction",
     "pag_scale": "factor", "width": "pixels", "height": "pixels", "strength": "fraction", "feather": "pixels",
-    "max_side": "pixels", "expand": "pixels",
+    "max_side": "pixels", "expand": "pixels", "only_masked": "pixels",
     "target_size": "pixels", "sigma": "gray levels of 255", "eta": "fraction", "self_ensemble": "runs",
     "fidelity": "fraction", "clip_skip": "layers",
 }  # fmt: skip

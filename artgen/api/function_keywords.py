@@ -23,6 +23,8 @@ from artgen.spec.settings import (
     GuidanceSettings,
     Img2ImgInput,
     InpaintBlend,
+    InpaintDetails,
+    InvertSettings,
     LoraSettings,
     LoraTrainingSettings,
     LossSettings,
@@ -107,13 +109,16 @@ FUNCTIONS: dict[str, FunctionSpec] = {
         _IMAGES,
     ),
     "img2img": FunctionSpec(
-        (Img2ImgInput, PromptSettings, SamplingSettings, CanvasSettings, SizeSettings, SeriesSettings, *_MODEL),
+        (
+            *(Img2ImgInput, PromptSettings, InvertSettings, SamplingSettings, CanvasSettings, SizeSettings),
+            *(SeriesSettings, *_MODEL),
+        ),
         ("image", "prompt", *_NOT_IN_PYTHON),
         _IMAGES,
     ),
     "inpaint": FunctionSpec(
         (
-            *(Img2ImgInput, PromptSettings, MaskSettings, InpaintBlend, SamplingSettings),
+            *(Img2ImgInput, PromptSettings, MaskSettings, InpaintBlend, InpaintDetails, SamplingSettings),
             *(CanvasSettings, SizeSettings, SeriesSettings, *_MODEL),
         ),
         ("image", "mask", "prompt", *_NOT_IN_PYTHON),
@@ -153,7 +158,8 @@ FUNCTIONS: dict[str, FunctionSpec] = {
     ),
     "replay": FunctionSpec(
         (
-            *(PromptSettings, MaskSettings, Img2ImgInput, OutpaintSettings, InpaintBlend, DenoiseSettings),
+            *(PromptSettings, InvertSettings, MaskSettings, Img2ImgInput, OutpaintSettings, InpaintBlend),
+            *(InpaintDetails, DenoiseSettings),
             *(SamplingSettings, CanvasSettings, ClassSettings, SeedSettings, *_MODEL[1:]),
         ),
         _NOT_IN_PYTHON,
@@ -168,7 +174,8 @@ FUNCTIONS: dict[str, FunctionSpec] = {
     "batch": FunctionSpec(
         (
             *(BatchRunSettings, PromptSettings, SamplingSettings, ClassSettings, CanvasSettings, SizeSettings),
-            *(Img2ImgInput, MaskSettings, InpaintBlend, OutpaintSettings, DenoiseSettings, SeriesSettings),
+            *(Img2ImgInput, InvertSettings, MaskSettings, InpaintBlend, InpaintDetails, OutpaintSettings),
+            *(DenoiseSettings, SeriesSettings),
             *(CombinationSettings, PresetSettings, ModelSettings, ControlSettings, ComputeSettings),
             *(OutputSettings, FramesSettings),
         ),

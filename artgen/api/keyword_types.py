@@ -71,6 +71,8 @@ class Img2ImgKeywords(TypedDict, total=False):
     prompt_weights: Literal["a1111", "comfy", "none"] | None
     long_prompt: Literal["chunk", "truncate", "error"] | None
     clip_skip: int | None
+    invert: bool | None
+    source_prompt: str | None
     steps: int | None
     guidance_scale: float | None
     scheduler: str | None
@@ -124,6 +126,9 @@ class InpaintKeywords(TypedDict, total=False):
     resize_mask: bool | None
     feather: int | None
     keep_original: bool | None
+    soft_mask: bool | None
+    only_masked: int | None
+    fill: Literal["original", "noise", "blur", "biharmonic"] | None
     steps: int | None
     guidance_scale: float | None
     scheduler: str | None
@@ -268,6 +273,8 @@ class ReplayKeywords(TypedDict, total=False):
     prompt_weights: Literal["a1111", "comfy", "none"] | None
     long_prompt: Literal["chunk", "truncate", "error"] | None
     clip_skip: int | None
+    invert: bool | None
+    source_prompt: str | None
     mask: "ImageInput"
     invert_mask: bool | None
     resize_mask: bool | None
@@ -279,6 +286,9 @@ class ReplayKeywords(TypedDict, total=False):
     target_size: str | tuple[int, int] | None
     feather: int | None
     keep_original: bool | None
+    soft_mask: bool | None
+    only_masked: int | None
+    fill: Literal["original", "noise", "blur", "biharmonic"] | None
     sigma: float | str | None
     method: Literal["pixel", "latent", "tv", "nlm"] | None
     eta: float | None
@@ -354,11 +364,16 @@ class BatchKeywords(TypedDict, total=False):
     max_side: int | None
     strength: float | None
     background: str | None
+    invert: bool | None
+    source_prompt: str | None
     mask: str | PathLike[str] | None
     invert_mask: bool | None
     resize_mask: bool | None
     feather: int | None
     keep_original: bool | None
+    soft_mask: bool | None
+    only_masked: int | None
+    fill: Literal["original", "noise", "blur", "biharmonic"] | None
     expand: int | str | Mapping[str, int] | None
     target_size: str | tuple[int, int] | None
     sigma: float | str | None

@@ -25,6 +25,8 @@ from artgen.spec.settings import (
     FramesSettings,
     Img2ImgInput,
     InpaintBlend,
+    InpaintDetails,
+    InvertSettings,
     MaskSettings,
     ModelSettings,
     OutpaintSettings,
@@ -89,8 +91,10 @@ def run(
     canvas: CanvasSettings,
     size: SizeSettings,
     source: Img2ImgInput,
+    inversion: InvertSettings,
     mask: MaskSettings,
     blend: InpaintBlend,
+    details: InpaintDetails,
     expansion: OutpaintSettings,
     denoise_settings: DenoiseSettings,
     preset: PresetSettings,
@@ -124,8 +128,8 @@ def run(
     name = "stdin" if is_stdin(files[0]) else batch_name(files[0])
     folder, output_settings = batch_folder(output, name)
     groups = (
-        preset, prompt, series, combination, sampling, class_settings, canvas, size, source, mask, blend, expansion,
-        denoise_settings, model, control, compute, frames,
+        preset, prompt, series, combination, sampling, class_settings, canvas, size, source, inversion, mask,
+        blend, details, expansion, denoise_settings, model, control, compute, frames,
     )  # fmt: skip
     defaults = non_default_settings(*groups) | output_settings
     defaults.pop("batch_size", None)

@@ -23,6 +23,8 @@ SECTION_TITLES: dict[type, str] = {
     settings.DenoiseSettings: "Denoising",
     settings.MaskSettings: "Mask",
     settings.InpaintBlend: "Blending",
+    settings.InpaintDetails: "Inpainting details",
+    settings.InvertSettings: "Inversion",
     settings.OutpaintSettings: "Outpainting",
     settings.ModelRef: "Model",
     settings.LoraSettings: "Model",

@@ -14,6 +14,7 @@ from artgen.spec.settings import (
     FramesSettings,
     GenerationReportSettings,
     Img2ImgInput,
+    InvertSettings,
     ModelSettings,
     OutputSettings,
     PresetSettings,
@@ -30,6 +31,7 @@ from artgen.spec.settings import (
 def img2img(
     source: Img2ImgInput,
     prompt: PromptSettings,
+    inversion: InvertSettings,
     series: SeriesSettings,
     combination: CombinationSettings,
     sweep: SweepSettings,
@@ -58,7 +60,7 @@ def img2img(
     from artgen.spec.requests import Img2Img
 
     image_paths, prompt = split_positionals(positionals, source, prompt)
-    groups = (preset, source, prompt, sampling, resolve_size(canvas, size), model, control, compute)
+    groups = (preset, source, prompt, inversion, sampling, resolve_size(canvas, size), model, control, compute)
     dispatch(
         Img2Img, groups, series, sweep, OutputOptions(output, frames, report), combination, image_paths=image_paths
     )

@@ -17,6 +17,7 @@ from artgen.spec.settings import (
     GenerationReportSettings,
     Img2ImgInput,
     InpaintBlend,
+    InpaintDetails,
     MaskSettings,
     ModelSettings,
     OutputSettings,
@@ -36,6 +37,7 @@ def inpaint(
     prompt: PromptSettings,
     mask: MaskSettings,
     blend: InpaintBlend,
+    details: InpaintDetails,
     series: SeriesSettings,
     combination: CombinationSettings,
     sweep: SweepSettings,
@@ -66,7 +68,8 @@ def inpaint(
     image_paths, prompt = split_positionals(positionals, source, prompt)
     if mask.mask is None and len(image_paths) == 2:
         raise missing_mask_error(image_paths, prompt.prompt)
-    groups = (preset, source, prompt, mask, blend, sampling, resolve_size(canvas, size), model, control, compute)
+    canvas = resolve_size(canvas, size)
+    groups = (preset, source, prompt, mask, blend, details, sampling, canvas, model, control, compute)
     dispatch(
         Inpaint, groups, series, sweep, OutputOptions(output, frames, report), combination, image_paths=image_paths
     )

@@ -199,7 +199,7 @@ class AliasCommand(Command):
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        rest = super().parse_args(ctx, self._without_aliases(self._with_dashes(args)))
+        rest = super().parse_args(ctx, _with_bare_values(self._without_aliases(self._with_dashes(args))))
         for name, group in _multi_value_settings().items():
             text = os.environ.get(f"ARTGEN_{name.upper()}")
             if text and name in ctx.params and ctx.get_parameter_source(name).name != "COMMANDLINE":
@@ -237,6 +237,35 @@ class AliasCommand(Command):
             else:
                 arguments.append(f"{canonical}{separator}{value}")
         return [*arguments, *switches, *args[end:]]
+
+
+def _with_bare_values(args: Sequence[str]) -> list[str]:
+    """Add the value to each option whose value is omitted: `--only-masked` becomes `--only-masked=32`.
+
+    Such an option takes a number, so the next argument is its value if it is a number.
+    """
+    end = args.index("--") if "--" in args else len(args)
+    following = [*args[1:end], ""][:end]
+    found = [
+        f"{argument}={_bare_values()[argument]}" if argument in _bare_values() and not _is_number(after) else argument
+        for argument, after in zip(args[:end], following, strict=True)
+    ]
+    return [*found, *args[end:]]
+
+
+def _is_number(argument: str) -> bool:
+    return argument.removeprefix("-").isdecimal()
+
+
+@functools.cache
+def _bare_values() -> dict[str, str]:
+    """Return the value of each option whose value can be omitted: `{"--only-masked": "32"}`."""
+    return {
+        f"--{name.replace('_', '-')}": spec.bare_value
+        for group in settings.SETTING_GROUPS
+        for name, spec in settings.settings_of(group).items()
+        if spec.bare_value
+    }
 
 
 @functools.cache

@@ -23,6 +23,8 @@ from artgen.spec.settings import (
     DenoiseSettings,
     Img2ImgInput,
     InpaintBlend,
+    InpaintDetails,
+    InvertSettings,
     MaskSettings,
     ModelSettings,
     OutputSettings,
@@ -77,8 +79,10 @@ def save(
     canvas: CanvasSettings,
     size: SizeSettings,
     source: Img2ImgInput,
+    inversion: InvertSettings,
     mask: MaskSettings,
     blend: InpaintBlend,
+    details: InpaintDetails,
     denoise_settings: DenoiseSettings,
     model: ModelSettings,
     compute: ComputeSettings,
@@ -98,8 +102,8 @@ def save(
     from artgen.spec.preset_values import PRESET_SETTINGS
 
     groups = (
-        prompt, series, sampling, resolve_size(canvas, size), source, mask, blend, denoise_settings, model, compute,
-        output,
+        prompt, series, sampling, resolve_size(canvas, size), source, inversion, mask, blend,
+        details, denoise_settings, model, compute, output,
     )  # fmt: skip
     if refused := [each for each in SETTINGS_OF_ONE_IMAGE if is_typed(each)]:
         raise UsageError(

@@ -11,6 +11,7 @@ from artgen.engine.loading.oom import is_oom, raise_if_device_lost
 from artgen.engine.memory_policy import MemoryPolicy, MemorySettings, OomHistory, resource_key
 from artgen.engine.results import FailedImage, GeneratedImage
 from artgen.engine.sampling import text_encoder_offload, unconditional
+from artgen.engine.sampling.inversion import source_jobs, uses_inversion
 from artgen.engine.sampling.pipeline_call import ProgressReporter, run_pipeline
 from artgen.events import Listener
 from artgen.jobs.batch_size import BatchSizePolicy, JobGroup, default_batch_size
@@ -120,7 +121,9 @@ class BatchRunner:
                 prompted = [job for job in batch if isinstance(job, GenerationJob)]
                 if text_encoder_offload.encodes_prompts_first(memory_settings, device_config):
                     upcoming = _same_resources(prompted[0], self._jobs[start:], self._context.upcoming)
-                    text_encoder_offload.encode_prompts(prompted, upcoming, device_config, self._listener)
+                    sources = source_jobs(prompted) if uses_inversion(prompted[0]) else []
+                    encoded = [*prompted, *sources]
+                    text_encoder_offload.encode_prompts(encoded, upcoming, device_config, self._listener)
                 return run_pipeline(prompted, batch_size, device_config, memory_settings, progress, self._frames)
         except (MemoryError, RuntimeError) as error:
             raise_if_device_lost(error)

@@ -16,6 +16,7 @@ from artgen.events import Listener, Notice, PlanNote
 from artgen.jobs import checks
 from artgen.jobs.job import GenerationJob, PipelineJob
 from artgen.jobs.pipeline_options import denoiser_inputs
+from artgen.jobs.size import pipeline_size
 from artgen.registry import ResolvedModel, estimate_memory
 from artgen.registry.memory import DTYPE_BYTES
 from artgen.spec import fast
@@ -109,7 +110,8 @@ class MemoryPolicy:
 
         The settings are planned again if the images need other resources, or more memory than the images before.
         """
-        pixels = batch_size * job.width * job.height * denoiser_inputs(job.request, job.model.pipeline_entry)
+        width, height = pipeline_size(job.request, job.model, job.size)
+        pixels = batch_size * width * height * denoiser_inputs(job.request, job.model.pipeline_entry)
         if (key := resource_key(job)) != self._resource_key:
             self._resource_key = key
             self._planned_pixels = 0
@@ -273,7 +275,8 @@ def _estimate(
 ) -> budget.MemoryEstimate:
     """Estimate the memory of a model for a pipeline call of `batch_size` images like the one of the job."""
     unet_batch_size = batch_size * denoiser_inputs(job.request, job.model.pipeline_entry)
-    estimate = estimate_memory(model, device_config.dtype, job.size, unet_batch_size, quantize=device_config.quantize)
+    size = pipeline_size(job.request, job.model, job.size)
+    estimate = estimate_memory(model, device_config.dtype, size, unet_batch_size, quantize=device_config.quantize)
     if _uses_openvino(job):  # which stores the weights of the denoiser again, in another layout
         estimate = dataclasses.replace(estimate, denoiser_bytes=2 * estimate.denoiser_bytes)
     if isinstance(job, GenerationJob) and job.controls and model is job.model:  # a refiner has no control nets

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from artgen.images.formats import FORMAT_NAMES, IMAGE_SUFFIXES, READABLE_FORMATS
     from artgen.images.loading import LoadedImage, load_image
     from artgen.images.lossless import LosslessImage, drop_alpha, load_lossless
+    from artgen.images.mask_fill import fill_masked
     from artgen.images.mask_values import MIN_WHITE
-    from artgen.images.masks import LoadedMask, composite, feather, load_mask
+    from artgen.images.masks import LoadedMask, composite, feather, load_mask, repainted_pixels
 
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "expand_lossless",
     "expansion_to_size",
     "feather",
+    "fill_masked",
     "has_transparency",
     "iter_images",
     "load_image",
@@ -62,6 +64,7 @@ __all__ = [
     "parse_expand",
     "parse_size",
     "paste_generated",
+    "repainted_pixels",
     "resize_lossless",
     "with_alpha_of",
 ]
@@ -92,7 +95,8 @@ _MODULES = {
     "loading": ("LoadedImage", "load_image"),
     "lossless": ("LosslessImage", "drop_alpha", "load_lossless"),
     "mask_values": ("MIN_WHITE",),
-    "masks": ("LoadedMask", "composite", "feather", "load_mask"),
+    "mask_fill": ("fill_masked",),
+    "masks": ("LoadedMask", "composite", "feather", "load_mask", "repainted_pixels"),
 }
 """Names of each module, which is imported when the first of the names is used."""
 

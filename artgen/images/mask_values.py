@@ -1,7 +1,8 @@
 """Read the values of a mask from an image of any mode: 0 keeps a pixel, 255 replaces it.
 
 A mask is white and gray on black, one color on black, or one color with transparency. Its brightest value counts as
-white. Label maps and images with several colors are refused, because each label needs its own mask.
+white, except in a soft mask, whose gray values are strengths. Label maps and images with several colors are refused,
+because each label needs its own mask.
 """
 
 from pathlib import Path
@@ -32,13 +33,16 @@ _LOSSY_FORMATS = ("JPEG", "MPO", "WEBP", "AVIF", "HEIF")
 _ONE_MASK_HINT = "Save a mask in which the area to repaint is white and the rest is black."
 
 
-def read_mask_values(decoded: DecodedImage, path: Path, *, invert: bool = False) -> tuple[Image.Image, tuple[str, ...]]:
+def read_mask_values(
+    decoded: DecodedImage, path: Path, *, invert: bool = False, soft: bool = False
+) -> tuple[Image.Image, tuple[str, ...]]:
     """Return the values of a mask (mode L, not inverted, not transposed) and notes about their interpretation.
 
     Args:
         decoded: decoded file.
         path: path of the file, for messages.
         invert: whether the caller inverts the mask, for notes.
+        soft: do not scale the values.
 
     Raises:
         InputFileError: The image is a label map or has several colors.
@@ -53,15 +57,17 @@ def read_mask_values(decoded: DecodedImage, path: Path, *, invert: bool = False)
     levels = [level for level in range(256) if histogram[level]]
     highest = levels[-1]
     is_label_map = highest <= _MAX_LABEL and len(levels) > 1 and (len(levels) > 2 or levels[0] > 0)
-    if highest <= MAX_BLACK and (is_lossy or len(levels) == 1):
+    if highest <= MAX_BLACK and (is_lossy or soft or len(levels) == 1):
         return Image.new("L", values.size, 0), notes
-    if is_label_map:
+    if is_label_map and not soft:
         raise InputFileError(
             f"The mask '{path}' is a label map with {len(levels)} values from {levels[0]} to {highest}, not a mask.",
             _ONE_MASK_HINT,
         )
     if highest > MAX_BLACK and any(0 < level <= MAX_BLACK for level in levels):
         notes = (*notes, f"Values of the mask '{path.name}' from 1 to {MAX_BLACK} of 255 count as black.")
+    if soft:
+        return values.point([0 if level <= MAX_BLACK else level for level in range(256)]), notes
     if highest < MIN_WHITE:
         notes = (*notes, f"The brightest value of the mask '{path.name}' is {highest} of 255; it counts as white.")
     black = MAX_BLACK if highest > MAX_BLACK else 0

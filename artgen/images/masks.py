@@ -20,7 +20,7 @@ class LoadedMask:
     """Store an inpainting mask.
 
     Attributes:
-        mask: mode L; 255 is generated, 0 is kept, values in between are blended.
+        mask: mode L; 255 is generated, 0 is kept, values in between are blended, or strengths in a soft mask.
         coverage: fraction of the pixels with a value above 0, in (0, 1].
         sha256: SHA-256 of the file, 64 hex digits.
         notes: changes and warnings, one sentence each. File names in notes are untrusted.
@@ -32,7 +32,9 @@ class LoadedMask:
     notes: tuple[str, ...]
 
 
-def load_mask(path: Path, size: tuple[int, int], *, invert: bool = False, resize: bool = False) -> LoadedMask:
+def load_mask(
+    path: Path, size: tuple[int, int], *, invert: bool = False, resize: bool = False, soft: bool = False
+) -> LoadedMask:
     """Load a mask for an image of `size`; white pixels are generated.
 
     The mask is the brightness of the file, scaled so that the brightest value is 255; values up to 8 are black. If the
@@ -45,13 +47,14 @@ def load_mask(path: Path, size: tuple[int, int], *, invert: bool = False, resize
         invert: generate the black pixels instead.
         resize: resize a mask of another size, bilinear with antialiasing: nearest-neighbor interpolation loses thin
             strokes when shrinking and creates stairs when enlarging.
+        soft: the gray values are strengths and are not scaled.
 
     Raises:
         InputFileError: The file cannot be used, it is a label map or has several colors, its size differs from `size`
             (without `resize`), or the mask is empty.
     """
     decoded = decode_image(path, MAX_PIXELS)
-    mask, value_notes = read_mask_values(decoded, path, invert=invert)
+    mask, value_notes = read_mask_values(decoded, path, invert=invert, soft=soft)
     notes = [*decoded.notes, *value_notes]
     if decoded.exif_transpose is not None:
         mask = mask.transpose(decoded.exif_transpose)
@@ -80,7 +83,9 @@ def load_mask(path: Path, size: tuple[int, int], *, invert: bool = False, resize
         option = "without --invert-mask it" if invert else "--invert-mask"
         notes.append(f"The mask '{path.name}' covers {coverage:.1%} of the image; {option} selects the rest.")
     gray = sum(mask.histogram()[1:MIN_WHITE]) / (size[0] * size[1])
-    if gray > NOTE_GRAY_FRACTION:
+    if soft and not any(mask.histogram()[1:255]):
+        notes.append(f"The mask '{path.name}' has no gray values, so --soft-mask has no effect.")
+    if gray > NOTE_GRAY_FRACTION and not soft:
         notes.append(f"{gray:.1%} of the mask '{path.name}' is gray, so these pixels are blended.")
     return LoadedMask(mask, coverage, decoded.sha256, tuple(notes))
 
@@ -105,6 +110,11 @@ def composite(source: Image.Image, generated: Image.Image, mask: Image.Image) ->
             f"with a {mask.mode} mask {mask.size}"
         )
     return Image.composite(generated, source, mask)
+
+
+def repainted_pixels(mask: Image.Image) -> Image.Image:
+    """Return a mask (mode L) that is 255 where `mask` is above 0, and 0 elsewhere."""
+    return mask.point([0] + [255] * 255)
 
 
 def feather(mask: Image.Image, radius: float) -> Image.Image:

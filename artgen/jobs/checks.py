@@ -248,11 +248,15 @@ def check_frames(frames: FramesSettings, job: Job) -> None:
         raise UsageError(f"Frames cannot show the latents of {job.model.name}.", "Remove --frames for this model.")
     elif isinstance(job, GenerationJob) and job.model.refiner is not None:
         raise UsageError("Frames cannot show the steps of two models.", "Remove --frames or --refiner.")
+    elif isinstance(job, GenerationJob) and job.crop_padding is not None:
+        raise UsageError("Frames cannot show the enlarged area of --only-masked.", "Remove --frames or --only-masked.")
     task = TASKS[job.request.task]
-    if frames.include_noising and task.default_strength is None:
+    inverts = getattr(job.request, "invert", False)
+    if frames.include_noising and (task.default_strength is None or inverts):
+        subject = "--invert" if inverts else task.name
         reason = "adds no noise" if "image" in task.inputs else "starts from noise alone"
         raise UsageError(
-            f"--include-noising shows how noise is added to the input image, but {task.name} {reason}.",
+            f"--include-noising shows how noise is added to the input image, but {subject} {reason}.",
             "Remove --include-noising. `artgen noise input.png` shows the noising of any image.",
         )
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from artgen import registry
 from artgen.jobs import checks, pipeline_options
+from artgen.jobs.size import pipeline_size
 from artgen.spec.base_requests import PromptRequest
 from artgen.spec.fast import parse_presets
 from artgen.spec.requests import TASKS
@@ -32,17 +33,19 @@ def default_settings(
     defaults: dict[str, Any] = {
         "steps": model.steps,
         "guidance_scale": model.guidance_scale,
-        "vae_tiling": checks.needs_vae_tiling(size) and pipeline_options.supports_vae_tiling(model),
+        "vae_tiling": checks.needs_vae_tiling(pipeline_size(request, model, size))
+        and pipeline_options.supports_vae_tiling(model),
         "prompt_weights": "a1111",
         "long_prompt": "chunk" if model.pipeline_entry.supports("long-prompts") else "truncate",
         "strength": TASKS[request.task].default_strength,
         **resolved,
     }
-    if request.task in model.pipeline_entry.no_strength:
+    inverts = getattr(request, "invert", False)
+    if request.task in model.pipeline_entry.no_strength or inverts:
         del defaults["strength"]
     if request.seed is None:
         defaults["seed"] = generate_seed()
-    scheduler, sigmas = scheduler_and_sigmas
+    scheduler, sigmas = ("ddim", None) if inverts else scheduler_and_sigmas
     for entry in parse_presets(request.fast):
         defaults.update(entry.default_settings)
         if "scheduler" in entry.default_settings:

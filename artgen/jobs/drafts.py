@@ -15,6 +15,7 @@ from artgen.jobs.default_settings import default_settings
 from artgen.jobs.inputs import InputImages
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job, SampleJob
 from artgen.jobs.model_entries import ModelEntry
+from artgen.jobs.size import pipeline_size
 from artgen.registry import lora as lora_files
 from artgen.registry.embeddings import EmbeddingRequest
 from artgen.spec.base_requests import PromptRequest, Request
@@ -57,8 +58,9 @@ def describe_result(draft: JobDraft) -> JobDraft:
     if model is not None and TASKS[request.task].pipeline_kind:
         if inputs.image is None:
             size = checks.txt2img_size(getattr(request, "width", None), getattr(request, "height", None), model)
-        checks.check_position_limit(size, model)
-        notes = (*notes, *notes_of.size_warnings(size, model))
+        model_size = pipeline_size(request, model, size)
+        checks.check_position_limit(model_size, model)
+        notes = (*notes, *notes_of.size_warnings(model_size, model))
     if model is not None and model.remote is not None:
         notes = (*notes, model.download_note())
     if isinstance(request, Sample) and model is not None:
@@ -113,6 +115,7 @@ def build_job(draft: JobDraft) -> Job:
             image=inputs.image,
             source=inputs.source,
             mask=inputs.mask,
+            strength_map=inputs.strength_map,
             extras=draft.extras,
             embeddings=draft.embeddings,
             controls=_control_inputs(draft),

@@ -27,6 +27,7 @@ class InputImages:
         source: all channels and bits of the input image, in the same size; None if `image` has all of them.
         mask: mask of the same size, mode L, 255 where the image is repainted; None if nothing is masked.
         controls: control images, in the order of the request, in the sizes of the files.
+        strength_map: strength of each pixel for a soft mask, same size, mode L, 0 to 255; None for other masks.
         resolved: values of unset settings that depend on the images.
         provenance: hashes of the files, for the record.
         notes: notes for the user.
@@ -37,6 +38,7 @@ class InputImages:
     source: images.LosslessImage | None = None
     mask: Image.Image | None = None
     controls: tuple[ControlImage, ...] = ()
+    strength_map: Image.Image | None = None
     resolved: dict[str, Any] = dataclasses.field(default_factory=dict)
     provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -80,10 +82,18 @@ def _load_inpaint(request: Inpaint, path: Path) -> InputImages:
     loaded = _load_image(request, path)
     image = _resize(_downscale(loaded.image, request.max_side), request.width, request.height)
     masked = images.load_mask(
-        request.input_paths["mask"], loaded.image.size, invert=request.invert_mask, resize=request.resize_mask
+        request.input_paths["mask"],
+        loaded.image.size,
+        invert=request.invert_mask,
+        resize=request.resize_mask,
+        soft=request.soft_mask,
     )
     feather = request.feather or 0
-    mask = images.feather(masked.mask.resize(image.size, Image.Resampling.BILINEAR), feather)
+    mask = masked.mask.resize(image.size, Image.Resampling.BILINEAR)
+    strength_map = mask if request.soft_mask else None
+    if strength_map is not None:
+        mask = images.repainted_pixels(strength_map)
+    mask = images.feather(mask, feather)
     source = images.resize_lossless(loaded.source, image.size) if loaded.source else None
     provenance = {"image_sha256": loaded.sha256, "mask_sha256": masked.sha256}
     notes = (
@@ -100,7 +110,13 @@ def _load_inpaint(request: Inpaint, path: Path) -> InputImages:
     if source is not None and images.has_transparency(source.image, mask):
         notes += ("The repainted area keeps the transparency of the input image: transparent pixels stay transparent.",)
     return InputImages(
-        image, source=source, mask=mask, resolved={"feather": feather}, provenance=provenance, notes=notes
+        image,
+        source=source,
+        mask=mask,
+        strength_map=strength_map,
+        resolved={"feather": feather},
+        provenance=provenance,
+        notes=notes,
     )
 
 

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageChops, ImageOps
 
 from artgen import images, registry
 from artgen.jobs import prompt_chunks
 from artgen.jobs.control import ControlInput
+from artgen.jobs.size import pipeline_size
 from artgen.registry.embeddings import EmbeddingRequest
 from artgen.registry.lora import LoraRequest
 from artgen.spec.base_requests import PromptRequest, Request
@@ -71,8 +72,9 @@ class PipelineJob(Job):
     def max_batch_size(self) -> int:
         """Return the largest number of images per pipeline call."""
         entry = self.model.pipeline_entry
-        # A pipeline uses all its reference images for each image of a batch.
-        return 1 if self.request.task in entry.no_strength else entry.max_batch_size or MAX_BATCH_SIZE
+        # A pipeline uses all its reference images for each image of a batch, and crops only one image.
+        is_single = self.request.task in entry.no_strength or getattr(self.request, "only_masked", None) is not None
+        return 1 if is_single else entry.max_batch_size or MAX_BATCH_SIZE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +100,7 @@ class GenerationJob(PipelineJob):
         source: all channels and bits of the input image in the same size, for the result; None if `image` has all of
             them.
         mask: mask of the same size, mode L, 255 where the image is repainted; None if nothing is masked.
+        strength_map: strength of each pixel for a soft mask, same size, mode L, 0 to 255; None for other masks.
         embeddings: embeddings (textual inversions), in the order of the request.
         extras: downloaded parts of the approximations of `--fast`, by name of the approximation.
         controls: control images, in the order of the request.
@@ -107,6 +110,7 @@ class GenerationJob(PipelineJob):
     image: Image.Image | None = None
     source: images.LosslessImage | None = None
     mask: Image.Image | None = None
+    strength_map: Image.Image | None = None
     embeddings: tuple[EmbeddingRequest, ...] = ()
     extras: Mapping[str, registry.HubFiles] = field(default_factory=dict)
     controls: tuple[ControlInput, ...] = ()
@@ -160,17 +164,56 @@ class GenerationJob(PipelineJob):
         return self.width + -self.width % multiple, self.height + -self.height % multiple
 
     @property
+    def crop_padding(self) -> int | None:
+        """Return the margin in pixels of the masked area that `only_masked` crops; None if the image is not cropped."""
+        padding: int | None = getattr(self.request, "only_masked", None)
+        return padding
+
+    @property
+    def pipeline_size(self) -> tuple[int, int]:
+        """Return the width and height in pixels at which the pipeline runs."""
+        return pipeline_size(self.request, self.model, self.padded_size)
+
+    @property
+    def decoded_size(self) -> tuple[int, int]:
+        """Return the width and height in pixels of the image that the pipeline returns."""
+        return self.padded_size if self.crop_padding is None else self.size
+
+    @property
+    def filled_image(self) -> Image.Image | None:
+        """Return the input image with the content of the masked area that `fill` selects; None for txt2img."""
+        fill = getattr(self.request, "fill", "original")
+        if self.image is None or self.mask is None or fill == "original":
+            return self.image
+        return images.fill_masked(self.image, self.mask, fill, int(self.request.seed or 0))
+
+    @property
     def padded_image(self) -> Image.Image | None:
-        """Return the input image, extended to `padded_size` by reflection; None for txt2img."""
-        return None if self.image is None else images.pad_to_multiple(self.image, self.model.size_multiple)[0]
+        """Return the filled input image, extended to `padded_size` by reflection; None for txt2img."""
+        image = self.filled_image
+        return None if image is None else images.pad_to_multiple(image, self.model.size_multiple)[0]
 
     @property
     def padded_mask(self) -> Image.Image | None:
         """Return the mask, extended to `padded_size` by reflection. Pixels that are partly repainted are 255."""
-        if self.mask is None:
-            return None
-        binary = self.canvas_mask or self.mask.point(lambda value: 255 if value else 0)
-        return images.pad_to_multiple(binary, self.model.size_multiple)[0]
+        mask = self.binary_mask
+        return None if mask is None else images.pad_to_multiple(mask, self.model.size_multiple)[0]
+
+    @property
+    def binary_mask(self) -> Image.Image | None:
+        """Return the mask with the values 0 and 255. Pixels that are partly repainted are 255."""
+        return None if self.mask is None else self.canvas_mask or images.repainted_pixels(self.mask)
+
+    @property
+    def padded_strengths(self) -> Image.Image | None:
+        """Return the strength of each pixel, mode L, extended to `padded_size` by reflection; None without a mask.
+
+        Without a soft mask, the values are 0 and 255.
+        """
+        if self.padded_mask is None or self.strength_map is None or self.binary_mask is None:
+            return self.padded_mask
+        strengths = ImageChops.darker(self.strength_map, self.binary_mask)
+        return images.pad_to_multiple(strengths, self.model.size_multiple)[0]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,6 +37,32 @@ def effect_warnings(request: PromptRequest, model: registry.ResolvedModel) -> tu
     """Return notes about settings of a complete request without an effect, and about a costly effect."""
     if getattr(request, "strength", None) == 0:
         return ("With strength 0 the image does not change. The prompt and the other settings have no effect.",)
+    return (*_fill_warnings(request), *_negative_prompt_warnings(request, model))
+
+
+def inversion_notes(request: Request, model_scheduler: str | None) -> tuple[str, ...]:
+    """Return a note if `invert` replaces the scheduler of the model.
+
+    Args:
+        request: request before its defaults are filled in.
+        model_scheduler: name of the model's scheduler; None if unknown.
+    """
+    if not getattr(request, "invert", False) or getattr(request, "scheduler", None) or model_scheduler == "ddim":
+        return ()
+    return ("The scheduler is ddim, which --invert needs.",)
+
+
+def _fill_warnings(request: PromptRequest) -> tuple[str, ...]:
+    """Return a note if the masked area starts from noise, so that its content before denoising has no effect."""
+    if getattr(request, "fill", "original") == "original" or getattr(request, "strength", None) != 1:
+        return ()
+    return (
+        f"--fill {request.fill} has almost no effect with strength 1: the masked area starts from noise. Use "  # type: ignore[attr-defined]
+        "--strength 0.8 or less.",
+    )
+
+
+def _negative_prompt_warnings(request: PromptRequest, model: registry.ResolvedModel) -> tuple[str, ...]:
     if not request.negative_prompt:
         return ()
     entry = model.pipeline_entry
@@ -112,7 +138,8 @@ def source_seed_warning(request: Request) -> str | None:
     The same noise is added twice, which oversaturates the colors. The metadata of the input image has the seed.
     """
     path = request.input_paths.get("image")
-    if request.task != "img2img" or getattr(request, "strength", None) == 0 or path is None:
+    adds_noise = getattr(request, "strength", None) != 0 and not getattr(request, "invert", False)
+    if request.task != "img2img" or not adds_noise or path is None:
         return None
     try:
         record = metadata.read_metadata(path).record

@@ -7,6 +7,7 @@ command line or from a line of a prompt file, and ignore a default of the user w
 from typing import Any
 
 from artgen.errors import UsageError
+from artgen.jobs.edit_checks import check_editing
 from artgen.jobs.prompt_plan import prompt_plan
 from artgen.registry import ResolvedModel, diffusers_folder
 from artgen.registry.pipelines import PipelineEntry
@@ -91,6 +92,7 @@ def check_options(
         raise _unsupported_error("--quantize", "quantize", entry, model.name)
     if request.long_prompt == "chunk" and not entry.supports("long-prompts"):
         raise _unsupported_error("--long-prompt chunk", "long_prompt", entry, model.name)
+    check_editing(request, model, has_pag=pag_scale(request, entry) > 0)
     if not entry.supports("schedulers"):
         _check_scheduler(request, model, default_scheduler)
 

@@ -188,6 +188,7 @@ class _Stages:
         notes = draft.notes if (request.seed or 0) < 2**32 else (*draft.notes, WRAPPED_SEED_NOTE)
         if isinstance(request, PromptRequest) and draft.entry.model is not None:
             notes += notes_of.effect_warnings(request, draft.entry.model)
+            notes += notes_of.inversion_notes(draft.request, draft.entry.scheduler[0])
             notes += tuple(prompt_notes.prompt_notes(request, draft.entry.model))
             notes += notes_of.zero_snr_warnings(request, draft.entry.model, draft.entry.scheduler_config)
             provenance = pipeline_options.with_true_cfg(draft.provenance, request, draft.entry.model)

@@ -1,6 +1,8 @@
-"""Merge the settings `size`, `width` and `height`."""
+"""Merge the settings `size`, `width` and `height`, and select the size at which a pipeline runs."""
 
 from artgen.errors import UsageError
+from artgen.registry import ResolvedModel
+from artgen.spec.base_requests import Request
 from artgen.spec.settings import CanvasSettings, SizeSettings
 
 
@@ -18,3 +20,14 @@ def resolve_size(canvas: CanvasSettings, size: SizeSettings) -> CanvasSettings:
 
     width, height = images.parse_size(size.size)
     return CanvasSettings(width=width, height=height)
+
+
+def pipeline_size(request: Request, model: ResolvedModel, size: tuple[int, int]) -> tuple[int, int]:
+    """Return the width and height in pixels at which the pipeline runs.
+
+    Args:
+        request: request.
+        model: resolved model.
+        size: width and height of the result in pixels.
+    """
+    return size if getattr(request, "only_masked", None) is None else model.native_size

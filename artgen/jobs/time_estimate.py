@@ -4,6 +4,7 @@ import os
 
 from artgen import registry
 from artgen.jobs import pipeline_options
+from artgen.jobs.edit_checks import INVERSION_CALLS_PER_STEP
 from artgen.jobs.inputs import scaled_size
 from artgen.registry.memory import parameter_counts
 from artgen.spec.base_requests import ImageRequest, PromptRequest
@@ -32,6 +33,8 @@ def time_note(request: ImageRequest, model: registry.ResolvedModel | None, size:
         model: resolved model; None for the classical methods of denoise.
         size: width and height of the result in pixels.
     """
+    if getattr(request, "only_masked", None) is not None and model is not None:
+        size = model.native_size
     seconds = estimate_seconds(request, model, size)
     if seconds is None:
         return ()
@@ -57,7 +60,8 @@ def estimate_seconds(
     elif isinstance(request, PromptRequest):
         strength = getattr(request, "strength", None)
         calls *= 1.0 if strength is None else strength
-        calls *= pipeline_options.denoiser_inputs(request, model.pipeline_entry)
+        inversion_calls = INVERSION_CALLS_PER_STEP if getattr(request, "invert", False) else 0
+        calls *= pipeline_options.denoiser_inputs(request, model.pipeline_entry) + inversion_calls
         if not calls:
             return None
     kind = "pixel" if model.architecture == "pixel" else "denoiser"

@@ -9,6 +9,7 @@ from typing import Any
 from artgen import images, outputs
 from artgen.jobs import checks
 from artgen.jobs.job import GenerationJob, Job
+from artgen.jobs.size import pipeline_size
 from artgen.outputs.encoding import DEFAULT_QUALITY, EncodingOptions
 from artgen.queue.entries import LINE_SETTINGS
 from artgen.spec.base_requests import Request
@@ -127,8 +128,12 @@ def _former_architecture(architecture: str) -> str:
     return "flux" if architecture == "flux2" else "other"
 
 
+def _pipeline_size(job: Job) -> tuple[int, int]:
+    return pipeline_size(job.request, job.model, job.size) if isinstance(job, GenerationJob) else job.size
+
+
 def _changes_pixels(name: str, value: Any, setting: Setting, job: Job) -> bool:
-    if name == "vae_tiling" and value == checks.needs_vae_tiling(job.size):
+    if name == "vae_tiling" and value == checks.needs_vae_tiling(_pipeline_size(job)):
         return False
     if name == "pag_scale" and isinstance(job, GenerationJob):
         return value not in (None, job.model.pipeline_entry.default_pag_scale)

@@ -12,7 +12,7 @@ from artgen.queue.entries import LINE_SETTINGS, ignore_note, parse_text_value
 from artgen.queue.tool_options import A1111, DIALECTS, INVOKEAI, MIDJOURNEY, Dialect
 from artgen.spec.fields import describe_value
 from artgen.spec.schedulers import find_scheduler
-from artgen.spec.settings import options_of, type_of
+from artgen.spec.settings import options_of, settings_of, type_of
 
 _UNQUOTED_SETTINGS = frozenset({"prompt", "negative_prompt", "scheduler", "style", "model"})
 """Settings whose value extends to the next option without quotes."""
@@ -150,7 +150,8 @@ class _Line:
 
     def _set(self, name: str, option: _Option, value_text: str) -> None:
         read = _joined_value if name in _UNQUOTED_SETTINGS else _single_value
-        text = read(option, value_text)
+        bare_value = settings_of(LINE_SETTINGS[name])[name].bare_value if name in LINE_SETTINGS else ""
+        text = bare_value if bare_value and not value_text.strip() else read(option, value_text)
         if option.flag == "-m" and name == "scheduler" and not _is_scheduler(text):
             name = "model"
         if name == "model":

@@ -98,7 +98,8 @@ class PipelineEntry:
         features: supported features: frames, lora, long-prompts (chunks), prompt-syntax (weights, schedules and AND of
             CLIP text encoders), text-offload (`--offload text` on the CPU), schedulers (other schedulers than the
             model's own), latent-denoise (also latent anomaly detection), latent-noise, latent-channels (the denoiser's
-            channels follow from the VAE), latent-masking (inpainting with latents of any width), training, cuda-graphs,
+            channels follow from the VAE), latent-masking (inpainting with latents of any width), inversion (DDIM
+            inversion), training, cuda-graphs,
             unet-blocks (channels-last, fused QKV), vae-upcast (decodes in fp32), prompt-embeddings (`encode_prompt` of
             Stable Diffusion), quantize (fp8), half-precision (fp16 and bf16 in the task sample), and fast-NAME for the
             parts of `--fast`.

@@ -55,6 +55,7 @@ class Setting:
             embeddings; the prepared `input` images. Empty if none of these.
         neutral_values: values that give the same image as the default.
         excludes: settings with the same meaning. A value of one replaces a default of the other.
+        bare_value: value of the option without a value, for an option whose value can be omitted; else empty.
         fingerprint_name: key of the setting in a batch's fingerprints, if it is not the setting's name. Renamed
             settings keep their former key, so that ledgers of earlier versions stay valid.
     """
@@ -83,6 +84,7 @@ class Setting:
     affects: tuple[Effect, ...] = ("pixels",)
     neutral_values: tuple[str | float, ...] = ()
     excludes: tuple[str, ...] = ()
+    bare_value: str = ""
     fingerprint_name: str | None = None
 
 

@@ -13,6 +13,8 @@ from artgen.spec.settings import (
     DenoiseSettings,
     GuidanceSettings,
     InpaintBlend,
+    InpaintDetails,
+    InvertSettings,
     LoraSettings,
     MaskSettings,
     OutpaintSettings,
@@ -30,14 +32,29 @@ class Txt2Img(CanvasSettings, PromptRequest):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Img2Img(CanvasSettings, PromptedImageRequest):
+class Img2Img(InvertSettings, CanvasSettings, PromptedImageRequest):
     """Generate an image from an input image and a prompt."""
 
     task: ClassVar[str] = "img2img"
 
+    def _normalize(self, names: Collection[str]) -> None:
+        super()._normalize(names)
+        if self.source_prompt and not self.invert:
+            raise UsageError(
+                "source_prompt has no effect without invert.",
+                "Add --invert, or remove --source-prompt.",
+                settings=("source_prompt",),
+            )
+        if self.invert and self.strength is not None:
+            raise UsageError(
+                "Cannot combine invert and strength: the inverted image starts at the last noise level.",
+                "Use --guidance-scale to set the amount of change, or remove --invert.",
+                settings=("strength", "invert"),
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
-class Inpaint(InpaintBlend, MaskSettings, CanvasSettings, PromptedImageRequest):
+class Inpaint(InpaintDetails, InpaintBlend, MaskSettings, CanvasSettings, PromptedImageRequest):
     """Repaint the masked part of an image."""
 
     task: ClassVar[str] = "inpaint"
@@ -47,6 +64,18 @@ class Inpaint(InpaintBlend, MaskSettings, CanvasSettings, PromptedImageRequest):
         if self.mask is None:
             raise UsageError(
                 "inpaint needs a mask. White pixels are repainted.", "artgen inpaint input.png --mask mask.png"
+            )
+        if self.soft_mask and self.only_masked is not None:
+            raise UsageError(
+                "Cannot combine soft_mask and only_masked.",
+                "Remove --soft-mask or --only-masked.",
+                settings=("only_masked", "soft_mask"),
+            )
+        if self.soft_mask and self.fill != "original":
+            raise UsageError(
+                f"Cannot combine soft_mask and fill {self.fill}: gray pixels keep a part of the input image.",
+                "Remove --soft-mask or --fill.",
+                settings=("fill", "soft_mask"),
             )
 
 

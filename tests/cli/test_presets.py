@@ -35,7 +35,7 @@ TEXTS = {
 
 UNSUPPORTED = {
     *("quantize", "text_encoder_3", "guidance_rescale", "acceleration", "eta", "self_ensemble", "fidelity", "fast"),
-    *("embedding", "lora", "vae", "refiner"),
+    *("embedding", "lora", "vae", "refiner", "only_masked", "source_prompt"),
 }
 """Settings that need other files, or that the bundled model, the CPU or one step does not support."""
 
@@ -62,7 +62,7 @@ def _command(name: str) -> list[str]:
     task = next(task for task, each in TASKS.items() if name in options_of(each.request_class) or task == "img2img")
     if name in options_of(TASKS["denoise"].request_class) and name not in options_of(TASKS["inpaint"].request_class):
         task = "denoise"
-    if name in ("invert_mask", "resize_mask", "keep_original", "feather"):
+    if name in ("invert_mask", "resize_mask", "keep_original", "feather", "soft_mask", "only_masked", "fill"):
         task = "inpaint"
     inputs = {
         "txt2img": ["x"],

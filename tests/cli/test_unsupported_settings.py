@@ -30,11 +30,14 @@ VALUES = {
     "prompt": "a car", "negative_prompt": "x", "seed": "3", "scheduler": "euler", "fast": "cache", "size": "64x64",
     "background": "red", "sigma": "10", "mask": "mask.png", "expand": "8", "target_size": "64x64", "model": "tiny",
     "lora": "x", "device": "cpu", "memory_budget": "8GiB", "output": "out/",
-    "class_label": "3", "vae": "x", "refiner": "x", "style": "x", "embedding": "x",
+    "class_label": "3", "source_prompt": "x", "vae": "x", "refiner": "x", "style": "x", "embedding": "x",
 }  # fmt: skip
 NOT_IN_LINES = {*options_of(RunSettings), *options_of(FramesSettings), *options_of(ReportSettings), "task"} | {
     "batch_size", "overwrite", "image", "files", "ignore_columns"
 }  # fmt: skip
+RESET_VALUES = {"invert": "false", "soft_mask": "false", "fill": "original"}
+"""Values of the configuration that are the defaults of settings that cannot be empty."""
+
 NO_JOB = "No job of the batch takes"
 
 
@@ -94,7 +97,18 @@ def test_default_that_no_line_takes_gets_a_note(monkeypatch: pytest.MonkeyPatch)
 
 DENOISE, TEXT, IMAGE = ("denoise", "in.png"), ("txt2img", "x", "-m", "tiny"), ("img2img", "in.png", "x", "-m", "tiny")
 TV = (*DENOISE, "--method", "tv")
+INVERT = ("img2img", "in.png", "x", "--invert", "-m", "tiny")
+SOFT_MASK = ("inpaint", "in.png", "x", "--mask", "mask.png", "-m", "tiny", "--soft-mask")
 CASES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("strength", "0.5", INVERT),
+    ("scheduler", "euler", INVERT),
+    ("sigmas", "karras", INVERT),
+    ("invert", "true", ("img2img", "in.png", "x", "--strength", "0.5", "-m", "tiny")),
+    ("source_prompt", "a fox", ("img2img", "in.png", "x", "-m", "tiny")),
+    ("fill", "blur", SOFT_MASK),
+    ("only_masked", "8", SOFT_MASK),
+    ("only_masked", "8", SOFT_MASK[:-1]),
+    ("soft_mask", "true", (*SOFT_MASK[:-1], "--fill", "noise")),
     ("model", "tiny", TV),
     ("model", "tiny", DENOISE),
     ("model", "denoiser", (*DENOISE, "--method", "latent")),
@@ -166,7 +180,8 @@ def test_default_that_does_not_fit_is_ignored_with_a_note(
         with monkeypatch.context() as patch:
             if name == "memory_budget":
                 patch.setattr(hardware, "has_mps", lambda: True)
-            typed = f"--{name.replace('_', '-')}", value
+            flag = f"--{name.replace('_', '-')}"
+            typed = (flag,) if value == "true" else (flag, value)
             refused = run(*arguments, *typed, "--dry-run", code=None)
             assert refused.exit_code in (2, 4), (name, command, refused.stderr)
             expected = run(*arguments, "--seed", "1", "--dry-run")
@@ -181,7 +196,7 @@ def test_default_that_does_not_fit_is_ignored_with_a_note(
             quiet = run(*arguments, "--seed", "1", "--dry-run", "-q")
             assert "The default of" not in quiet.stderr
             if source == "configuration":
-                run("config", "set", name, {"long_prompt": "truncate", "dtype": "auto"}.get(name, ""))
+                run("config", "set", name, {"long_prompt": "truncate", "dtype": "auto", **RESET_VALUES}.get(name, ""))
 
 
 def test_all_checks_of_unsupported_settings_are_tested() -> None:

@@ -25,6 +25,7 @@ RESET = {
 PURE = {
     "cli/completion/setting_values.py:declared_settings",
     "cli/help.py:_eager_parameter",
+    "cli/options.py:_bare_values",
     "cli/options.py:_flag_aliases",
     "cli/options.py:_multi_value_settings",
     "cli/options.py:_switch_variables",

@@ -118,6 +118,7 @@ def test_prepared_requests_are_complete(models: dict[str, Path], task: str) -> N
         "refiner",
         "text_encoder_3",
         "max_side",
+        "only_masked",
         "expand",
         "target_size",
     }

@@ -44,6 +44,9 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "control": st.lists(CONTROL, max_size=2).map(tuple),
     "embedding": st.lists(FILE, max_size=3).map(tuple),
     "memory_budget": st.none() | st.sampled_from(["8GiB", "6500MB"]),
+    "invert": st.just(False),
+    "soft_mask": st.just(False),
+    "source_prompt": st.just(""),
     "refiner": st.none() | st.sampled_from(["sdxl-refiner", "owner/refiner@v1:0.75", "C:/refiner:0.5"]),
 }
 
@@ -74,8 +77,15 @@ def requests(cls: type[Request]) -> st.SearchStrategy[Request]:
     values = {name: value_of(cls, name) for name in options_of(cls)}
     if "lora" not in values:
         return st.builds(cls, **values)
-    # LoRAs and 8-bit weights exclude each other.
-    return st.builds(cls, **values | {"quantize": st.none()}) | st.builds(cls, **values | {"lora": st.just(())})
+    # LoRAs and 8-bit weights exclude each other, and so do strength and inversion, and the details of inpainting.
+    found = st.builds(cls, **values | {"quantize": st.none()}) | st.builds(cls, **values | {"lora": st.just(())})
+    for exclusive in (
+        {"invert": st.just(True), "strength": st.none(), "source_prompt": TEXT},
+        {"soft_mask": st.just(True), "only_masked": st.none(), "fill": st.just("original")},
+    ):
+        if exclusive.keys() <= values.keys():
+            found |= st.builds(cls, **values | {"lora": st.just(())} | exclusive)
+    return found
 
 
 def denoise_requests() -> st.SearchStrategy[Request]:

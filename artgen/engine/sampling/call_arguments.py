@@ -40,7 +40,7 @@ def call_arguments(
     if request.task in entry.no_strength:
         del kwargs["strength"]
         kwargs["image"] = jobs[0].padded_image  # A list contains several references for one image.
-    kwargs |= _size_arguments(pipe, accepted, jobs[0].padded_size)
+    kwargs |= _size_arguments(pipe, accepted, jobs[0].pipeline_size)
     kwargs |= {name: value for name, value in entry.arguments.items() if name in accepted}
     kwargs |= entry.task_arguments.get(request.task, {})
     kwargs["num_inference_steps"] = request.steps
@@ -55,7 +55,7 @@ def call_arguments(
     if request.guidance_rescale and request.guide in (None, "cfg"):  # otherwise the guider rescales
         kwargs["guidance_rescale"] = request.guidance_rescale
     kwargs["generator"] = [torch.Generator("cpu").manual_seed(int(job.request.seed or 0)) for job in jobs]
-    kwargs["output_type"] = "np"
+    kwargs["output_type"] = "np" if jobs[0].crop_padding is None else "pil"
     kwargs |= _callback_arguments(pipe, accepted, nan_guard)
     return {**kwargs, **(text_arguments(jobs) if conditioning is None else conditioning.arguments)}
 

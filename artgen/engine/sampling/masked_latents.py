@@ -1,4 +1,4 @@
-"""Inpaint with models that the inpainting pipeline of diffusers does not support.
+"""Mask the latents of inpainting: with soft masks, and for models that the pipeline of diffusers does not support.
 
 The inpainting pipeline of diffusers accepts UNets with 4 or 9 input channels. For wider latents (the bundled model has
 16 channels) artgen uses the img2img pipeline and applies the same method: after each step, the latents outside the mask
@@ -6,22 +6,46 @@ are replaced by the source latents, noised to the noise level of that step (the 
 2022, arXiv 2201.09865).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.nn import functional
 
 from artgen.engine.loading.device import execution_device
+from artgen.engine.sampling.nan_guard import StepCallback
 from artgen.engine.sampling.vae import encode_images
+from artgen.jobs.edit_checks import needs_latent_masking
 from artgen.jobs.job import GenerationJob
-from artgen.registry import ResolvedModel
 
 
-def needs_latent_masking(model: ResolvedModel) -> bool:
-    """Return whether a model needs this method: its UNet has neither 4 input channels nor mask channels."""
-    has_mask_channels = model.unet_channels != model.latent_channels
-    return model.pipeline_entry.supports("latent-masking") and not has_mask_channels and model.latent_channels != 4
+def released(strengths: torch.Tensor, step: int, num_steps: int) -> torch.Tensor:
+    """Return the mask after a step: 1 where the latents are generated, 0 where the source latents are restored.
+
+    A pixel of strength s is restored until int(s * num_steps) steps remain, as img2img with this strength starts
+    (differential diffusion, Levin and Fried 2023, arXiv 2306.00950). Strength 255 is generated in all steps.
+
+    Args:
+        strengths: strengths, 0 to 255, any shape.
+        step: step, counted from 0.
+        num_steps: number of steps of the pipeline call.
+    """
+    return (strengths * num_steps >= 255 * (num_steps - step)).to(strengths)
+
+
+def step_callback(pipe: Any, jobs: Sequence[GenerationJob]) -> StepCallback | None:
+    """Return the callback that masks the latents of jobs, or None if the pipeline masks them."""
+    if jobs[0].mask is not None and needs_latent_masking(jobs[0].model):
+        return MaskedLatentCallback(pipe, jobs)
+    return SoftMaskCallback(pipe, jobs) if jobs[0].strength_map is not None else None
+
+
+def first_mask(job: GenerationJob) -> Image.Image | None:
+    """Return the mask of the first step, extended to `padded_size`; None if nothing is masked."""
+    strengths = job.padded_strengths
+    return strengths and strengths.point([0] * 255 + [255])
 
 
 class MaskedLatentCallback:
@@ -29,15 +53,15 @@ class MaskedLatentCallback:
 
     Attributes:
         source_latents: Latents of the input images, shape (B, C, H/f, W/f), where f is the VAE scale factor.
-        mask: 1 where the latents are generated, 0 elsewhere. Shape (B, 1, H/f, W/f).
+        strengths: Strength of each latent, 0 to 255. Shape (B, 1, H/f, W/f).
         noise: Noise added to the source latents. Same shape as `source_latents`.
     """
 
-    def __init__(self, pipe: Any, jobs: list[GenerationJob]) -> None:
+    def __init__(self, pipe: Any, jobs: Sequence[GenerationJob]) -> None:
         self.source_latents = torch.cat([_encode_source(pipe, job) for job in jobs])
-        masks = torch.from_numpy(np.stack([np.asarray(job.padded_mask) for job in jobs]))[:, None].float() / 255
         # Every latent that overlaps the mask is generated. The pixels outside the mask are restored after decoding.
-        self.mask = functional.adaptive_max_pool2d(masks, self.source_latents.shape[-2:]).to(self.source_latents)
+        strengths = functional.adaptive_max_pool2d(_stack_strengths(jobs), self.source_latents.shape[-2:])
+        self.strengths = strengths.to(self.source_latents.device)
         # The noise depends only on the seed, and differs from the noise of the pipeline.
         shape = self.source_latents.shape[1:]
         generators = [torch.Generator("cpu").manual_seed(_noise_seed(job)) for job in jobs]
@@ -45,16 +69,40 @@ class MaskedLatentCallback:
             self.source_latents
         )
 
-    def __call__(self, pipe: Any, step: int, latents: torch.Tensor) -> torch.Tensor:
+    def __call__(self, pipe: Any, step: int, latents: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the latents after `step` (counted from 0) with the source latents outside the mask. Same shape."""
         timesteps = pipe.scheduler.timesteps
-        next_index = len(timesteps) - int(pipe.num_timesteps) + step + 1
+        num_steps = int(pipe.num_timesteps)
+        next_index = len(timesteps) - num_steps + step + 1
         known = self.source_latents
         if next_index < len(timesteps):
             timestep = timesteps[next_index].reshape(1).repeat(len(known))
             known = pipe.scheduler.add_noise(known, self.noise, timestep)
-        mask = self.mask.to(latents)
-        return mask * latents + (1 - mask) * known.to(latents)
+        mask = released(self.strengths, step, num_steps).to(latents)
+        return {"latents": mask * latents + (1 - mask) * known.to(latents)}
+
+
+class SoftMaskCallback:
+    """Replace the mask of an inpainting pipeline of diffusers after each step.
+
+    The pipeline itself restores the source latents outside its mask.
+    """
+
+    def __init__(self, pipe: Any, jobs: Sequence[GenerationJob]) -> None:
+        width, height = jobs[0].padded_size
+        size = (height // pipe.vae_scale_factor, width // pipe.vae_scale_factor)
+        # Nearest neighbors, as in the pipeline.
+        self._strengths = functional.interpolate(_stack_strengths(jobs), size=size).to(execution_device(pipe))
+
+    def __call__(self, pipe: Any, step: int, latents: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the mask for the step after `step`, counted from 0."""
+        mask = released(self._strengths, step + 1, int(pipe.num_timesteps)).to(latents)
+        has_pag = getattr(pipe, "do_perturbed_attention_guidance", False)
+        return {"mask": torch.cat([mask] * (1 + bool(pipe.do_classifier_free_guidance) + bool(has_pag)))}
+
+
+def _stack_strengths(jobs: Sequence[GenerationJob]) -> torch.Tensor:
+    return torch.from_numpy(np.stack([np.asarray(job.padded_strengths) for job in jobs]))[:, None].float()
 
 
 def _encode_source(pipe: Any, job: GenerationJob) -> torch.Tensor:

@@ -13,7 +13,9 @@ from artgen.engine.sampling.vae import unscale_latents
 from artgen.errors import NonFiniteError
 from artgen.events import Listener, Notice
 
-LatentCallback = Callable[[Any, int, torch.Tensor], torch.Tensor]
+StepCallback = Callable[[Any, int, torch.Tensor], dict[str, torch.Tensor]]
+"""Function of the pipeline, the step (counted from 0) and the latents. It returns the variables of the pipeline to
+replace: `latents` or `mask`."""
 
 
 class _AsyncFlags:
@@ -43,15 +45,15 @@ class NanGuard:
 
     Attributes:
         on_step: Receives the number of completed steps and the number of steps.
-        latent_callback: Returns the latents for the next step. None: the latents are not changed.
+        step_callback: Changes the latents or the mask for the next step. None: nothing is changed.
         last_latents: Latents of the last step. Shape (B, C, H/f, W/f) for most models.
     """
 
     def __init__(
-        self, on_step: Callable[[int, int], None], num_images: int, latent_callback: LatentCallback | None = None
+        self, on_step: Callable[[int, int], None], num_images: int, step_callback: StepCallback | None = None
     ) -> None:
         self.on_step = on_step
-        self.latent_callback = latent_callback
+        self.step_callback = step_callback
         self.last_latents: torch.Tensor | None = None
         self._first_nonfinite_steps: list[int | None] = [None] * num_images
         self._pending_flags: deque[tuple[int, _AsyncFlags]] = deque()
@@ -64,10 +66,11 @@ class NanGuard:
             raise NonFiniteError("Every image of the batch contains NaN or infinity.")
         # Older pipelines have no `num_timesteps`.
         self.on_step(step + 1, int(getattr(pipe, "num_timesteps", 0) or len(pipe.scheduler.timesteps)))
-        if self.latent_callback is None:
+        if self.step_callback is None:
             return {}
-        self.last_latents = self.latent_callback(pipe, step, self.last_latents)
-        return {"latents": self.last_latents}
+        changed = self.step_callback(pipe, step, self.last_latents)
+        self.last_latents = changed.get("latents", self.last_latents)
+        return changed
 
     @property
     def finite(self) -> list[bool]:

@@ -1,5 +1,6 @@
 """Convert the decoded images of a pipeline call to results with records."""
 
+import importlib.metadata
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,12 +53,12 @@ class BatchOutput:
             return FailedImage(job.request, self.nan_guard.nonfinite_error(index, self.device_config))
         if self.decoded.filtered[index]:
             return FailedImage(job.request, _filtered_error())
-        facts = {**job.provenance, **self.provenance, **provenance}
+        facts = {**job.provenance, **self.provenance, **_package_versions(job), **provenance}
         facts = {name: value for name, value in facts.items() if value not in (None, "", [])}
         request = job.request.replace(**self.resolved_settings)
         decoded = Image.fromarray((pixels * 255).round().astype(np.uint8), "RGB")
-        if decoded.size != job.padded_size:  # Later the image is cropped to the size of the job.
-            return FailedImage(job.request, wrong_size_error(decoded.size, job.padded_size))
+        if decoded.size != job.decoded_size:  # Later the image is cropped to the size of the job.
+            return FailedImage(job.request, wrong_size_error(decoded.size, job.decoded_size))
         image = _postprocess(decoded, job)
         final, low_bytes = _restore_source(decoded, image, job)
         generated = GeneratedImage(final, to_record(request, facts), request, low_bytes)
@@ -98,6 +99,13 @@ def unchanged_image(job: GenerationJob, *, with_frames: bool) -> GeneratedImage:
     if job.canvas_mask is not None:
         source = images.paste_generated(source, job.image, job.canvas_mask)
     return GeneratedImage(source.image, record, job.request, source.low_bytes, frames)
+
+
+def _package_versions(job: GenerationJob) -> dict[str, str]:
+    """Return the version of scikit-image if it prepared the input image."""
+    if getattr(job.request, "fill", None) != "biharmonic":
+        return {}
+    return {"scikit-image": importlib.metadata.version("scikit-image")}
 
 
 def _filtered_error() -> FilteredError:

@@ -1,7 +1,7 @@
 """Run one call of a diffusers pipeline, which generates a batch of images."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import diffusers
@@ -23,7 +23,7 @@ from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.loading.embeddings import attached_embeddings
 from artgen.engine.memory_policy import MemorySettings
 from artgen.engine.results import FailedImage, GeneratedImage
-from artgen.engine.sampling import masked_latents, preview, refiner, text_encoder_offload
+from artgen.engine.sampling import inversion, masked_latents, preview, refiner, text_encoder_offload
 from artgen.engine.sampling.call_arguments import call_arguments
 from artgen.engine.sampling.conditioning import Conditioning, conditioned
 from artgen.engine.sampling.frames import StepRecorder
@@ -36,6 +36,7 @@ from artgen.engine.sampling.prompt_arguments import prompt_conditioning, truncat
 from artgen.engine.sampling.task_arguments import task_arguments
 from artgen.errors import NonFiniteError
 from artgen.events import Decoding, Listener, Notice, StageStarted, StepEvent
+from artgen.jobs.edit_checks import needs_latent_masking
 from artgen.jobs.job import GenerationJob
 from artgen.spec.records import WRITER_FIELDS
 from artgen.spec.requests import TASKS
@@ -70,6 +71,10 @@ class ProgressReporter:
     def on_step(self, completed_steps: int, num_steps: int) -> None:
         """Report a completed denoising step."""
         self.listener(StepEvent(completed_steps, num_steps, *self._position))
+
+    def on_step_after(self, num_before: int) -> Callable[[int, int], None]:
+        """Return a function that reports the steps after `num_before` other steps of the same images."""
+        return lambda completed, num_steps: self.on_step(num_before + completed, num_before + num_steps)
 
 
 def run_pipeline(
@@ -124,8 +129,9 @@ def _run_pipeline_once(
         if text_encoder_offload.encodes_prompts_first(memory_settings, device_config)
         else None
     )
-    masks_latents = jobs[0].mask is not None and masked_latents.needs_latent_masking(jobs[0].model)
-    task = TASKS["img2img" if masks_latents else jobs[0].request.task]
+    masks_latents = jobs[0].mask is not None and needs_latent_masking(jobs[0].model)
+    inverts = inversion.uses_inversion(jobs[0])
+    task = TASKS["txt2img" if inverts else "img2img" if masks_latents else jobs[0].request.task]
     pipe = prepare_pipeline(padded_jobs, task.name, device_config, memory_settings, progress.listener)
     plan = plan_optimizations(
         pipe, padded_jobs, device_config, memory_settings, progress.listener, progress.remaining_seconds
@@ -134,8 +140,8 @@ def _run_pipeline_once(
     if progress.previews and preview.can_decode(memory_settings, device_config, progress.listener):
         preview.PreviewSender(StepRecorder(pipe, preview.PREVIEW_FRAMES), progress.listener, has_vae=True)
     truncated = [truncated_prompts(job, progress.listener) for job in jobs]
-    latent_callback = masked_latents.MaskedLatentCallback(pipe, padded_jobs) if masks_latents else None
-    nan_guard = NanGuard(progress.on_step, batch_size, latent_callback)
+    on_step = progress.on_step_after(inversion.num_calls(jobs[0]))
+    nan_guard = NanGuard(on_step, batch_size, masked_latents.step_callback(pipe, padded_jobs))
     openvino = functools.partial(with_openvino, config=device_config, listener=progress.listener, enabled=plan.openvino)
     try:
         with (
@@ -148,6 +154,8 @@ def _run_pipeline_once(
             conditioning = conditioning or _encode_prompts(pipe, padded_jobs, progress.listener)
             kwargs = call_arguments(pipe, padded_jobs, task_arguments(task, padded_jobs), nan_guard, conditioning)
             kwargs |= control_arguments(pipe, padded_jobs)
+            if inverts:
+                kwargs["latents"] = _inverted_latents(pipe, padded_jobs, device_config, memory_settings, progress)
             with (
                 conditioned(pipe, conditioning, batch_size) as step_counter,
                 with_guidance(pipe, jobs[0]),
@@ -199,6 +207,26 @@ def _encode_prompts(pipe: Any, jobs: Sequence[GenerationJob], listener: Listener
     return conditioning
 
 
+def _inverted_latents(
+    pipe: Any,
+    jobs: Sequence[GenerationJob],
+    device_config: DeviceConfig,
+    memory_settings: MemorySettings,
+    progress: ProgressReporter,
+) -> torch.Tensor:
+    """Return the noise of which DDIM generates the input images of jobs; see `artgen.engine.sampling.inversion`."""
+    sources = inversion.source_jobs(jobs)
+    if text_encoder_offload.encodes_prompts_first(memory_settings, device_config):
+        conditioning: Conditioning | None = text_encoder_offload.cached_embeddings(sources, device_config)
+    else:
+        with attached_embeddings(pipe, jobs[0].embeddings):
+            conditioning = prompt_conditioning(pipe, sources)
+    steps = int(jobs[0].request.steps or 1)
+    return inversion.inverted_latents(
+        pipe, sources, conditioning, lambda done, total: progress.on_step(done, total + steps)
+    )
+
+
 def _check_decoded(
     pipe: Any, result: Any, batch_size: int, nan_guard: NanGuard, listener: Listener
 ) -> tuple[DecodedBatch, bool]:
@@ -206,7 +234,10 @@ def _check_decoded(
     listener(Decoding())
     filtered = list(getattr(result, "nsfw_content_detected", None) or [False] * batch_size)
     images = result.images if hasattr(result, "images") else result.image
-    decoded = DecodedBatch(np.array(images), filtered)
+    pixels = np.array(images)
+    if pixels.dtype == np.uint8:  # A pipeline that crops the masked area returns images of Pillow.
+        pixels = pixels.astype(np.float32) / 255
+    decoded = DecodedBatch(pixels, filtered)
     return decoded, redecode_fp32(pipe, decoded, nan_guard, listener)
 
 

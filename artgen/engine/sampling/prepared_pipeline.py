@@ -12,6 +12,7 @@ from artgen.engine.loading import loaded_models, lora, pipeline_cache, scheduler
 from artgen.engine.loading import offload as offloading
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.memory_policy import MemorySettings, make_room
+from artgen.engine.sampling.inversion import linear_scheduler, uses_inversion
 from artgen.events import Listener, ModelSelected, Notice, PlanNote
 from artgen.jobs.job import GenerationJob
 from artgen.jobs.pipeline_options import changes_guidance, pag_scale
@@ -49,6 +50,8 @@ def prepare_pipeline(
         pipe = pipeline_cache.pipeline_for_task(base, job.model, task, pag=has_pag)
     scheduler = schedulers.build_scheduler(base.scheduler, request.scheduler, request.sigmas)
     schedulers.seed_noise(scheduler, job_seeds(jobs))
+    if uses_inversion(job):
+        scheduler = linear_scheduler(scheduler)
     pipe.scheduler = schedulers.use_cpu_timesteps(scheduler)
     schedulers.check_steps(pipe.scheduler, request.steps or 1)
     return pipe
@@ -88,7 +91,13 @@ def plan_optimizations(
             unet_blocks=entry.supports("unet-blocks"),
             unmodified=on_device
             and device_config.quantize is None
-            and not (job.loras or request.fast or prompt_plan(request).is_composed or changes_guidance(request, entry)),
+            and not (
+                job.loras
+                or request.fast
+                or prompt_plan(request).is_composed
+                or changes_guidance(request, entry)
+                or uses_inversion(job)
+            ),
             vae_upcast=_is_vae_upcast(pipe, entry, device_config),
             already_compiled=is_compiled(pipe),
             remaining_seconds=remaining_seconds,

@@ -10,18 +10,24 @@ basic method of RePaint, Lugmayr et al. 2022, arXiv 2201.09865).
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from artgen.engine.sampling.masked_latents import first_mask
 from artgen.jobs.job import GenerationJob
 from artgen.spec.tasks import Task
 
 _VALUES: Mapping[str, Callable[[Sequence[GenerationJob]], Any]] = {
-    "width": lambda jobs: jobs[0].padded_size[0],
-    "height": lambda jobs: jobs[0].padded_size[1],
+    "width": lambda jobs: jobs[0].pipeline_size[0],
+    "height": lambda jobs: jobs[0].pipeline_size[1],
     "strength": lambda jobs: jobs[0].strength,
     "image": lambda jobs: [job.padded_image for job in jobs],
-    "mask_image": lambda jobs: [job.padded_mask for job in jobs],
+    "mask_image": lambda jobs: [first_mask(job) for job in jobs],
 }
 
 
 def task_arguments(task: Task, jobs: Sequence[GenerationJob]) -> dict[str, Any]:
     """Return the keyword arguments of the pipeline that are specific to a task."""
-    return {name: _VALUES[name](jobs) for name in task.arguments}
+    values = {name: _VALUES[name](jobs) for name in task.arguments}
+    if jobs[0].crop_padding is None:
+        return values
+    # The pipeline crops, enlarges and puts back the masked area. It accepts one image of any size.
+    cropped = {"image": jobs[0].filled_image, "mask_image": jobs[0].binary_mask}
+    return {**values, **cropped, "padding_mask_crop": jobs[0].crop_padding}

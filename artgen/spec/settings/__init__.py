@@ -43,10 +43,13 @@ from artgen.spec.settings.compute import (
 from artgen.spec.settings.control import ControlSettings
 from artgen.spec.settings.frames import AnimationSettings, FramesSettings
 from artgen.spec.settings.inputs import (
+    FILL_METHODS,
     DenoiseSettings,
     Img2ImgInput,
     InpaintBlend,
+    InpaintDetails,
     InputImage,
+    InvertSettings,
     MaskSettings,
     OutpaintSettings,
     ScaledInput,
@@ -85,6 +88,7 @@ from artgen.system.arguments import BOOLEAN_LITERALS
 __all__ = [
     "BOOLEAN_LITERALS",
     "CONFIGURED_GROUPS",
+    "FILL_METHODS",
     "MAX_BATCH_SIZE",
     "MAX_SEED",
     "MAX_SIDE_PX",
@@ -109,7 +113,9 @@ __all__ = [
     "GuidanceSettings",
     "Img2ImgInput",
     "InpaintBlend",
+    "InpaintDetails",
     "InputImage",
+    "InvertSettings",
     "LoraSettings",
     "LoraTrainingSettings",
     "LossSettings",
@@ -172,8 +178,10 @@ SETTING_GROUPS: tuple[type, ...] = (
     ScaledInput,
     Img2ImgInput,
     DenoiseSettings,
+    InvertSettings,
     MaskSettings,
     InpaintBlend,
+    InpaintDetails,
     OutpaintSettings,
     ModelRef,
     LoraSettings,

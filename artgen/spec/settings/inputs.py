@@ -7,6 +7,7 @@ from artgen.spec.fields import option
 from artgen.spec.settings.sampling import MAX_SIDE_PX
 
 DENOISE_METHODS = ("pixel", "latent", "tv", "nlm")
+FILL_METHODS = ("original", "noise", "blur", "biharmonic")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +156,58 @@ class InpaintBlend:
         aliases=("--paste",),
         unlisted_aliases=("--paste",),
         fingerprint_name="paste",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class InpaintDetails:
+    """Store how the masked area is prepared and repainted."""
+
+    soft_mask: bool = option(
+        False,
+        "Gray mask values set the strength of each pixel: 255 has the strength of --strength, 128 half of it. Black "
+        "pixels do not change.",
+        brief="Gray mask values set the strength of each pixel.",
+        affects=("pixels", "input"),
+        neutral_values=(False,),
+    )
+    only_masked: int | None = option(
+        None,
+        "Crop the masked area with a margin of this number of pixels, enlarge it to the native size of the model, "
+        "repaint it, and put it back. [off; 32 without a number]",
+        brief="Crop, enlarge and repaint the masked area only.",
+        metavar="[PX]",
+        minimum=0,
+        maximum=MAX_SIDE_PX,
+        bare_value="32",
+    )
+    fill: str = option(
+        "original",
+        "Content of the masked area before denoising: the input image, random noise, the blurred surroundings, or a "
+        "smooth (biharmonic) continuation of the surroundings. It matters if --strength is less than 1.",
+        brief="Content of the masked area before denoising.",
+        choices=FILL_METHODS,
+        neutral_values=("original",),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class InvertSettings:
+    """Store whether img2img starts from the inverted input image instead of added noise."""
+
+    invert: bool = option(
+        False,
+        "Start from the noise that DDIM inversion finds for the input image, so that an edit keeps the rest of the "
+        "image. --guidance-scale sets the strength of the edit.",
+        brief="Start from the inverted input image: keeps more of it.",
+        neutral_values=(False,),
+    )
+    source_prompt: str = option(
+        "",
+        "Description of the input image for --invert. [empty]",
+        per_image=True,
+        affects=("pixels", "prompt"),
+        neutral_values=("",),
     )
 
 

@@ -85,6 +85,19 @@ OPTION_ROWS = (
     ),
     OptionRow("mask", "init_mask inpaint_mask mask_path mask_img mask_file inpainting_mask", "InvokeAI, imaginAIry"),
     OptionRow("invert_mask", "inpainting_mask_invert mask_invert inverse_mask inpaint_mask_invert", "A1111"),
+    OptionRow(
+        "only_masked",
+        "inpaint_full_res inpaint_full_res_padding inpaint_area padding_mask_crop mask_crop_padding inpaint_padding "
+        "only_masked_padding masked_area_padding",
+        "A1111, diffusers",
+        "The value is the margin around the masked area in pixels.",
+    ),
+    OptionRow(
+        "fill", "inpaint_fill inpainting_fill inpaint_replace masked_content infill_method infill", "A1111, InvokeAI"
+    ),
+    OptionRow("soft_mask", "soft_inpainting differential_diffusion diff_diff gradient_mask", "A1111, ComfyUI"),
+    OptionRow("invert", "inversion ddim_inversion renoise ddim_invert", "diffusers, ReNoise"),
+    OptionRow("source_prompt", "inversion_prompt original_prompt src_prompt", "diffusers"),
     OptionRow("feather", "mask_blur blur seam_blur feathering mask_feather blur_factor grow_mask", "A1111, ComfyUI"),
     OptionRow(
         "expand",

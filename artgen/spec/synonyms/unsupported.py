@@ -113,13 +113,6 @@ UNSUPPORTED_ROWS = (
         "Save a mask, white where the image is repainted, and use --mask.",
     ),
     UnsupportedRow(
-        "A fill mode for masks",
-        "inpaint_fill inpainting_fill inpaint_replace inpaint_full_res inpaint_full_res_padding only_masked "
-        "inpaint_area masked_content padding_mask_crop mask_crop_padding inpaint_padding",
-        "A1111, InvokeAI, diffusers",
-        "artgen repaints the white part of --mask from the content of the image.",
-    ),
-    UnsupportedRow(
         "A resize mode",
         "resize_mode resize resize_to fit no_aspect crop_mode resize_method center_crop fill_mode just_resize",
         "A1111, InvokeAI, dgenerate",
