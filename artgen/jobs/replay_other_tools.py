@@ -13,11 +13,13 @@ from artgen.spec.schedulers import find_scheduler
 
 SUPPORTED_FIELDS = (
     "prompt", "negative_prompt", "prompt_weights", "clip_skip", "steps", "scheduler", "sigmas", "guidance_scale",
-    "guidance_rescale", "seed", "width", "height",
+    "guidance_rescale", "seed", "width", "height", "only_masked", "fill",
 )  # fmt: skip
 """Fields that are used. The model is not used, because other tools name models differently."""
 
-OPTIONAL_FIELDS = ("negative_prompt", "clip_skip", "scheduler", "sigmas", "guidance_scale", "guidance_rescale")
+OPTIONAL_FIELDS = (
+    "negative_prompt", "clip_skip", "scheduler", "sigmas", "guidance_scale", "guidance_rescale", "only_masked",
+)  # fmt: skip
 """Fields that are ignored, with a note, if the model does not support them: the user chooses another model."""
 
 _FLOW_SCHEDULERS = {"euler": "flow-euler", "heun": "flow-heun"}
@@ -62,6 +64,8 @@ def to_record(path: Path, external: ExternalRecord, changes: Mapping[str, Any]) 
         elif record["task"] != "txt2img" and name in ("width", "height"):
             if name == "width":
                 notes.append(f"The size of the input image is used, not {fields[name]}x{fields.get('height')}.")
+        elif name in ("only_masked", "fill") and record["task"] != "inpaint":
+            continue
         elif name == "sigmas" and "scheduler" in fields and "scheduler" not in record:
             notes.append(_unsupported_note(name, fields[name]))  # Sigmas belong to the scheduler.
         elif _is_valid(record, name, fields[name]):

@@ -45,6 +45,8 @@ FIELD_KINDS: Mapping[str, type[FieldValue]] = MappingProxyType(
         "width": int,
         "height": int,
         "strength": float,
+        "only_masked": int,
+        "fill": str,
         "model": str,
         "model_hash": str,
         "vae": str,

@@ -106,6 +106,12 @@ def test_img2img_and_inpaint_records_are_not_replayed_as_txt2img_without_a_note(
     request, notes = replay(INPAINT, image="in.png", mask="mask.png")
     assert (request.task, request.strength) == ("inpaint", 0.5)
     assert "the prompt alone" not in notes
+    assert request.only_masked == 32
+    assert "Mask blur 4 has no exact equivalent" in notes
+    details = f"{INPAINT}, Masked area padding: 16, Masked content: latent noise"
+    request, notes = replay(details, image="in.png", mask="mask.png")
+    assert (request.only_masked, request.fill) == (16, "original")
+    assert "Masked content 'latent noise' has no exact equivalent" in notes
     request, notes = replay(f"fox\n{PARAMS}", image="in.png")
     assert request.task == "img2img"
 

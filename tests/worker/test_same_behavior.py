@@ -46,6 +46,8 @@ GENERATING = commands("""
     artgen img2img - 'a car' FAST -o - < in.png > out.png
     artgen img2img photos 'a car' FAST -o out/
     artgen inpaint in.png 'a car' --mask mask.png FAST
+    artgen inpaint in.png 'a car' --mask mask.png --fill biharmonic --strength 0.5 FAST
+    artgen img2img in.png 'a car' --invert FAST
     artgen outpaint in.png 'a car' --expand 16 FAST
     artgen denoise in.png --sigma 20 -m denoiser --compare c.png
     artgen denoise photos --method nlm -o clean/ --verbose

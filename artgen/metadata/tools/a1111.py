@@ -81,6 +81,7 @@ def _make_record(split: A1111Text) -> ExternalRecord:
     if size := re.fullmatch(r"([0-9]{1,6})\s?[x×]\s?([0-9]{1,6})", lowered.get("size", "")):
         values["width"], values["height"] = size[1], size[2]
     _set_sampler(values)
+    values |= _mask_settings(lowered)
     hidden = _HIDDEN | _FIELDS.keys()
     rest = {
         name: value for name, value in pairs.items() if name.lower() not in hidden and not name.startswith("AddNet ")
@@ -98,7 +99,7 @@ def _make_record(split: A1111Text) -> ExternalRecord:
     other = describe_all(rest, names) | rejected | _hidden_values(pairs)
     embeddings, unused = read_embeddings(f"{split.prompt}\n{split.negative_prompt}", lowered)
     features = merge_features((*features, *more_features, *unused))
-    return ExternalRecord(tool, fields, loras, embeddings, features, other, tuple(_notes(split)))
+    return ExternalRecord(tool, fields, loras, embeddings, features, other, (*_notes(split), *_mask_notes(lowered)))
 
 
 def _notes(split: A1111Text) -> Iterator[str]:
@@ -133,6 +134,32 @@ def _set_sampler(values: dict[str, object]) -> None:
         values["sigmas"] = automatic_sigmas(sampler)
     else:
         values["sigmas"] = schedule or None
+
+
+def _mask_settings(lowered: Mapping[str, str]) -> dict[str, object]:
+    """Return the settings of inpainting that have an exact equivalent.
+
+    The mask blur of A1111 also blurs the outside of the mask, and its masked contents `fill`, `latent noise` and
+    `latent nothing` change the latents in another way. They have no exact equivalent.
+    """
+    values: dict[str, object] = {}
+    if lowered.get("inpaint area", "").lower() == "only masked":
+        values["only_masked"] = lowered.get("masked area padding", "32")
+    if lowered.get("masked content", "").lower() == "original":
+        values["fill"] = "original"
+    return values
+
+
+def _mask_notes(lowered: Mapping[str, str]) -> Iterator[str]:
+    """Yield a note for each setting of inpainting without an exact equivalent."""
+    if lowered.get("mask blur", "0") not in ("0", "0.0"):
+        yield (
+            f"Mask blur {lowered['mask blur'][:MAX_VALUE_CHARS]} has no exact equivalent and is ignored: --feather "
+            "blurs only the inside of the mask."
+        )
+    content = lowered.get("masked content", "original").lower()
+    if content != "original":
+        yield f"Masked content {content[:MAX_VALUE_CHARS]!r} has no exact equivalent and is ignored. See --fill."
 
 
 def _set_task(
