@@ -12,6 +12,8 @@ import sample_images
 import tiny_controls
 import torch
 from control_jobs import controlled, request_for
+from diffusers import ControlNetModel
+from original_layout import to_original_controlnet
 from safetensors.torch import load_file, save_file
 
 from artgen import generate
@@ -123,6 +125,21 @@ def test_a_single_file_and_fp16_weights_give_the_image_of_the_folder(
     assert sample_images.same(controlled(request, tiny_controls.control(single)).image, expected)
     save_file({name: tensor.half() for name, tensor in tensors.items()}, file)
     assert sample_images.difference(controlled(request, tiny_controls.control(single)).image, expected) <= 2
+
+
+def test_the_original_format_is_converted(models: dict[str, Path], net: ControlNet, tmp_path: Path) -> None:
+    sizes = {"layers_per_block": 1, "block_out_channels": (8, 16), "cross_attention_dim": 32, "norm_num_groups": 4}
+    blocks = ("CrossAttnDownBlock2D", "DownBlock2D")
+    channels = (4, 4, 8, 8)  # the original format has eight layers before the net
+    module = ControlNetModel(down_block_types=blocks, conditioning_embedding_out_channels=channels, **sizes)
+    expected = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    file = tmp_path / "control.safetensors"
+    save_file(to_original_controlnet(expected), file)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.zero_()
+    control_nets._set_weights(module, replace(net, path=file, files=(file,)), torch.float32)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in module.state_dict().items())
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,26 @@ def to_original_sd1(unet: Mapping[str, Any], vae: Mapping[str, Any], text_encode
     return {key: value.contiguous() for key, value in state.items()}
 
 
+def to_original_controlnet(net: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert the state dict of a ControlNet to the layout of `control_v11p_sd15_canny.pth`."""
+    state = {}
+    for key, value in net.items():
+        part, _, rest = key.partition(".")
+        if part == "controlnet_cond_embedding":
+            layer, _, kind = rest.rpartition(".")
+            number = {"conv_in": 0, "conv_out": 14}.get(layer) if "blocks" not in layer else 2 * int(layer[7:]) + 2
+            name = f"input_hint_block.{number}.{kind}"
+        elif part == "controlnet_down_blocks":
+            number_text, _, kind = rest.partition(".")
+            name = f"zero_convs.{number_text}.0.{kind}"
+        elif part == "controlnet_mid_block":
+            name = f"middle_block_out.0.{rest}"
+        else:
+            name = unet_name(key, net)
+        state[f"control_model.{name}"] = value.contiguous()
+    return state
+
+
 def to_original_vae(vae: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Convert the state dict of a VAE to the layout of `vae-ft-mse-840000-ema-pruned.safetensors`."""
     levels = 1 + max(int(key.split(".")[2]) for key in vae if key.startswith("encoder.down_blocks."))

@@ -137,7 +137,8 @@ def _set_weights(module: Any, net: ControlNet, dtype: torch.dtype) -> None:
     if any(name.startswith(ORIGINAL_PREFIXES) for name in tensors):
         from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint  # a slow import
 
-        tensors = convert_controlnet_checkpoint(tensors, dict(module.config))
+        converted = convert_controlnet_checkpoint(tensors, dict(module.config))
+        tensors = {name: tensor for name, tensor in converted.items() if tensor is not None}
     expected = module.state_dict()
     missing = sorted(expected.keys() - tensors.keys())
     unknown = sorted(tensors.keys() - expected.keys())
