@@ -81,7 +81,7 @@ def parse_control(text: str) -> ControlSpec:
         raise _kind_error(text, kind if equals else "")
     image, values = _split_keys(rest)
     if not image:
-        raise UsageError(f"control needs an image file after '{kind}='.", _EXAMPLE, settings=("control",))
+        raise UsageError(f"control needs an image file after '{kind}='.", _EXAMPLE)
     numbers = {_KEYS[key]: _parse_number(key, value) for key, value in values.items() if key != "model"}
     spec = ControlSpec(kind, Path(image), model=values.get("model"), **numbers)
     if spec.end <= spec.start:
@@ -89,7 +89,6 @@ def parse_control(text: str) -> ControlSpec:
             f"until must be greater than from: the net is active between these fractions of the steps. Received from="
             f"{spec.start:g} and until={spec.end:g}.",
             f"--control {kind}={image},from=0,until=0.6",
-            settings=("control",),
         )
     return spec
 
@@ -104,14 +103,12 @@ def _kind_error(text: str, kind: str) -> UsageError:
         return UsageError(
             f"control must be KIND=IMAGE, not {text[:80]!r}. The kinds are {', '.join(CONTROL_KINDS)}.",
             f"--control canny={text}" if text and "," not in text else _EXAMPLE,
-            settings=("control",),
         )
     from artgen.spec.synonyms import value_hint
 
     return UsageError(
         f"The kind of control must be one of {', '.join(CONTROL_KINDS)}, not {kind[:80]!r}.",
         value_hint("control", kind, CONTROL_KINDS) or _EXAMPLE,
-        settings=("control",),
     )
 
 
@@ -128,11 +125,10 @@ def _split_keys(text: str) -> tuple[str, dict[str, str]]:
             raise UsageError(
                 f"control has the keys {', '.join(_KEYS)}, not {key[:80]!r}.",
                 f"Use {near}={value}." if near else "A file name that contains this text must be renamed.",
-                settings=("control",),
             )
         if key in values or not value:
             problem = "is given twice" if key in values else "has no value"
-            raise UsageError(f"The key {key} of control {problem}.", f"{_EXAMPLE},scale=0.8", settings=("control",))
+            raise UsageError(f"The key {key} of control {problem}.", f"{_EXAMPLE},scale=0.8")
         values[key] = value
     return image.strip(), values
 
@@ -148,7 +144,6 @@ def _parse_number(key: str, text: str) -> float:
         raise UsageError(
             f"{key} of control must be a number from 0 to {maximum:g}, not {text[:80]!r}.",
             hint or f"{_EXAMPLE},{key}=0.8",
-            settings=("control",),
         )
     return value
 

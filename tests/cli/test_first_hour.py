@@ -89,7 +89,7 @@ TYPED = (
     refused("txt2img", "a fox", "--vae", "no.safetensors", hint="no.safetensors", code=4),
     works("txt2img", "a fox", "--clip-skip", "2", text="clip_skip=2"),
     refused("txt2img", "a fox", "--embedding", "no.safetensors", hint="no.safetensors", code=3),
-    option("--controlnet", "pose.png", hint="ControlNet is not supported.", without="count"),
+    option("--controlnet", "pose.png", hint="Did you mean --control?", without="count"),
     option("--upscale", "2", hint="Upscaling with a model is not supported.", without="guidance"),
     refused("upscale", "in.png", hint="Upscaling with a model is not supported."),
     refused("history", hint="artgen info"),
@@ -344,7 +344,7 @@ def test_every_place_uses_the_words_of_other_tools() -> None:
     for arguments, code, hint in (
         (("batch", "p.txt"), 2, "--offload"),
         (("batch", "p.jsonl"), 2, "guidance_scale"),
-        (("batch", "c.csv"), 2, "ControlNet is not supported"),
+        (("batch", "c.csv"), 2, "Did you mean control?"),
         (("txt2img", "a fox", "--sweep", "cfg_strength=3,7"), 2, "guidance_scale"),
         (("replay", "record.json", "--set", "cfg=7"), 2, "guidance_scale"),
         (("config", "set", "denoise", "0.4"), 2, "strength"),

@@ -9,6 +9,7 @@ from typing import Any
 
 import batches
 import pytest
+import tiny_controls
 import tiny_models
 from PIL import Image
 from safetensors_files import zero_file
@@ -133,6 +134,8 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "offload": (TXT2IMG, "none"),
     "memory_budget": (TXT2IMG, "64GiB"),
     "quantize": (TXT2IMG, "fp8"),
+    "control": (TXT2IMG, "NET a.png"),
+    "control_guess": ({**TXT2IMG, "control": "NET a.png"}, True),
     "vae_tiling": (TXT2IMG, True),
     "acceleration": (TXT2IMG, "full"),
     "output": (TXT2IMG, "sub/"),
@@ -206,6 +209,10 @@ def test_setting_changes_the_fingerprint_only_if_it_affects_pixels_or_file(
             {**line, "model": str(models["sd1"])},
             (str(diffusers_lora(Path("l.safetensors"), models["sd1"])),),
         )
+    if "control" in line or name == "control":
+        net = tiny_controls.save("sd1", Path("net"), models["sd1"])
+        line = {**line, "model": str(models["sd1"]), "control": (f"canny=a.png,model={net}",)}
+        value = (f"canny=b.png,model={net}",) if name == "control" else value
     if name == "model":
         value = str(models["sd1"])
     if name == "embedding":

@@ -68,7 +68,6 @@ def _mode_argument(jobs: Sequence[GenerationJob], controls: Sequence[ControlInpu
         raise UsageError(
             f"The union net '{net.name}' needs the kind of the control map.",
             "Use --control KIND=IMAGE with one of its kinds.",
-            settings=("control",),
         )
     return {} if modes == [None] * len(modes) else {"control_mode": _single_or_list(modes)}
 
@@ -79,7 +78,6 @@ def _check_guess_mode(controls: Sequence[ControlInput], accepted: Any) -> None:
         raise UsageError(
             "Cannot use --control-guess with these control nets: diffusers does not support it.",
             "Remove --control-guess.",
-            settings=("control_guess",),
         )
 
 
@@ -113,9 +111,7 @@ def _inpaint_condition(job: GenerationJob) -> torch.Tensor:
     """Return the input image with masked pixels set to -1, shape (3, H, W)."""
     image, mask = job.padded_image, job.padded_mask
     if image is None or mask is None:
-        raise UsageError(
-            "A control net for inpainting needs a mask.", "Use it with inpaint or outpaint.", settings=("control",)
-        )
+        raise UsageError("A control net for inpainting needs a mask.", "Use it with inpaint or outpaint.")
     pixels = _pixels(image.convert("RGB"))
     pixels[:, np.asarray(mask.convert("L")) / 255.0 > 0.5] = MASKED_VALUE
     return pixels

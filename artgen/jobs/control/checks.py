@@ -28,9 +28,7 @@ def check_task_has_control(request: PromptRequest, model: registry.ResolvedModel
     if not request.control:
         if request.control_guess:
             raise UsageError(
-                "--control-guess needs a control image.",
-                "Add --control canny=photo.png, or remove --control-guess.",
-                settings=("control_guess",),
+                "--control-guess needs a control image.", "Add --control canny=photo.png, or remove --control-guess."
             )
         return
     tables = [_pipelines(kind, model.pipeline_entry) for kind in (CONTROL, UNION, ADAPTER)]
@@ -59,16 +57,12 @@ def check_nets(request: PromptRequest, model: registry.ResolvedModel, nets: Sequ
             raise UsageError(
                 f"The control net '{net.name}' reads the masked input image, and {request.task} has no mask.",
                 "Use the net with inpaint or outpaint.",
-                settings=("control",),
             )
         if net.class_name == "SD3ControlNetModel" and net.config.get("extra_conditioning_channels"):
             raise UsageError(
                 f"The control net '{net.name}' reads a mask, and artgen does not support such nets with {entry.title}.",
                 "Use another net, or remove --control.",
-                settings=("control",),
             )
-    if request.control_guess and kinds[0] == UNION and len(nets) > 1:
-        raise _conflict("--control-guess with several control images of a union net", "remove one", "control_guess")
     _check_settings(request, entry, kinds[0])
     if kinds[0] == ADAPTER:
         for spec in request.controls:
@@ -90,11 +84,11 @@ def _check_settings(request: PromptRequest, entry: PipelineEntry, kind: str) -> 
         raise _conflict(
             f"--pag-scale {pag_scale:g} with a {_TITLES[kind]} and {task}", "use --pag-scale 0", "pag_scale"
         )
-    if request.control_guess and (kind == ADAPTER or task not in entry.control_guess):
+    if request.control_guess and (kind != CONTROL or task not in entry.control_guess):
         what = f"--control-guess with a {_TITLES[kind]}, {task} and {entry.title}"
-        raise _conflict(what, "remove --control-guess", "control_guess")
+        raise _conflict(what, "remove --control-guess")
     if request.control_guess and pag_scale > 0:
-        raise _conflict("--control-guess with --pag-scale", "remove one of them", "control_guess")
+        raise _conflict("--control-guess with --pag-scale", "remove one of them")
     takes_rescale = (kind == ADAPTER and entry.architecture == "sdxl") or task in entry.control_rescale
     if (request.guidance_rescale or 0) > 0 and (pag_scale > 0 or not takes_rescale):
         raise _conflict(
@@ -119,14 +113,13 @@ def _no_pipeline(request: PromptRequest, entry: PipelineEntry, what: str, tasks:
     return UsageError(
         f"Cannot use {what} with {request.task} and {entry.title}: diffusers has no such pipeline.",
         f"{hint if tasks else ''}Remove --control.",
-        settings=("control",),
     )
 
 
-def _conflict(what: str, remedy: str, setting: str = "control") -> UsageError:
+def _conflict(what: str, remedy: str, setting: str = "") -> UsageError:
     """Return the error of a combination that the pipeline does not take."""
     return UsageError(
         f"Cannot combine {what}: the pipeline of diffusers does not support it.",
         f"{remedy[:1].upper()}{remedy[1:]}, or remove --control.",
-        settings=(setting,) if setting == "control" else (setting, "control"),
+        settings=(setting,) if setting else (),
     )

@@ -49,12 +49,10 @@ def check_kind(net: ControlNet, spec: ControlSpec) -> None:
             f"--control {spec._replace(kind=net.kinds[0])}"
             if spec.model
             else "Omit model= to use the default net of the kind.",
-            settings=("control",),
         )
     if net.is_union and kind not in net.modes:
         raise ModelUnavailableError(
             f"The union net '{net.name}' must receive the kind of its control map, and the kind of '{spec.image.name}' "
             "is unknown.",
             f"For a finished map, use the default net of its kind: --control raw={spec.image},model={net.kinds[0]}",
-            settings=("control",),
         )

@@ -50,10 +50,9 @@ COMMAND_ROWS = (
         "1024x1024 --strength 0.4`.",
     ),
     CommandRow(
-        "controlnet control canny depth pose",
+        "controlnet canny depth pose",
         "ComfyUI, A1111",
-        "ControlNet is not supported. To keep the layout of an image, use `artgen img2img IMAGE PROMPT --strength "
-        "0.5`.",
+        "To control the layout with an image, run `artgen txt2img PROMPT --control canny=IMAGE`.",
     ),
     CommandRow(
         "video animate txt2vid img2vid gif vid",

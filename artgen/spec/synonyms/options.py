@@ -120,6 +120,33 @@ OPTION_ROWS = (
         "pretrained_model_name_or_path sd_checkpoint engine",
         "A1111, ComfyUI, stable-diffusion.cpp, diffusers",
     ),
+    OptionRow(
+        "control",
+        "controlnets controlnet control_image control_images controlnet_image controlnet_image_path "
+        "canny depth openpose pose scribble lineart t2i_adapter t2i_adapters control_layers",
+        "A1111, ComfyUI, diffusers, sd.cpp, mflux",
+        "The kind and the image are one value: --control canny=photo.png.",
+    ),
+    OptionRow(
+        "control",
+        "control_strength controlnet_strength controlnet_conditioning_scale controlnet_scale control_scale "
+        "controlnet_weight control_weight adapter_conditioning_scale",
+        "diffusers, sd.cpp, mflux",
+        "The scale follows the image: --control canny=photo.png,scale=0.8.",
+    ),
+    OptionRow(
+        "control",
+        "control_guidance_start control_guidance_end guidance_start guidance_end start_percent end_percent",
+        "diffusers, A1111, ComfyUI",
+        "Fractions of the steps follow the image: --control canny=photo.png,from=0,until=0.6.",
+    ),
+    OptionRow(
+        "control",
+        "controlnet_model controlnet_model_path control_model control_mode control_type",
+        "A1111, sd.cpp",
+        "The net follows the image: --control canny=photo.png,model=OWNER/NAME.",
+    ),
+    OptionRow("control_guess", "guess controlnet_guess_mode", "diffusers"),
     OptionRow("lora", "loras lora_paths lora_path lora_name lora_model adapter adapters", "mflux, dgenerate"),
     OptionRow(
         "lora",

@@ -38,15 +38,6 @@ UNSUPPORTED_ROWS = (
         "For a larger image, use `artgen img2img IMAGE PROMPT --size 1024x1024 --strength 0.4`.",
     ),
     UnsupportedRow(
-        "ControlNet",
-        "controlnet control control_nets control_image control_images control_strength "
-        "controlnet_image controlnet_strength controlnet_conditioning_scale controlnet_scale control_mode canny "
-        "depth openpose pose scribble lineart t2i_adapter t2i_adapters controlnet_image_path "
-        "control_guidance_start",
-        "A1111, ComfyUI, diffusers, stable-diffusion.cpp",
-        "To keep the layout of an image, use `artgen img2img IMAGE PROMPT --strength 0.5`.",
-    ),
-    UnsupportedRow(
         "IP-Adapter",
         "ip_adapter ip_adapters ip_adapter_image ip_adapter_scale image_prompt image_prompts "
         "reference_image reference_images ref_image photomaker pulid instantid redux cref sref oref cw "
