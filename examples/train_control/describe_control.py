@@ -41,6 +41,14 @@ again when the bundled model changes. `provenance.json` contains the hash of the
 """
 
 
+EDGE_ROWS = (
+    ("edges", "any size and position", "twice the F1 without net"),
+    ("edges in the middle", "large, in the middle", ""),
+    ("sketches", "sketches", ""),
+)
+"""Key, label and goal of the rows of the table."""
+
+
 def data_section(provenance: dict[str, Any]) -> str:
     """Describe the data: sources with licenses, and the control maps."""
     lines = ["\n## Data\n", "| source | license | used | icons |", "|---|---|---|---|"]
@@ -78,7 +86,7 @@ def figures_section(evaluation: dict[str, Any]) -> str:
         "| metric | with net | without net | goal |",
         "|---|---|---|---|",
     ]
-    for key, label, goal in (("edges", "renders", "twice the F1 without net"), ("sketches", "sketches", "")):
+    for key, label, goal in EDGE_ROWS:
         if scores := evaluation.get(key):
             for tolerance in (1, 2):
                 values = " | ".join(f"{scores[f'F1 {net} net, {tolerance} px']:.2f}" for net in ("with", "without"))

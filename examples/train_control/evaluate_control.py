@@ -7,7 +7,9 @@ edges on the left, result on the right, unselected) to `--out`.
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ sys.path.append(str(Path(__file__).parents[1] / "train_tiny"))
 from concept_classifier import load_classifier, probabilities
 from concepts import IMAGE_COUNT_KEY, read_concepts, read_focus, with_article
 from render import load_sprites
-from render_control import BUNDLED, FOCUS, SIDE_PX
+from render_control import BUNDLED, FOCUS, SIDE_PX, vary_placement
 from scene_generator import SceneGenerator
 from scenes import Scene, render_scene
 from sketches import SKETCHES, draw_sketch
@@ -97,17 +99,26 @@ class Evaluation:
                 scores[f"F1 {label}, {tolerance} px"] = round(float(np.mean(values)), 4)
         return scores
 
-    def edge_scores(self) -> dict[str, Any]:
-        """Compare the edges of images with those of held-out renders of one object, on any background."""
+    def edge_scores(self, any_place: bool) -> dict[str, Any]:
+        """Compare the edges of images with those of held-out renders of one object, on any background.
+
+        Args:
+            any_place: use random sizes and positions, and mirror half of the renders. Otherwise the object is large
+                and in the middle, where the model generates it without the net, too.
+        """
         prompts: list[str] = []
         maps: list[np.ndarray] = []
         while len(prompts) < self.options.images:
             thing = self.generator.one(self.generator.name(core_only=True))
             scene = Scene("one", (thing,), self.generator.background(0.65), len(prompts))
+            if any_place:
+                scene = vary_placement(scene, self.generator.random)
             prompt = with_article(self.concepts[thing.concept].nouns[0])
             if scene.background != "white":
                 prompt += f" on {with_article(scene.background)} background"
             found = edges(render_scene(scene, self.generator.sprites, SIDE_PX))
+            if any_place and len(prompts) % 2:
+                found = found[:, ::-1].copy()
             if found.any():
                 prompts.append(prompt)
                 maps.append(found)
@@ -169,9 +180,10 @@ class Evaluation:
 
     def run(self, only: list[str]) -> None:
         """Run all measurements, or the ones in `only`."""
-        measures = {
+        measures: dict[str, Callable[[], dict[str, Any]]] = {
             "sheet": self.sheet,
-            "edges": self.edge_scores,
+            "edges": partial(self.edge_scores, any_place=True),
+            "edges in the middle": partial(self.edge_scores, any_place=False),
             "sketches": self.sketch_scores,
             "concepts": self.concept_scores,
         }

@@ -34,6 +34,14 @@ def load_control_net(path: Path, model: Path) -> ControlNetModel:
     return net.eval()
 
 
+@torch.no_grad()
+def multiply_output(net: ControlNetModel, gain: float) -> None:
+    """Multiply the output of a net, so that the scale 1.0 has the effect that the scale `gain` had."""
+    for layer in (*net.controlnet_down_blocks, net.controlnet_mid_block):
+        layer.weight *= gain
+        layer.bias *= gain
+
+
 def control_record(work: Path, model: Path) -> dict[str, Any]:
     """Return the sources of the renders, and the hash of the UNet."""
     record = build_record(work, [])
@@ -46,9 +54,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("data/train_control"))
     parser.add_argument("--model", type=Path, default=BUNDLED, help="model that the net controls")
+    parser.add_argument("--gain", type=float, default=1.0, help="factor of the output")
     parser.add_argument("--out", type=Path, default=Path("data/train_control/net"))
     options = parser.parse_args()
-    net = load_control_net(options.work / "control.pt", options.model).to(torch.float16)
+    net = load_control_net(options.work / "control.pt", options.model)
+    multiply_output(net, options.gain)
+    net.to(torch.float16)
     if not all(bool(p.isfinite().all()) for p in net.parameters()):
         raise SystemExit("Cannot export the control net: a weight is not finite in half precision.")
     net.save_pretrained(options.out, safe_serialization=True)

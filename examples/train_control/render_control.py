@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -30,11 +31,28 @@ FOCUS = Path(__file__).parents[1] / "train_tiny" / "focus.txt"
 BUNDLED = Path(__file__).parents[2] / "artgen" / "assets" / "tiny"
 
 
+def vary_placement(scene: Scene, random: np.random.Generator) -> Scene:
+    """Move and scale the object of a scene with one object. Sketches are not always in the middle."""
+    if scene.kind != "one":
+        return scene
+    size = random.uniform(0.45, 0.95)
+    x, y = random.uniform(size / 2, 1 - size / 2, 2)
+    return replace(scene, things=(replace(scene.things[0], x=float(x), y=float(y), size=float(size)),))
+
+
+def mirror(scenes: list[Scene], images: np.ndarray, random: np.random.Generator) -> None:
+    """Mirror half of the images in place. Images whose captions can contain left or right are unchanged."""
+    for i, scene in enumerate(scenes):
+        if scene.kind in {"one", "count"} and random.random() < 0.5:
+            images[i] = images[i, :, ::-1].copy()
+
+
 def render_part(part: tuple[int, list[Scene]], work: Path) -> tuple[np.ndarray, np.ndarray]:
     """Render scenes and their control maps. `part` is a seed and the scenes."""
     seed, scenes = part
     images = render_scenes(scenes, work, SIDE_PX)
     random = np.random.default_rng(seed)
+    mirror(scenes, images, random)
     maps = np.stack([training_maps(image, random) for image in images])
     return images, np.packbits(maps.reshape(*maps.shape[:2], -1), axis=-1)
 
@@ -58,6 +76,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=BUNDLED, help="model that the net controls")
     parser.add_argument("--scenes", type=int, default=12_000)
     parser.add_argument("--captions", type=int, default=3, help="captions per scene")
+    parser.add_argument("--varied", type=float, default=0.6, help="fraction of scenes with a random size and position")
     parser.add_argument("--focus", type=Path, default=FOCUS)
     parser.add_argument("--seed", type=int, default=12)
     parser.add_argument("--threads", type=int, default=2)
@@ -66,7 +85,10 @@ def main() -> None:
     concepts = read_concepts(options.data, options.work)
     generator = SceneGenerator(concepts, load_sprites(options.work), options.seed)
     generator.focus(read_focus(options.focus))
+    random = np.random.default_rng(options.seed)
     scenes = [generator.scene() for _ in range(options.scenes)]
+    varied = random.random(options.scenes) < options.varied
+    scenes = [vary_placement(s, random) if v else s for s, v in zip(scenes, varied, strict=True)]
     captioner = Captioner(concepts, options.seed + 1)
     captions = [[captioner.caption(scene) for _ in range(options.captions)] for scene in scenes]
     (options.work / "scenes.json").write_text(json.dumps([scene_to_json(scene) for scene in scenes]))

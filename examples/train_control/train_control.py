@@ -27,22 +27,29 @@ from snapshot import plot
 from training import Training, parser
 
 EMPTY_CAPTIONS = 0.15
-MAP_WEIGHTS = (0.3, 0.2, 0.2, 0.3)
+MAP_WEIGHTS = (0.35, 0.25, 0.15, 0.25)
 """Frequency of the control maps of `strokes.training_maps`: edges, edges, strokes, edges of a sketch."""
 
 
 class ControlledScenes:
     """Sample encoded scenes with a caption and a control map."""
 
-    def __init__(self, folder: Path) -> None:
-        self.latents = torch.from_numpy(np.load(folder / "latents.npy"))
-        self.maps = np.load(folder / "maps.npy")
-        self.embeddings = torch.from_numpy(np.load(folder / "embeddings.npy"))
-        self.empty = torch.from_numpy(np.load(folder / "empty.npy"))
+    def __init__(self, folders: list[Path]) -> None:
+        self.latents = torch.cat([torch.from_numpy(np.load(f / "latents.npy")) for f in folders])
+        self.maps = np.concatenate([np.load(f / "maps.npy") for f in folders])
+        self.embeddings = torch.cat([torch.from_numpy(np.load(f / "embeddings.npy")) for f in folders])
+        self.empty = torch.from_numpy(np.load(folders[0] / "empty.npy"))
+        counts = [len(np.load(f / "latents.npy", mmap_mode="r")) for f in folders]
+        self.starts = np.cumsum([0, *counts])
+
+    def sample_rows(self, random: np.random.Generator, count: int) -> np.ndarray:
+        """Return the indices of the next scenes, int64 (count,). Each folder has the same frequency."""
+        folders = random.integers(0, len(self.starts) - 1, count)
+        return random.integers(self.starts[folders], self.starts[folders + 1])
 
     def batch(self, random: np.random.Generator, count: int, device: str) -> tuple[Tensor, Tensor, Tensor]:
         """Return latents (count, 16, 8, 8), text embeddings and control maps (count, 3, 128, 128), float32."""
-        rows = random.integers(0, len(self.latents), count)
+        rows = self.sample_rows(random, count)
         embeddings = self.embeddings[rows, random.integers(0, self.embeddings.shape[1], count)]
         embeddings[torch.from_numpy(random.random(count) < EMPTY_CAPTIONS)] = self.empty
         packed = self.maps[rows, random.choice(self.maps.shape[1], count, p=MAP_WEIGHTS)]
@@ -58,7 +65,7 @@ class Trainer(Training):
         super().__init__(options)
         torch.manual_seed(options.seed)
         self.random = np.random.default_rng(options.seed)
-        self.data = ControlledScenes(options.work)
+        self.data = ControlledScenes([options.work, *options.more])
         unet = UNet2DConditionModel.from_pretrained(options.model, subfolder="unet")
         self.net = build_control_net(unet)
         _, _, maps = self.data.batch(self.random, 64, "cpu")
@@ -125,6 +132,7 @@ class Trainer(Training):
 def main() -> None:
     arguments = parser(__doc__, "data/train_control", steps=6000, batch=32, rate=8e-4, average=0.998)
     arguments.add_argument("--model", type=Path, default=BUNDLED, help="model that the net controls")
+    arguments.add_argument("--more", type=Path, nargs="*", default=[], help="additional folders of encoded scenes")
     arguments.add_argument("--save-every", type=int, default=200)
     options = arguments.parse_args()
     torch.set_num_threads(options.threads)
