@@ -62,7 +62,7 @@ def _check_control(request: PromptRequest, model: ResolvedModel) -> None:
         raise UsageError(
             f"Cannot combine {option} and --control with '{model.name}'.",
             f"Remove {option} or --control.",
-            settings=(name, "control"),
+            settings=(name,),
         )
 
 

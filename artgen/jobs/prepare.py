@@ -15,6 +15,7 @@ from artgen.jobs import acceleration as acceleration_checks
 from artgen.jobs import checks, components, fast_parts, pipeline_options, prompt_checks, prompt_notes, sample
 from artgen.jobs import inputs as job_inputs
 from artgen.jobs import notes as notes_of
+from artgen.jobs.control.images import activity_notes
 from artgen.jobs.drafts import JobDraft, build_job, describe_result, fill_request
 from artgen.jobs.inputs import InputImages, input_key
 from artgen.jobs.job import Job
@@ -188,6 +189,7 @@ class _Stages:
         notes = draft.notes if (request.seed or 0) < 2**32 else (*draft.notes, WRAPPED_SEED_NOTE)
         if isinstance(request, PromptRequest) and draft.entry.model is not None:
             notes += notes_of.effect_warnings(request, draft.entry.model)
+            notes += activity_notes(request, draft.inputs.controls)
             notes += notes_of.inversion_notes(draft.request, draft.entry.scheduler[0])
             notes += tuple(prompt_notes.prompt_notes(request, draft.entry.model))
             notes += notes_of.zero_snr_warnings(request, draft.entry.model, draft.entry.scheduler_config)

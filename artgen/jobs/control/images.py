@@ -9,6 +9,7 @@ from artgen import images
 from artgen.errors import InputFileError
 from artgen.spec.base_requests import Request
 from artgen.spec.control import ControlSpec
+from artgen.system.counts import counted
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,24 @@ def fit_to_size(
     fitted = [_resize(each.image, size) for each in controls]
     notes = [note for each in controls for note in (*each.notes, *_size_note(each, size))]
     return tuple(fitted), tuple(dict.fromkeys(notes))
+
+
+def activity_notes(request: Request, controls: Sequence[ControlImage]) -> tuple[str, ...]:
+    """Return a note for each net that is active in no step of a complete request.
+
+    As in diffusers, a net is active in a step if the complete step is between `from` and `until`.
+    """
+    strength = getattr(request, "strength", None)
+    steps = int((request.steps or 1) * (1.0 if strength is None else strength))
+    notes = []
+    for spec in (each.spec for each in controls):
+        active = [n for n in range(steps) if n / steps >= spec.start and (n + 1) / steps <= spec.end]
+        if spec.scale and steps and not active:
+            notes.append(
+                f"The control net of '{spec.image.name}' is active in none of the {counted(steps, 'step')}: no "
+                f"complete step is between from={spec.start:g} and until={spec.end:g}. Use more --steps or a wider range."
+            )
+    return tuple(notes)
 
 
 def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
