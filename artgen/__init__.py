@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from artgen.api.batch_results import BatchResult, BatchResults, InvalidBatchError
     from artgen.api.cache import CacheEntry, ClearedCache, clear_cache, list_cache
     from artgen.api.doctor import DoctorReport, doctor
-    from artgen.api.images import denoise, img2img, inpaint, outpaint, sample, txt2img
+    from artgen.api.images import denoise, edit, img2img, inpaint, outpaint, sample, txt2img
     from artgen.api.info import FileInfo, info
     from artgen.api.model_downloads import PulledFile
     from artgen.api.model_functions import (
@@ -68,12 +68,12 @@ if TYPE_CHECKING:
     from artgen.jobs.anomaly import Anomaly
     from artgen.spec.base_requests import Request
     from artgen.spec.presets import list_presets, remove_preset
-    from artgen.spec.requests import Denoise, Img2Img, Inpaint, Outpaint, Sample, Txt2Img
+    from artgen.spec.requests import Denoise, Edit, Img2Img, Inpaint, Outpaint, Sample, Txt2Img
 
 
 _LAZY_IMPORTS = {
-    **dict.fromkeys(("txt2img", "img2img", "inpaint", "outpaint", "denoise", "sample"), "artgen.api.images"),
-    **dict.fromkeys(("Denoise", "Img2Img", "Inpaint", "Outpaint", "Sample", "Txt2Img"), "artgen.spec.requests"),
+    **dict.fromkeys(("txt2img", "img2img", "inpaint", "outpaint", "edit", "denoise", "sample"), "artgen.api.images"),
+    **dict.fromkeys(("Denoise", "Edit", "Img2Img", "Inpaint", "Outpaint", "Sample", "Txt2Img"), "artgen.spec.requests"),
     "Request": "artgen.spec.base_requests",
     "anomaly": "artgen.api.anomaly",
     **dict.fromkeys(("CacheEntry", "ClearedCache", "clear_cache", "list_cache"), "artgen.api.cache"),
@@ -133,6 +133,7 @@ __all__ = [
     "Denoise",
     "DeviceLostError",
     "DoctorReport",
+    "Edit",
     "FailedImage",
     "FileInfo",
     "FilteredError",
@@ -169,6 +170,7 @@ __all__ = [
     "convert_model",
     "denoise",
     "doctor",
+    "edit",
     "explain_prompt",
     "find_anomalies",
     "generate",

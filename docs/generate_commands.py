@@ -44,6 +44,7 @@ TYPE_NAMES = {
 }  # fmt: skip
 
 UNITS = {
+    "image_guidance_scale": "factor",
     "seed": "", "steps": "denoising steps", "guidance_scale": "factor", "guidance_rescale": "fraction",
     "pag_scale": "factor", "width": "pixels", "height": "pixels", "strength": "fraction", "feather": "pixels",
     "max_side": "pixels", "expand": "pixels", "only_masked": "pixels",

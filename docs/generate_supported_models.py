@@ -14,7 +14,7 @@ from artgen.spec.memory_budget import format_gib
 
 PAGE = Path(__file__).with_name("supported-models.md")
 MATRIX_FILE = Path(__file__).with_name("supported-models.json")
-TASKS = ("txt2img", "img2img", "inpaint", "outpaint", "sample")
+TASKS = ("txt2img", "img2img", "inpaint", "outpaint", "edit", "sample")
 
 HEADER = """# Supported models
 

@@ -19,6 +19,8 @@ from artgen.spec.settings import (
     DatasetSettings,
     DenoiseSettings,
     DeviceSettings,
+    EditSettings,
+    FeatherSettings,
     FramesSettings,
     GuidanceSettings,
     Img2ImgInput,
@@ -31,6 +33,7 @@ from artgen.spec.settings import (
     MaskSettings,
     ModelRef,
     ModelSettings,
+    OpaqueInput,
     OptimizerSettings,
     OutpaintSettings,
     OutputSettings,
@@ -129,6 +132,14 @@ FUNCTIONS: dict[str, FunctionSpec] = {
         ("image", "prompt", *_NOT_IN_PYTHON),
         _IMAGES,
     ),
+    "edit": FunctionSpec(
+        (
+            *(OpaqueInput, PromptSettings, EditSettings, MaskSettings, FeatherSettings, SamplingSettings),
+            *(CanvasSettings, SizeSettings, SeriesSettings, *_MODEL),
+        ),
+        ("image", "mask", "prompt", *_NOT_IN_PYTHON),
+        {"mask": Keyword("ImageInput | None", "Mask. Only its white pixels are edited."), **_IMAGES},
+    ),
     "denoise": FunctionSpec(
         (
             ScaledInput,
@@ -159,7 +170,7 @@ FUNCTIONS: dict[str, FunctionSpec] = {
     "replay": FunctionSpec(
         (
             *(PromptSettings, InvertSettings, MaskSettings, Img2ImgInput, OutpaintSettings, InpaintBlend),
-            *(InpaintDetails, DenoiseSettings),
+            *(InpaintDetails, EditSettings, DenoiseSettings),
             *(SamplingSettings, CanvasSettings, ClassSettings, SeedSettings, *_MODEL[1:]),
         ),
         _NOT_IN_PYTHON,
@@ -175,7 +186,7 @@ FUNCTIONS: dict[str, FunctionSpec] = {
         (
             *(BatchRunSettings, PromptSettings, SamplingSettings, ClassSettings, CanvasSettings, SizeSettings),
             *(Img2ImgInput, InvertSettings, MaskSettings, InpaintBlend, InpaintDetails, OutpaintSettings),
-            *(DenoiseSettings, SeriesSettings),
+            *(EditSettings, DenoiseSettings, SeriesSettings),
             *(CombinationSettings, PresetSettings, ModelSettings, ControlSettings, ComputeSettings),
             *(OutputSettings, FramesSettings),
         ),

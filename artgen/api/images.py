@@ -16,6 +16,7 @@ from artgen.api.generation import run_call, run_series
 from artgen.api.inputs import input_file
 from artgen.api.keyword_types import (
     DenoiseKeywords,
+    EditKeywords,
     Img2ImgKeywords,
     InpaintKeywords,
     OutpaintKeywords,
@@ -24,7 +25,7 @@ from artgen.api.keyword_types import (
 )
 from artgen.jobs.size import resolve_size
 from artgen.spec.base_requests import Request
-from artgen.spec.requests import Denoise, Img2Img, Inpaint, Outpaint, Sample, Txt2Img
+from artgen.spec.requests import Denoise, Edit, Img2Img, Inpaint, Outpaint, Sample, Txt2Img
 from artgen.spec.settings import CanvasSettings, SizeSettings
 
 if TYPE_CHECKING:
@@ -176,6 +177,40 @@ def outpaint(
     """
     with start_call("outpaint", settings) as call:
         return run_series(call, Outpaint, {"image": input_file(image), "prompt": prompt})
+
+
+@overload
+def edit(
+    image: "ImageInput", prompt: str, *, seed: int | None = ..., **settings: Unpack[EditKeywords]
+) -> "GeneratedImage": ...
+@overload
+def edit(
+    image: "ImageInput", prompt: str, *, seed: Sequence[int], **settings: Unpack[EditKeywords]
+) -> "list[GeneratedImage]": ...
+@overload
+def edit(
+    image: "ImageInput", prompt: str, *, seed: int | None = ..., count: int, **settings: Unpack[EditKeywords]
+) -> "list[GeneratedImage]": ...
+@api_function("edit")
+def edit(image: "ImageInput", prompt: str, **settings: Any) -> "GeneratedImage | list[GeneratedImage]":
+    """Change an image according to an instruction, such as "make it winter".
+
+    The transparency of the image is kept. With a mask, pixels outside the mask do not change. With `count`, or a list
+    of seeds, the function returns a list of images.
+
+    Args:
+        image: See `img2img`.
+        prompt: Instruction.
+
+    Raises:
+        UsageError, InputFileError, ModelUnavailableError, RefusedError: See `txt2img`.
+        MemoryExhaustedError, FilteredError, NonFiniteError: The image could not be generated.
+    """
+    with start_call("edit", settings) as call:
+        inputs = {"image": input_file(image), "prompt": prompt}
+        if call.values.get("mask") is not None:
+            inputs["mask"] = input_file(call.values.pop("mask"), "mask")
+        return run_series(call, Edit, inputs, _with_size)
 
 
 @api_function("denoise")

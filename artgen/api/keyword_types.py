@@ -63,8 +63,8 @@ class Img2ImgKeywords(TypedDict, total=False):
     """Store the keywords of `img2img`."""
 
     max_side: int | None
-    strength: float | None
     background: str | None
+    strength: float | None
     negative_prompt: str | None
     style: str | Sequence[str] | None
     embedding: str | PathLike[str] | Sequence[str | PathLike[str]] | None
@@ -114,8 +114,8 @@ class InpaintKeywords(TypedDict, total=False):
     """Store the keywords of `inpaint`."""
 
     max_side: int | None
-    strength: float | None
     background: str | None
+    strength: float | None
     negative_prompt: str | None
     style: str | Sequence[str] | None
     embedding: str | PathLike[str] | Sequence[str | PathLike[str]] | None
@@ -170,8 +170,8 @@ class OutpaintKeywords(TypedDict, total=False):
     """Store the keywords of `outpaint`."""
 
     max_side: int | None
-    strength: float | None
     background: str | None
+    strength: float | None
     negative_prompt: str | None
     style: str | Sequence[str] | None
     embedding: str | PathLike[str] | Sequence[str | PathLike[str]] | None
@@ -212,6 +212,60 @@ class OutpaintKeywords(TypedDict, total=False):
     frames_show: Literal["x0", "xt"] | None
     frame_interval: int | None
     include_noising: bool | None
+    progress: bool | None
+    listener: Listener | None
+
+
+class EditKeywords(TypedDict, total=False):
+    """Store the keywords of `edit`."""
+
+    max_side: int | None
+    background: str | None
+    negative_prompt: str | None
+    style: str | Sequence[str] | None
+    embedding: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    prompt_weights: Literal["a1111", "comfy", "none"] | None
+    long_prompt: Literal["chunk", "truncate", "error"] | None
+    clip_skip: int | None
+    image_guidance_scale: float | None
+    reference: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    invert_mask: bool | None
+    resize_mask: bool | None
+    feather: int | None
+    steps: int | None
+    guidance_scale: float | None
+    scheduler: str | None
+    guidance_rescale: float | None
+    pag_scale: float | None
+    guide: Literal["cfg", "apg", "zero-star"] | None
+    sigmas: Literal["normal", "karras", "exponential", "beta"] | None
+    fast: str | None
+    width: int | None
+    height: int | None
+    size: str | tuple[int, int] | None
+    batch_size: int | Literal["auto"] | None
+    preset: str | Sequence[str] | None
+    model: str | PathLike[str] | None
+    offline: bool | None
+    lora: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    vae: str | PathLike[str] | None
+    refiner: str | PathLike[str] | None
+    text_encoder_3: Literal["none"] | None
+    safety_checker: bool | None
+    control: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    control_guess: bool | None
+    device: str | None
+    dtype: Literal["auto", "fp32", "fp16", "bf16"] | None
+    offload: Literal["auto", "none", "text", "model", "group", "sequential"] | None
+    memory_budget: str | None
+    quantize: Literal["fp8", "int8", "nf4"] | None
+    vae_tiling: bool | None
+    acceleration: Literal["none", "exact", "full", "openvino"] | None
+    frames: bool
+    frames_show: Literal["x0", "xt"] | None
+    frame_interval: int | None
+    include_noising: bool | None
+    mask: "ImageInput | None"
     progress: bool | None
     listener: Listener | None
 
@@ -280,8 +334,8 @@ class ReplayKeywords(TypedDict, total=False):
     resize_mask: bool | None
     image: "ImageInput"
     max_side: int | None
-    strength: float | None
     background: str | None
+    strength: float | None
     expand: int | str | Mapping[str, int] | None
     target_size: str | tuple[int, int] | None
     feather: int | None
@@ -289,6 +343,8 @@ class ReplayKeywords(TypedDict, total=False):
     soft_mask: bool | None
     only_masked: int | None
     fill: Literal["original", "noise", "blur", "biharmonic"] | None
+    image_guidance_scale: float | None
+    reference: str | PathLike[str] | Sequence[str | PathLike[str]] | None
     sigma: float | str | None
     method: Literal["pixel", "latent", "tv", "nlm"] | None
     eta: float | None
@@ -340,7 +396,7 @@ class BatchKeywords(TypedDict, total=False):
     retry_failed: bool | None
     workers: int | None
     ray: str | None
-    task: Literal["txt2img", "img2img", "inpaint", "outpaint", "denoise", "sample"] | None
+    task: Literal["txt2img", "img2img", "inpaint", "outpaint", "edit", "denoise", "sample"] | None
     ignore_columns: str | None
     prompt: str | None
     negative_prompt: str | None
@@ -362,8 +418,8 @@ class BatchKeywords(TypedDict, total=False):
     height: int | None
     size: str | tuple[int, int] | None
     max_side: int | None
-    strength: float | None
     background: str | None
+    strength: float | None
     invert: bool | None
     source_prompt: str | None
     mask: str | PathLike[str] | None
@@ -376,6 +432,8 @@ class BatchKeywords(TypedDict, total=False):
     fill: Literal["original", "noise", "blur", "biharmonic"] | None
     expand: int | str | Mapping[str, int] | None
     target_size: str | tuple[int, int] | None
+    image_guidance_scale: float | None
+    reference: str | PathLike[str] | Sequence[str | PathLike[str]] | None
     sigma: float | str | None
     method: Literal["pixel", "latent", "tv", "nlm"] | None
     eta: float | None

@@ -29,7 +29,7 @@ def list_models(*, family: str | None = None, task: str | None = None) -> list[M
 
     Args:
         family: return only a family, such as `flux`, `sdxl` or `qwen-image`.
-        task: return only models that support txt2img, img2img, inpaint, outpaint or sample.
+        task: return only models that support txt2img, img2img, inpaint, outpaint, edit or sample.
 
     Raises:
         UsageError: the family or the task is unknown.
@@ -50,7 +50,7 @@ def recommend_models(
     Args:
         memory: memory of another machine, such as `24GiB`, or a number of bytes. None: this machine.
         device: auto, cuda, mps or cpu. With `memory`, auto is cuda.
-        task: txt2img, img2img, inpaint, outpaint or sample.
+        task: txt2img, img2img, inpaint, outpaint, edit or sample.
         limit: maximum number of models, 1 to 1,000.
 
     Raises:

@@ -15,7 +15,7 @@ from artgen.spec.value_checks import check_choice
 if TYPE_CHECKING:
     from artgen.jobs.recommend import Machine
 
-TASKS = ("txt2img", "img2img", "inpaint", "outpaint", "sample")
+TASKS = ("txt2img", "img2img", "inpaint", "outpaint", "edit", "sample")
 """Tasks by which models can be selected."""
 
 DEVICES = ("auto", "cuda", "mps", "cpu")

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from artgen.api.arguments import api_function
@@ -79,7 +80,9 @@ def _source_file(source: Any) -> tuple[Any, Mapping[str, Any]]:
     from artgen.engine.results import GeneratedImage
 
     if isinstance(source, GeneratedImage):
-        return source.to_file(), source.request.input_paths
+        references = getattr(source.request, "reference", ())
+        known = {f"reference:{i}": Path(name) for i, name in enumerate(references)}
+        return source.to_file(), {**source.request.input_paths, **known}
     if isinstance(source, Mapping):
         try:
             text = json.dumps(dict(source), allow_nan=False)

@@ -22,6 +22,7 @@ from artgen.spec.settings import (
     ComputeSettings,
     ControlSettings,
     DenoiseSettings,
+    EditSettings,
     FramesSettings,
     Img2ImgInput,
     InpaintBlend,
@@ -96,6 +97,7 @@ def run(
     blend: InpaintBlend,
     details: InpaintDetails,
     expansion: OutpaintSettings,
+    editing: EditSettings,
     denoise_settings: DenoiseSettings,
     preset: PresetSettings,
     model: ModelSettings,
@@ -129,7 +131,7 @@ def run(
     folder, output_settings = batch_folder(output, name)
     groups = (
         preset, prompt, series, combination, sampling, class_settings, canvas, size, source, inversion, mask,
-        blend, details, expansion, denoise_settings, model, control, compute, frames,
+        blend, details, expansion, editing, denoise_settings, model, control, compute, frames,
     )  # fmt: skip
     defaults = non_default_settings(*groups) | output_settings
     defaults.pop("batch_size", None)

@@ -30,6 +30,10 @@ MOST_USED_OPTIONS: dict[str, tuple[str, ...]] = {
         "output", "expand", "target_size", "feather", "seed", "count", "steps", "guidance_scale", "negative_prompt",
         "model", "lora", "device", "show", "open", "overwrite", "dry_run",
     ),
+    "edit": (
+        "output", "mask", "reference", "image_guidance_scale", "guidance_scale", "seed", "count", "steps",
+        "negative_prompt", "model", "lora", "device", "show", "open", "overwrite", "dry_run",
+    ),
     "denoise": (
         "output", "sigma", "method", "steps", "self_ensemble", "fidelity", "max_side", "model", "device", "reference",
         "compare", "format", "overwrite", "dry_run",

@@ -31,6 +31,7 @@ COMMAND_SUMMARIES = {
     "img2img": "Generate an image from an image and a prompt.",
     "inpaint": "Repaint the masked part of an image.",
     "outpaint": "Extend an image beyond its edges.",
+    "edit": "Change an image according to an instruction.",
     "denoise": "Remove noise, such as grain and sensor noise, from images.",
     "sample": "Generate images from noise with a model that takes no prompt.",
     "noise": "Show an image with increasing noise, as a strip.",
@@ -58,7 +59,7 @@ They are repeated here so that `artgen --help` imports no command. A test compar
 
 COMMAND_SECTIONS = {
     "Generate": ("txt2img", "sample", "batch", "replay"),
-    "Edit": ("img2img", "inpaint", "outpaint", "denoise"),
+    "Edit": ("img2img", "inpaint", "outpaint", "edit", "denoise"),
     "Images and records": ("info", "sheet", "noise", "anomaly", "reconstruct"),
     "Models": ("models", "train", "schedulers"),
     "Prompts": ("prompt", "styles"),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from artgen.jobs.model_recommendation import ModelRecommendation
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
-TaskName = typer.Option("--task", metavar="TASK", help="txt2img, img2img, inpaint, outpaint or sample.")
+TaskName = typer.Option("--task", metavar="TASK", help="txt2img, img2img, inpaint, outpaint, edit or sample.")
 
 DEFAULT_COLUMNS = 100
 """Width of the output if stdout is not a terminal."""

@@ -15,7 +15,7 @@ from artgen.cli import user_defaults
 from artgen.cli.arguments import command_line
 from artgen.cli.console import print_note
 from artgen.errors import UsageError
-from artgen.spec.settings import Img2ImgInput, PromptSettings
+from artgen.spec.settings import OpaqueInput, PromptSettings
 from artgen.system.external_data import decode_text
 from artgen.system.input_files import STDIN, read_stdin
 
@@ -40,7 +40,7 @@ ImagesAndPrompt = Annotated[
 
 
 def split_positionals(
-    positionals: Sequence[str] | None, source: Img2ImgInput, prompt: PromptSettings
+    positionals: Sequence[str] | None, source: OpaqueInput, prompt: PromptSettings
 ) -> tuple[list[Path], PromptSettings]:
     """Split the positional arguments into input images and the prompt.
 

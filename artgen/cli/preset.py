@@ -21,6 +21,7 @@ from artgen.spec.settings import (
     CanvasSettings,
     ComputeSettings,
     DenoiseSettings,
+    EditSettings,
     Img2ImgInput,
     InpaintBlend,
     InpaintDetails,
@@ -46,7 +47,7 @@ app = App(
 
 PresetName = Annotated[str, typer.Argument(help="Name of the preset.", metavar="NAME")]
 
-SETTINGS_OF_ONE_IMAGE = ("prompt", "seed", "image", "mask")
+SETTINGS_OF_ONE_IMAGE = ("prompt", "seed", "image", "mask", "reference")
 """Settings that a preset does not contain. Their options are accepted to explain this."""
 
 
@@ -83,6 +84,7 @@ def save(
     mask: MaskSettings,
     blend: InpaintBlend,
     details: InpaintDetails,
+    editing: EditSettings,
     denoise_settings: DenoiseSettings,
     model: ModelSettings,
     compute: ComputeSettings,
@@ -103,7 +105,7 @@ def save(
 
     groups = (
         prompt, series, sampling, resolve_size(canvas, size), source, inversion, mask, blend,
-        details, denoise_settings, model, compute, output,
+        details, editing, denoise_settings, model, compute, output,
     )  # fmt: skip
     if refused := [each for each in SETTINGS_OF_ONE_IMAGE if is_typed(each)]:
         raise UsageError(

@@ -38,6 +38,7 @@ def default_settings(
         "prompt_weights": "a1111",
         "long_prompt": "chunk" if model.pipeline_entry.supports("long-prompts") else "truncate",
         "strength": TASKS[request.task].default_strength,
+        "image_guidance_scale": model.pipeline_entry.image_guidance_scale or None,
         **resolved,
     }
     inverts = getattr(request, "invert", False)

@@ -114,6 +114,7 @@ def build_job(draft: JobDraft) -> Job:
             model=model,
             image=inputs.image,
             source=inputs.source,
+            references=inputs.references,
             mask=inputs.mask,
             strength_map=inputs.strength_map,
             extras=draft.extras,

@@ -9,9 +9,10 @@ from typing import Any
 from PIL import Image
 
 from artgen import images
+from artgen.errors import InputFileError
 from artgen.jobs.control.images import ControlImage, load_control_images
-from artgen.spec.base_requests import ImageRequest, PromptedImageRequest, Request
-from artgen.spec.requests import Denoise, Img2Img, Inpaint, Outpaint
+from artgen.spec.base_requests import ImageRequest, OpaqueImageRequest, Request
+from artgen.spec.requests import Denoise, Edit, Img2Img, Inpaint, Outpaint
 from artgen.spec.settings import settings_of
 from artgen.system.counts import counted
 
@@ -26,6 +27,7 @@ class InputImages:
         low_bytes: low bytes of an image with 16 bits per channel, in the same mode; None for 8 bits.
         source: all channels and bits of the input image, in the same size; None if `image` has all of them.
         mask: mask of the same size, mode L, 255 where the image is repainted; None if nothing is masked.
+        references: reference images of an edit, mode RGB, in the order of the request and in the sizes of the files.
         controls: control images, in the order of the request, in the sizes of the files.
         strength_map: strength of each pixel for a soft mask, same size, mode L, 0 to 255; None for other masks.
         resolved: values of unset settings that depend on the images.
@@ -37,6 +39,7 @@ class InputImages:
     low_bytes: Image.Image | None = None
     source: images.LosslessImage | None = None
     mask: Image.Image | None = None
+    references: tuple[Image.Image, ...] = ()
     controls: tuple[ControlImage, ...] = ()
     strength_map: Image.Image | None = None
     resolved: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -66,31 +69,32 @@ def load_inputs(request: Request) -> InputImages:
     return dataclasses.replace(found, controls=controls, provenance=provenance)
 
 
-def _load_img2img(request: Img2Img, path: Path) -> InputImages:
+def _load_img2img(request: Img2Img | Edit, path: Path) -> InputImages:
     loaded = _load_image(request, path)
     image = _resize(_downscale(loaded.image, request.max_side), request.width, request.height)
     source = images.resize_lossless(loaded.source, image.size) if loaded.source else None
     notes = (*loaded.notes, *_downscaling_note(loaded.image.size, request))
-    if source is not None and source.image.mode in ("L", "LA") and request.strength != 0:
+    if source is not None and source.image.mode in ("L", "LA") and getattr(request, "strength", None) != 0:
         notes += (f"'{path.name}' is gray; the model generates color.",)
     if source is not None and source.image.mode.endswith("A"):
         notes += (f"The output keeps the alpha channel of '{path.name}'.",)
     return InputImages(image, source=source, provenance={"image_sha256": loaded.sha256}, notes=notes)
 
 
-def _load_inpaint(request: Inpaint, path: Path) -> InputImages:
+def _load_inpaint(request: Inpaint | Edit, path: Path) -> InputImages:
     loaded = _load_image(request, path)
+    soft_mask = isinstance(request, Inpaint) and request.soft_mask
     image = _resize(_downscale(loaded.image, request.max_side), request.width, request.height)
     masked = images.load_mask(
         request.input_paths["mask"],
         loaded.image.size,
         invert=request.invert_mask,
         resize=request.resize_mask,
-        soft=request.soft_mask,
+        soft=soft_mask,
     )
     feather = request.feather or 0
     mask = masked.mask.resize(image.size, Image.Resampling.BILINEAR)
-    strength_map = mask if request.soft_mask else None
+    strength_map = mask if soft_mask else None
     if strength_map is not None:
         mask = images.repainted_pixels(strength_map)
     mask = images.feather(mask, feather)
@@ -101,7 +105,7 @@ def _load_inpaint(request: Inpaint, path: Path) -> InputImages:
         *_kept_properties_note(loaded.source, path),
         *_downscaling_note(loaded.image.size, request),
         *masked.notes,
-        f"{_percent(masked.coverage)} of the image will be repainted.",
+        f"{_percent(masked.coverage)} of the image will be {'edited' if request.task == 'edit' else 'repainted'}.",
     )
     highest = max(value for value, count in enumerate(mask.histogram()) if count)
     if feather and highest < images.MIN_WHITE:
@@ -150,6 +154,24 @@ def _load_outpaint(request: Outpaint, path: Path) -> InputImages:
     )
 
 
+def _load_edit(request: Edit, path: Path) -> InputImages:
+    found = _load_img2img(request, path) if request.mask is None else _load_inpaint(request, path)
+    if not request.reference:
+        return found
+    loaded = []
+    for reference in request.reference:
+        try:
+            loaded.append(images.load_image(Path(reference), background=request.background))
+        except InputFileError as error:
+            raise InputFileError(f"Cannot use a reference image: {error.message}", error.hint) from error
+    return dataclasses.replace(
+        found,
+        references=tuple(each.image for each in loaded),
+        provenance={**found.provenance, "reference_sha256": [each.sha256 for each in loaded]},
+        notes=(*found.notes, *(note for each in loaded for note in each.notes)),
+    )
+
+
 def _load_denoise(request: Denoise, path: Path) -> InputImages:
     lossless = images.load_lossless(path)
     notes = (*lossless.notes, *_downscaling_note(lossless.image.size, request))
@@ -162,11 +184,12 @@ _LOADERS: Mapping[str, Callable[[Any, Path], InputImages]] = {
     "img2img": _load_img2img,
     "inpaint": _load_inpaint,
     "outpaint": _load_outpaint,
+    "edit": _load_edit,
     "denoise": _load_denoise,
 }
 
 
-def _load_image(request: PromptedImageRequest, path: Path) -> images.LoadedImage:
+def _load_image(request: OpaqueImageRequest, path: Path) -> images.LoadedImage:
     return images.load_image(path, background=request.background, keep_source=True)
 
 

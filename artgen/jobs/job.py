@@ -99,6 +99,7 @@ class GenerationJob(PipelineJob):
         image: input image, RGB, in the size of the result (outpaint: the extended canvas); None for txt2img.
         source: all channels and bits of the input image in the same size, for the result; None if `image` has all of
             them.
+        references: reference images of an edit, RGB, in the sizes of the files.
         mask: mask of the same size, mode L, 255 where the image is repainted; None if nothing is masked.
         strength_map: strength of each pixel for a soft mask, same size, mode L, 0 to 255; None for other masks.
         embeddings: embeddings (textual inversions), in the order of the request.
@@ -109,6 +110,7 @@ class GenerationJob(PipelineJob):
     request: PromptRequest
     image: Image.Image | None = None
     source: images.LosslessImage | None = None
+    references: tuple[Image.Image, ...] = ()
     mask: Image.Image | None = None
     strength_map: Image.Image | None = None
     embeddings: tuple[EmbeddingRequest, ...] = ()

@@ -12,7 +12,7 @@ from artgen.jobs.control.checks import check_nets, check_task_has_control
 from artgen.jobs.default_settings import model_scheduler
 from artgen.registry.control_nets import ControlNet
 from artgen.spec.base_requests import PromptRequest, Request
-from artgen.spec.requests import Denoise, Sample
+from artgen.spec.requests import Denoise, Edit, Sample
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ def _model_name(request: Request, listener: Listener = no_op) -> str | None:
         return denoise.model_name(request, listener)
     if isinstance(request, Sample):
         return sample.model_name(request)
+    if isinstance(request, Edit):
+        return request.model or registry.edit_model(offline=request.offline, listener=listener)
     return request.model or registry.default_model(offline=request.offline, listener=listener)
 
 

@@ -37,7 +37,15 @@ def effect_warnings(request: PromptRequest, model: registry.ResolvedModel) -> tu
     """Return notes about settings of a complete request without an effect, and about a costly effect."""
     if getattr(request, "strength", None) == 0:
         return ("With strength 0 the image does not change. The prompt and the other settings have no effect.",)
-    return (*_fill_warnings(request), *_negative_prompt_warnings(request, model))
+    return (*_editor_notes(request, model), *_fill_warnings(request), *_negative_prompt_warnings(request, model))
+
+
+def _editor_notes(request: PromptRequest, model: registry.ResolvedModel) -> tuple[str, ...]:
+    """Return a note about `edit` if img2img has no strength because the model edits according to an instruction."""
+    entry = model.pipeline_entry
+    if request.task == "img2img" and request.task in entry.no_strength and "edit" in entry.tasks:
+        return (f"{entry.title} models edit images according to an instruction: use `artgen edit`.",)
+    return ()
 
 
 def inversion_notes(request: Request, model_scheduler: str | None) -> tuple[str, ...]:
@@ -63,9 +71,9 @@ def _fill_warnings(request: PromptRequest) -> tuple[str, ...]:
 
 
 def _negative_prompt_warnings(request: PromptRequest, model: registry.ResolvedModel) -> tuple[str, ...]:
+    entry = model.pipeline_entry
     if not request.negative_prompt:
         return ()
-    entry = model.pipeline_entry
     if entry.negative_prompt == "true-cfg":
         return (
             "The negative prompt enables true classifier-free guidance with scale "

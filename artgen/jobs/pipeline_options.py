@@ -10,7 +10,7 @@ from artgen.errors import UsageError
 from artgen.jobs.edit_checks import check_editing
 from artgen.jobs.prompt_plan import prompt_plan
 from artgen.registry import ResolvedModel, diffusers_folder
-from artgen.registry.pipelines import PipelineEntry
+from artgen.registry.pipelines import PipelineEntry, pipeline_entries
 from artgen.spec.base_requests import PromptRequest
 from artgen.spec.requests import Sample
 
@@ -42,7 +42,8 @@ def denoiser_inputs(request: PromptRequest | Sample, entry: PipelineEntry) -> in
     num_parts = 1
     if isinstance(request, PromptRequest) and entry.supports("prompt-syntax"):
         num_parts = len(prompt_plan(request).weights)
-    return num_parts + uses_cfg(request, entry) + (pag_scale(request, entry) > 0)
+    num_guided = 2 if entry.image_guidance_scale else 1
+    return num_parts + num_guided * uses_cfg(request, entry) + (pag_scale(request, entry) > 0)
 
 
 def supports_vae_tiling(model: ResolvedModel) -> bool:
@@ -80,6 +81,7 @@ def check_options(
             "Remove --strength.",
             settings=("strength",),
         )
+    check_edit_options(request, model)
     if request.vae_tiling and not supports_vae_tiling(model):
         raise _unsupported_error("--vae-tiling", "vae_tiling", entry, model.name)
     if request.quantize and model.has_quantized_denoiser:
@@ -95,6 +97,36 @@ def check_options(
     check_editing(request, model, has_pag=pag_scale(request, entry) > 0)
     if not entry.supports("schedulers"):
         _check_scheduler(request, model, default_scheduler)
+
+
+def check_edit_options(request: PromptRequest, model: ResolvedModel) -> None:
+    """Check that the pipeline takes the settings of edits.
+
+    Raises:
+        UsageError: the pipeline does not take one of them, or it has no effect.
+    """
+    entry = model.pipeline_entry
+    scale, references = getattr(request, "image_guidance_scale", None), getattr(request, "reference", ())
+    if scale is not None and not entry.image_guidance_scale:
+        raise UsageError(
+            f"Cannot use --image-guidance-scale with '{model.name}': edit of {entry.title} models does not take it.",
+            "Remove --image-guidance-scale. Only InstructPix2Pix models take it.",
+            settings=("image_guidance_scale",),
+        )
+    guidance = model.guidance_scale if request.guidance_scale is None else request.guidance_scale
+    if scale not in (None, entry.image_guidance_scale) and guidance <= entry.guidance_off:
+        raise UsageError(
+            f"--image-guidance-scale has no effect without guidance; the guidance scale is {guidance:g}.",
+            f"Remove --image-guidance-scale, or use a --guidance-scale above {entry.guidance_off:g}.",
+            settings=("image_guidance_scale",),
+        )
+    if references and not entry.references:
+        families = ", ".join(each.title for each in pipeline_entries().values() if each.references and not each.when)
+        raise UsageError(
+            f"Cannot use --reference with '{model.name}': edit of {entry.title} models takes one image.",
+            f"Remove --reference. Families that take several images: {families}.",
+            settings=("reference",),
+        )
 
 
 def check_negative_prompt(negative_prompt: str, model: ResolvedModel) -> None:

@@ -40,6 +40,8 @@ def _check_composition(request: PromptRequest, model: ResolvedModel) -> None:
         raise UsageError(
             f"Cannot combine prompts with AND: {entry.title} models do not use classifier-free guidance.", _PLAIN_HINT
         )
+    if entry.image_guidance_scale:
+        raise UsageError(f"Cannot combine prompts with AND: {entry.title} models do not support it.", _PLAIN_HINT)
     if not uses_cfg(request, entry):
         raise UsageError(
             f"Cannot combine prompts with AND without guidance: the guidance scale is {request.guidance_scale:g}.",

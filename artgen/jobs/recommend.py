@@ -181,7 +181,7 @@ def _recommendation(
     rank = math.log2(denoiser / 1e9) + YEAR_WEIGHT * ((info.year or 2022) - 2022)
     rank -= OFFLOAD_PENALTIES[plan.offload] + (TILING_PENALTY if plan.vae_tiling else 0)
     guided = entry.guidance in ("classifier-free", "true-cfg") and (info.guidance_scale or 0) > entry.guidance_off
-    calls = (info.steps or entry.steps) * (2 if guided else 1)
+    calls = (info.steps or entry.steps) * ((3 if entry.image_guidance_scale else 2) if guided else 1)
     rank -= CALLS_PENALTY * math.log2(calls)
     if machine.device == "cpu":
         kind, size = "pixel" if entry.pixel_space else "denoiser", (info.width or 512, info.height or 512)
@@ -195,6 +195,7 @@ TASK_ARGUMENTS = {
     "img2img": 'img2img photo.png "a blue fox"',
     "inpaint": 'inpaint photo.png --mask mask.png "a snowman"',
     "outpaint": "outpaint photo.png --expand 64",
+    "edit": 'edit photo.png "make it winter"',
     "sample": "sample",
 }
 """Example of the arguments of each task."""

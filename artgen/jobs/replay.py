@@ -160,6 +160,8 @@ def read_replay_spec(
     _build_request(path, record)
     notes += record_notes(record)
     record |= replay_files.find_inputs(path, record, changes, known_inputs or {})
+    if found.record and record.get("reference") and "reference" not in changes:
+        record["reference"] = replay_files.find_references(path, record, known_inputs or {})
     if found.record and "lora" not in changes:
         record["lora"] = replay_files.find_loras(path, record)
     if found.record and record.get("control") and "control" not in changes:
@@ -240,7 +242,7 @@ def _apply_changes(record: dict[str, Any], changes: Mapping[str, Any]) -> bool:
     if not changes:
         return False
     # Validate only the changes: placeholders stand for the settings that the task requires.
-    required: dict[str, Any] = {"image": "-", "mask": "-", "expand": "1"}
+    required: dict[str, Any] = {"image": "-", "mask": "-", "prompt": "-", "expand": "1"}
     if "expand" in changes or "target_size" in changes:
         required |= {"expand": record.get("expand"), "target_size": record.get("target_size")}
     known = options_of(cls)

@@ -16,9 +16,9 @@ from artgen.system.counts import counted
 from artgen.system.memory_file import MEMORY_NAME, MemoryFile
 
 COMPARED_FIELDS = (
-    "image_sha256", "mask_sha256", "model", "model_revision", "model_hash", "vae", "vae_hash", "device", "dtype",
-    "batch_size", "acceleration", "rounding", "fallbacks", "artgen", "torch", "diffusers", "transformers",
-    "openvino", "openvino_precision",
+    "image_sha256", "mask_sha256", "reference_sha256", "model", "model_revision", "model_hash", "vae", "vae_hash",
+    "device", "dtype", "batch_size", "acceleration", "rounding", "fallbacks", "artgen", "torch", "diffusers",
+    "transformers", "openvino", "openvino_precision",
 )  # fmt: skip
 """Fields of a record whose difference explains other pixels, the most probable reason first."""
 

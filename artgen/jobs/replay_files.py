@@ -15,8 +15,9 @@ from artgen.spec.requests import TASKS
 from artgen.spec.settings import path_settings
 from artgen.system.memory_file import MEMORY_NAME, MemoryFile
 
-_LABELS = {"lora": "LoRA", "embedding": "embedding"}
+_LABELS = {"lora": "LoRA", "embedding": "embedding", "reference": "reference image"}
 _SET_HINTS = {
+    "reference": "Set the reference images: --set reference=PATH. To generate without them: --set reference=",
     "lora": "Set the LoRAs: --set lora=PATH:0.8. To generate without LoRAs: --set lora=",
     "embedding": "Set the embeddings: --set embedding=PATH:TOKEN. To generate without them: --set embedding=",
 }
@@ -41,6 +42,8 @@ def find_inputs(
         if name in changes:
             continue
         sha256 = record.get(f"{name}_sha256")
+        if not sha256 and name not in record and name not in TASKS[record["task"]].inputs:
+            continue  # an optional file that was not used
         file_name = Path(str(record.get(name, ""))).name
         candidates = [folder / file_name for folder in (path.parent, Path())] if file_name else []
         candidates[:0] = [known[name]] if name in known else []
@@ -58,6 +61,33 @@ def find_inputs(
                 f"Set the path: --set {name}=PATH",
             )
         found[name] = match
+    return found
+
+
+def find_references(path: Path, record: Mapping[str, Any], known: Mapping[str, Path]) -> list[str]:
+    """Return the paths of the reference images of an edit.
+
+    Args:
+        path: image; its folder and the current folder are searched.
+        record: record of the image.
+        known: files that are tried first, as `reference:0`.
+
+    Raises:
+        InputFileError: an image is missing or has another hash, or the record is invalid.
+    """
+    found = []
+    for i, (text, digest) in enumerate(_recorded_files(path, record, "reference")):
+        name = Path(text).name
+        candidates = [known[key] for key in (f"reference:{i}",) if key in known]
+        candidates += [folder / name for folder in (path.parent, Path()) if name]
+        match = next((file for file in candidates if digest and _file_sha256(file) == digest), None)
+        if match is None:
+            raise InputFileError(
+                f"Cannot replay '{path}': its reference image {name!r} (SHA-256 {digest[:10]}...) is neither next to "
+                "the image nor in the current folder.",
+                _SET_HINTS["reference"],
+            )
+        found.append(str(match))
     return found
 
 

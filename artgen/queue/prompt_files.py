@@ -58,7 +58,7 @@ def read_prompt_file(path: Path, ignore_columns: str | None = None) -> Iterator[
 
 
 def _resolve_paths(folder: Path, setting_values: Mapping[str, Any]) -> Mapping[str, Any]:
-    if not any(name in setting_values for name in (*_PATH_SETTINGS, "control", "lora")):
+    if not any(name in setting_values for name in (*_PATH_SETTINGS, "control", "lora", "reference")):
         return setting_values
     resolved: dict[str, Any] = {
         name: folder / setting_values[name] for name in _PATH_SETTINGS if isinstance(setting_values.get(name), Path)
@@ -67,6 +67,8 @@ def _resolve_paths(folder: Path, setting_values: Mapping[str, Any]) -> Mapping[s
         resolved["lora"] = tuple(_resolve_lora(folder, text) for text in setting_values["lora"])
     if isinstance(setting_values.get("control"), tuple):
         resolved["control"] = tuple(_resolve_control(folder, text) for text in setting_values["control"])
+    if isinstance(setting_values.get("reference"), tuple):
+        resolved["reference"] = tuple(str(folder / str(text)) for text in setting_values["reference"])
     return {**setting_values, **resolved}
 
 

@@ -12,7 +12,7 @@ from artgen.lazy_imports import lazy_names
 if TYPE_CHECKING:
     from artgen.registry.aliases import remove_alias, set_alias
     from artgen.registry.catalog import ModelInfo, known_models, listed_models, user_aliases_path
-    from artgen.registry.default_selection import default_model
+    from artgen.registry.default_selection import default_model, edit_model
     from artgen.registry.diffusers_folder import read_scheduler_config
     from artgen.registry.extras import HubFiles, fetch_hub_files
     from artgen.registry.hashes import file_hash
@@ -49,6 +49,7 @@ __all__ = [
     "check_model_files",
     "default_model",
     "download_model",
+    "edit_model",
     "estimate_memory",
     "fetch_hub_files",
     "file_hash",
@@ -76,7 +77,7 @@ __all__ = [
 _MODULES = {
     "aliases": ("remove_alias", "set_alias"),
     "catalog": ("ModelInfo", "known_models", "listed_models", "user_aliases_path"),
-    "default_selection": ("default_model",),
+    "default_selection": ("default_model", "edit_model"),
     "diffusers_folder": ("read_scheduler_config",),
     "extras": ("HubFiles", "fetch_hub_files"),
     "hashes": ("file_hash",),

@@ -6,6 +6,7 @@ from artgen.registry import BUNDLED_MODEL
 from artgen.registry.hub import cache
 from artgen.registry.hub_snapshots import complete_snapshot
 from artgen.registry.references import ModelReference, parse_reference
+from artgen.registry.task_support import EDIT_MODEL
 from artgen.system import hardware
 from artgen.system.counts import format_bytes
 
@@ -42,6 +43,25 @@ def default_model(*, offline: bool = False, listener: Listener = no_op) -> str:
         )
     )
     return CUDA_MODEL
+
+
+def edit_model(*, offline: bool = False, listener: Listener = no_op) -> str:
+    """Return the default model of `edit`. The bundled model cannot edit.
+
+    Args:
+        offline: the network is not used; `HF_HUB_OFFLINE=1` has the same effect.
+        listener: receives a note if the model is downloaded.
+    """
+    reference = parse_reference(EDIT_MODEL)
+    if not (is_downloaded(reference) or offline or cache.is_offline()):
+        size = reference.info.download_size if reference.info else None
+        listener(
+            Notice(
+                f"The default model of edit is '{EDIT_MODEL}', which is downloaded first"
+                f"{f': {format_bytes(size)}' if size else ''}. The bundled model '{BUNDLED_MODEL}' cannot edit."
+            )
+        )
+    return EDIT_MODEL
 
 
 def is_downloaded(reference: ModelReference) -> bool:

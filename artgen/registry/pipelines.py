@@ -46,8 +46,8 @@ class PipelineEntry:
         name: key in the table, such as `flux-schnell`.
         title: name for users, such as `Flux.1 schnell`.
         architecture: value of `ResolvedModel.architecture`. LoRAs fit models of the same architecture.
-        tasks: diffusers' pipeline class of each supported task: txt2img, img2img, inpaint, outpaint, and sample for
-            pipelines without a prompt.
+        tasks: diffusers' pipeline class of each supported task: txt2img, img2img, inpaint, outpaint, edit, and sample
+            for pipelines without a prompt.
         classes: further class names in `model_index.json` that select this entry, besides the values of `tasks`.
         when: conditions on the model, as `index.KEY` (model_index.json) or `denoiser.KEY` (config.json) -> value, or
             "*" for any value. An entry with conditions precedes an entry without conditions.
@@ -76,6 +76,9 @@ class PipelineEntry:
         default_negative_prompt: negative prompt of a request without one, if the guidance is on.
         true_cfg_scale: value of the argument `true_cfg_scale` for a negative prompt, if `negative_prompt` is true-cfg.
         no_strength: tasks whose pipeline uses the image as a reference and has no strength.
+        image_guidance_scale: default of the setting with this name; 0 if the pipelines do not take it. With guidance,
+            the denoiser has three inputs per image: with the prompt, without it, and without prompt and image.
+        references: whether `edit` takes reference images besides the input image.
         needs_mask_channels: whether inpaint and outpaint need a denoiser with the mask as further input channels.
         guidance_rescale: tasks whose pipeline takes `guidance_rescale`, with and without PAG.
         cfg_inputs: how the pipeline passes the two inputs of classifier-free guidance to the denoiser: batch (one call,
@@ -137,6 +140,8 @@ class PipelineEntry:
     default_negative_prompt: str | None = None
     true_cfg_scale: float = 4.0
     no_strength: tuple[str, ...] = ()
+    image_guidance_scale: float = 0.0
+    references: bool = False
     needs_mask_channels: bool = False
     guidance_rescale: tuple[str, ...] = ()
     cfg_inputs: str = ""
@@ -276,6 +281,12 @@ def require_entry(
         f"Supported families: {', '.join(supported_families()[:MAX_FAMILIES_IN_HINT])} and others; see `artgen models "
         "list`.",
     )
+
+
+def families_with(task: str) -> tuple[str, ...]:
+    """Return the titles of the families whose pipelines support a task, in the order of the table."""
+    entries = (pipeline_entries()[name] for name in _table()["entries"])
+    return tuple(dict.fromkeys(each.title for each in entries if task in each.tasks and not each.when))
 
 
 def refusal_reason(class_name: str) -> str:

@@ -147,11 +147,11 @@ def _article(noun: str) -> str:
 
 
 _OTHER_MODEL_HINT = "Choose another --model (`artgen models list`)."
-_PLAIN_CHANNELS = {"sd1": (4, 9), "sd2": (4, 9), "sdxl": (4, 9), "sdxl-refiner": (4,), "flux": (64, 384)}
+_PLAIN_CHANNELS = {"sd1": (4, 8, 9), "sd2": (4, 9), "sdxl": (4, 8, 9), "sdxl-refiner": (4,), "flux": (64, 384)}
 
 
 def _check_channels(path: Path, content: FileContent, family: str) -> None:
-    """Reject a denoiser with another number of input channels than text-to-image and inpainting models."""
+    """Reject a denoiser with another number of input channels than models for text, inpainting and instructions."""
     denoiser = content.denoiser
     expected = _PLAIN_CHANNELS.get(denoiser.architecture) if denoiser else None
     if denoiser and expected and denoiser.channels is not None and denoiser.channels not in expected:

@@ -7,6 +7,7 @@ from typing import Any
 from artgen.errors import ArtgenError
 from artgen.registry import diffusers_folder
 from artgen.registry.checkpoint_content import FileContent
+from artgen.registry.denoiser_files import EDIT_CHANNELS
 from artgen.registry.hub import cache
 from artgen.registry.sampling_facts import Edm, SamplingFacts
 from artgen.registry.single_file_configs import ConfigFiles, folder_config
@@ -20,6 +21,10 @@ _INPAINT_PIPELINES = {
     "sd1": "StableDiffusionInpaintPipeline",
     "sd2": "StableDiffusionInpaintPipeline",
     "sdxl": "StableDiffusionXLInpaintPipeline",
+}
+_EDIT_PIPELINES = {
+    "sd1": "StableDiffusionInstructPix2PixPipeline",
+    "sdxl": "StableDiffusionXLInstructPix2PixPipeline",
 }
 _SD2_LATENT_SIDE = 64
 _SD2_V_SIDES = {"unet/config.json": {"sample_size": 96}, "vae/config.json": {"sample_size": 768}}
@@ -65,6 +70,8 @@ def config_changes(files: ConfigFiles, content: FileContent, family: Family, sam
         changes.setdefault(config_name, {})["time_cond_proj_dim"] = denoiser.time_cond_dim
     if pipeline := _pipeline(index, content, family):
         changes["model_index.json"] = {"_class_name": pipeline}
+        if pipeline == _EDIT_PIPELINES["sdxl"] and sampling.edm:
+            changes["model_index.json"]["is_cosxl_edit"] = True
     side = files[config_name].get("sample_size")
     if denoiser.architecture == "sd2" and sampling.prediction == "v_prediction" and side == _SD2_LATENT_SIDE:
         for name, values in _SD2_V_SIDES.items():
@@ -87,6 +94,8 @@ def _pipeline(index: Mapping[str, Any], content: FileContent, family: Family) ->
         inpaint = _INPAINT_PIPELINES[denoiser.architecture]
         is_inpainting = denoiser.channels == _INPAINT_CHANNELS
         pipeline = inpaint if is_inpainting else current.replace("InpaintPipeline", "Pipeline")
+        if denoiser.channels == EDIT_CHANNELS:
+            pipeline = _EDIT_PIPELINES[denoiser.architecture]
     elif family.pipeline:
         pipeline = family.pipeline
     elif current == "FluxFillPipeline":

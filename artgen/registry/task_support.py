@@ -3,8 +3,13 @@
 import importlib.util
 
 from artgen.errors import ModelUnavailableError
-from artgen.registry.pipelines import PipelineEntry
+from artgen.registry.catalog import known_models
+from artgen.registry.pipelines import PipelineEntry, families_with
+from artgen.system.counts import format_bytes
 from artgen.system.optional_packages import install_command
+
+EDIT_MODEL = "instruct-pix2pix"
+"""Default model of `edit`, which is downloaded at the first use."""
 
 
 def check_task(entry: PipelineEntry, task: str, model_name: str) -> None:
@@ -16,6 +21,13 @@ def check_task(entry: PipelineEntry, task: str, model_name: str) -> None:
     if task in entry.tasks:
         _check_packages(entry, model_name)
         return
+    if task == "edit":
+        raise _not_an_editor_error(entry, model_name)
+    if tuple(entry.tasks) == ("edit",):
+        raise ModelUnavailableError(
+            f"Cannot use '{model_name}' for {task}: {entry.title} models edit images according to an instruction.",
+            f'artgen edit photo.png "make it winter" -m {model_name}',
+        )
     if "sample" in entry.tasks:
         raise ModelUnavailableError(
             f"Cannot use '{model_name}' for {task}: {entry.title} models take no prompt and no image.",
@@ -33,6 +45,16 @@ def check_task(entry: PipelineEntry, task: str, model_name: str) -> None:
         f"Use it with {supported}, or choose another --model (`artgen models list`)."
         if reason
         else "Choose another --model (`artgen models list`).",
+    )
+
+
+def _not_an_editor_error(entry: PipelineEntry, model_name: str) -> ModelUnavailableError:
+    """Return the error for a model that does not edit images, with the default model of `edit` and its size."""
+    info = known_models().get(EDIT_MODEL)
+    size = f" (download: {format_bytes(info.download_size)})" if info and info.download_size else ""
+    return ModelUnavailableError(
+        f"Cannot use '{model_name}' for edit: {entry.title} models do not edit images according to an instruction.",
+        f"Use --model {EDIT_MODEL}{size}. Families that edit: {', '.join(families_with('edit'))}.",
     )
 
 

@@ -26,6 +26,7 @@ from artgen.spec.settings import (
     Img2ImgInput,
     ModelRef,
     ModelSettings,
+    OpaqueInput,
     PresetSettings,
     PromptSettings,
     SamplingSettings,
@@ -191,8 +192,13 @@ class ImageRequest(ScaledInput, Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromptedImageRequest(Img2ImgInput, ImageRequest, PromptRequest):
+class OpaqueImageRequest(OpaqueInput, ImageRequest, PromptRequest):
     """Store the settings of all tasks with an input image and a prompt."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptedImageRequest(Img2ImgInput, OpaqueImageRequest):
+    """Store the settings of all tasks with an input image, a prompt and a strength."""
 
 
 def _check_device(device: str) -> None:

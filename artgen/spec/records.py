@@ -79,6 +79,7 @@ PROVENANCE_FIELDS: Mapping[str, RecordField] = {
     "height": RecordField(int, "Height of the image.", "pixels"),
     "image_sha256": RecordField(str, "SHA-256 of the input image file."),
     "mask_sha256": RecordField(str, "SHA-256 of the mask file."),
+    "reference_sha256": RecordField(list, "SHA-256 of each reference image file."),
     "prompt_template": RecordField(str, "Prompt before its wildcards, variants, styles and tags were replaced."),
     "negative_prompt_template": RecordField(str, "Negative prompt before these replacements."),
     "prompt_choices": RecordField(list, "Choice of each wildcard and variant, as `TEXT=CHOICE`."),
@@ -132,6 +133,8 @@ def to_record(request: Request, provenance: Mapping[str, Any] | None = None) -> 
         record["control"] = [str(recorded_control(each)) for each in request.controls]
     elif not record.get("control_guess"):
         record.pop("control_guess", None)
+    if "reference" in record:
+        record["reference"] = [Path(each).name for each in record["reference"]]
     if "embedding" in record:
         record["embedding"] = [str(each._replace(name=each.file_name)) for each in request.embeddings]
     record |= {name: value for name, value in _expansion_facts(request).items() if value} | dict(provenance or {})

@@ -5,12 +5,20 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from artgen.errors import UsageError
-from artgen.spec.base_requests import ImageRequest, PromptedImageRequest, PromptRequest, Request
+from artgen.spec.base_requests import (
+    ImageRequest,
+    OpaqueImageRequest,
+    PromptedImageRequest,
+    PromptRequest,
+    Request,
+)
 from artgen.spec.schedulers import find_scheduler_with_sigmas
 from artgen.spec.settings import (
     CanvasSettings,
     ClassSettings,
     DenoiseSettings,
+    EditSettings,
+    FeatherSettings,
     GuidanceSettings,
     InpaintBlend,
     InpaintDetails,
@@ -91,6 +99,29 @@ class Outpaint(InpaintBlend, OutpaintSettings, PromptedImageRequest):
             raise UsageError(
                 "outpaint needs either --expand or --target-size.", "artgen outpaint input.png --expand 64"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edit(EditSettings, FeatherSettings, MaskSettings, CanvasSettings, OpaqueImageRequest):
+    """Change an image according to an instruction."""
+
+    task: ClassVar[str] = "edit"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.prompt.strip() and not self.style:
+            raise UsageError("edit needs an instruction.", 'artgen edit input.png "make it winter"')
+
+    def _normalize(self, names: Collection[str]) -> None:
+        super()._normalize(names)
+        for name in ("feather", "invert_mask", "resize_mask") if self.mask is None else ():
+            if getattr(self, name):
+                option = f"--{name.replace('_', '-')}"
+                raise UsageError(
+                    f"{option} needs a mask.", f"Add --mask mask.png, or remove {option}.", settings=(name,)
+                )
+        if "reference" in names and "-" in self.reference:
+            raise UsageError("Cannot read a reference image from stdin.", "Save the image to a file first.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +211,7 @@ TASKS: dict[str, Task] = {
             default_strength=1.0,
         ),
         Task(Outpaint, "Inpainting", ("image", "mask_image", "strength", "width", "height"), default_strength=1.0),
+        Task(Edit, "Image2Image", ("image", "width", "height"), inputs=("image", "prompt")),
         Task(Denoise, source_type=ENHANCED, latent_source_type=COMPOSITE),
         Task(Sample, inputs=(), source_type=GENERATED),
     )

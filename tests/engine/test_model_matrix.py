@@ -17,6 +17,7 @@ QUICK_CELLS = (
     ("sd3", "outpaint"),
     ("ddpm", "sample"),
     ("pix2pix", "img2img"),
+    ("pix2pix", "edit"),
 )
 """Cells that are verified in each run of the tests; the others are marked `slow`."""
 CELLS = [

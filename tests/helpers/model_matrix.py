@@ -26,7 +26,7 @@ import artgen
 from artgen import ArtgenError, images
 
 MATRIX_FILE = Path(__file__).resolve().parents[2] / "docs" / "supported-models.json"
-TASKS = ("txt2img", "img2img", "inpaint", "outpaint", "sample")
+TASKS = ("txt2img", "img2img", "inpaint", "outpaint", "edit", "sample")
 SIDE_PX = 64
 SIDES_PX = {"hidream": 1024, "kandinsky5": 1024, "kandinsky5-i2i": 1024, "ddpm": 32, "ddim": 32}
 STEPS = 4
@@ -114,6 +114,8 @@ def _ours(name: str, folder: Path, task: str, photo: Path, mask: Path) -> Image.
         request = artgen.Txt2Img(width=side, height=side, **shared)
     elif task == "img2img":
         request = artgen.Img2Img(**editing, **shared)
+    elif task == "edit":
+        request = artgen.Edit(image=photo, **shared)
     elif task == "inpaint":
         request = artgen.Inpaint(mask=mask, keep_original=False, **editing, **shared)
     else:
@@ -176,7 +178,7 @@ def _theirs(name: str, folder: Path, pipeline: str, task: str, photo: Path, mask
     if name in CLASS_LABELS:
         values["class_labels"] = [int(CLASS_LABELS[name])]
         del values["guidance_scale"]
-    if task in ("img2img", "inpaint", "outpaint"):
+    if task in ("img2img", "inpaint", "outpaint", "edit"):
         values |= {"image": image, "strength": STRENGTH}
     if task in ("inpaint", "outpaint"):
         values |= {"mask_image": mask_image, "_auto_resize": False}  # Flux Kontext would change the size

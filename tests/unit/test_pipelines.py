@@ -49,7 +49,7 @@ def test_configurations_select_the_variant(
 @pytest.mark.parametrize(
     ("class_name", "reason"),
     [
-        ("StableDiffusionInstructPix2PixPipeline", "edits images according to an instruction"),
+        ("LongCatImageEditPipeline", "edits images according to an instruction"),
         ("StableDiffusionXLControlNetPipeline", "control image"),
         ("StableDiffusionUpscalePipeline", "upscales images"),
         ("WanPipeline", "generates videos"),

@@ -40,6 +40,7 @@ ARGUMENT_KINDS: Mapping[tuple[str, str], str] = {
     ("img2img", "positionals"): "files",
     ("inpaint", "positionals"): "files",
     ("outpaint", "positionals"): "files",
+    ("edit", "positionals"): "files",
     ("denoise", "compare"): "files",
     ("anomaly", "fit_path"): "files",
     ("anomaly", "heatmap_path"): "files",

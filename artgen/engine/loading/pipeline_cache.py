@@ -232,8 +232,9 @@ def share_components(pipe: Pipeline, cls: Any, **components: Any) -> Pipeline:
     accepted = inspect.signature(cls.__init__).parameters
     values = {**pipe.config, **pipe.components, **components}
     shared = cls(**{name: value for name, value in values.items() if name in accepted})
-    # diffusers uses these attributes to offload components after a call, and does not copy them to the new pipeline.
-    for name in ("_all_hooks", "_offload_device", "_offload_gpu_id"):
+    # diffusers does not copy these attributes to the new pipeline: the state of offloading, and an argument of
+    # InstructPix2Pix XL that is not in the configuration of the pipeline.
+    for name in ("_all_hooks", "_offload_device", "_offload_gpu_id", "is_cosxl_edit"):
         if hasattr(pipe, name):
             setattr(shared, name, getattr(pipe, name))
     return shared

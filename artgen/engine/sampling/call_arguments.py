@@ -38,8 +38,10 @@ def call_arguments(
     # Some image pipelines have no size arguments and use the size of the image.
     kwargs = {name: value for name, value in task_kwargs.items() if name in accepted or name not in ("width", "height")}
     if request.task in entry.no_strength:
-        del kwargs["strength"]
-        kwargs["image"] = jobs[0].padded_image  # A list contains several references for one image.
+        kwargs.pop("strength", None)
+        references = jobs[0].references
+        # A list contains several references for one image.
+        kwargs["image"] = [jobs[0].padded_image, *references] if references else jobs[0].padded_image
     kwargs |= _size_arguments(pipe, accepted, jobs[0].pipeline_size)
     kwargs |= {name: value for name, value in entry.arguments.items() if name in accepted}
     kwargs |= entry.task_arguments.get(request.task, {})
@@ -50,6 +52,8 @@ def call_arguments(
         kwargs[entry.guidance_argument] = request.guidance_scale
     if entry.guidance_argument == "guider" and pipe.guider is not None:
         pipe.guider = pipe.guider.new(guidance_scale=request.guidance_scale)
+    if entry.image_guidance_scale:
+        kwargs["image_guidance_scale"] = getattr(request, "image_guidance_scale", None)
     if "pag_scale" in accepted:
         kwargs["pag_scale"] = pag_scale(request, entry)
     if request.guidance_rescale and request.guide in (None, "cfg"):  # otherwise the guider rescales

@@ -38,10 +38,13 @@ class Conditioning:
         steps: last step of each range of steps, and the embeddings of each part of the prompt as keyword arguments of
             the pipeline.
         weights: weight of each part; (1.0,) without AND.
+        negative_last: whether the pipeline passes the embeddings of the prompt to the denoiser first, and those of the
+            negative prompt twice after them (InstructPix2Pix).
     """
 
     steps: tuple[tuple[int, tuple[Embeddings, ...]], ...]
     weights: tuple[float, ...] = (1.0,)
+    negative_last: bool = False
 
     @property
     def arguments(self) -> Embeddings:
@@ -94,7 +97,7 @@ def encode_job(job: GenerationJob, encode: EncodePair, num_chunks: int) -> Condi
                 stack_embeddings([encode(text, step.negative_prompt, options, num_chunks)]) for text in step.prompts
             )
         steps.append((step.last_step, encoded[key]))
-    return Conditioning(tuple(steps), plan.weights)
+    return Conditioning(tuple(steps), plan.weights, job.model.pipeline_entry.image_guidance_scale > 0)
 
 
 def chunks_of_jobs(pipe: Any, jobs: Sequence[GenerationJob]) -> int:
@@ -124,7 +127,7 @@ def stack_conditionings(conditionings: Sequence[Conditioning]) -> Conditioning:
                 for part, embeddings in enumerate(parts)
             )
         steps.append((last_step, stacked[key]))
-    return Conditioning(tuple(steps), first.weights)
+    return Conditioning(tuple(steps), first.weights, first.negative_last)
 
 
 class StepCounter:
@@ -192,14 +195,20 @@ class ConditioningHook(ModelHook):  # type: ignore[misc]  # diffusers has no typ
         """Return the arguments of the denoiser with the embeddings of the parts."""
         before = kwargs["encoder_hidden_states"]
         num_groups = len(before) // self._batch_size
-        kwargs = {**kwargs, "encoder_hidden_states": _arrange(parts, "prompt_embeds", num_groups).to(before)}
+        kwargs = {**kwargs, "encoder_hidden_states": self._arranged(parts, "prompt_embeds", num_groups).to(before)}
         if "pooled_prompt_embeds" not in parts[0]:
             return kwargs
-        pooled = _arrange(parts, "pooled_prompt_embeds", num_groups)
+        pooled = self._arranged(parts, "pooled_prompt_embeds", num_groups)
         if "pooled_projections" in kwargs:
             return {**kwargs, "pooled_projections": pooled.to(kwargs["pooled_projections"])}
         added = kwargs["added_cond_kwargs"]
         return {**kwargs, "added_cond_kwargs": {**added, "text_embeds": pooled.to(added["text_embeds"])}}
+
+    def _arranged(self, parts: Sequence[Embeddings], name: str, num_groups: int) -> torch.Tensor:
+        """Return embeddings in the order in which the pipeline passes them to the denoiser."""
+        if self._conditioning.negative_last:
+            return torch.cat([parts[0][name], *[parts[0][f"negative_{name}"]] * (num_groups - 1)])
+        return _arrange(parts, name, num_groups)
 
 
 class NetConditioningHook(ConditioningHook):

@@ -129,9 +129,10 @@ def _run_pipeline_once(
         if text_encoder_offload.encodes_prompts_first(memory_settings, device_config)
         else None
     )
-    masks_latents = jobs[0].mask is not None and needs_latent_masking(jobs[0].model)
     inverts = inversion.uses_inversion(jobs[0])
-    task = TASKS["txt2img" if inverts else "img2img" if masks_latents else jobs[0].request.task]
+    task = TASKS[jobs[0].request.task]
+    masks_latents = task.pipeline_kind == "Inpainting" and needs_latent_masking(jobs[0].model)
+    task = TASKS["txt2img" if inverts else "img2img" if masks_latents else task.name]
     pipe = prepare_pipeline(padded_jobs, task.name, device_config, memory_settings, progress.listener)
     plan = plan_optimizations(
         pipe, padded_jobs, device_config, memory_settings, progress.listener, progress.remaining_seconds

@@ -117,7 +117,8 @@ def encode_prompt(
         The embeddings in the order of `EMBEDDING_KWARGS`.
     """
     texts = (prompt, negative_prompt) if uses_cfg else (prompt,)
-    if num_chunks == 1 and all(is_plain(pipe, text, options) for text in texts):
+    # The pipeline of InstructPix2Pix has no `encode_prompt`.
+    if num_chunks == 1 and hasattr(pipe, "encode_prompt") and all(is_plain(pipe, text, options) for text in texts):
         return _encode_plain(pipe, *(prompt_syntax.plain_text(text, options.weights) for text in texts), device=device)
     embeds, pooled = encode_text(pipe, prompt, options, num_chunks)
     if not uses_cfg:

@@ -41,16 +41,19 @@ from artgen.spec.settings.compute import (
     ModelSettings,
 )
 from artgen.spec.settings.control import ControlSettings
+from artgen.spec.settings.edit import EditSettings
 from artgen.spec.settings.frames import AnimationSettings, FramesSettings
 from artgen.spec.settings.inputs import (
     FILL_METHODS,
     DenoiseSettings,
+    FeatherSettings,
     Img2ImgInput,
     InpaintBlend,
     InpaintDetails,
     InputImage,
     InvertSettings,
     MaskSettings,
+    OpaqueInput,
     OutpaintSettings,
     ScaledInput,
 )
@@ -108,6 +111,8 @@ __all__ = [
     "DenoiseSettings",
     "DeviceSettings",
     "DisplaySettings",
+    "EditSettings",
+    "FeatherSettings",
     "FramesSettings",
     "GenerationReportSettings",
     "GuidanceSettings",
@@ -123,6 +128,7 @@ __all__ = [
     "ModelFolders",
     "ModelRef",
     "ModelSettings",
+    "OpaqueInput",
     "OptimizerSettings",
     "OutpaintSettings",
     "OutputSettings",
@@ -176,12 +182,15 @@ SETTING_GROUPS: tuple[type, ...] = (
     SizeSettings,
     InputImage,
     ScaledInput,
+    OpaqueInput,
     Img2ImgInput,
     DenoiseSettings,
     InvertSettings,
     MaskSettings,
+    FeatherSettings,
     InpaintBlend,
     InpaintDetails,
+    EditSettings,
     OutpaintSettings,
     ModelRef,
     LoraSettings,

@@ -22,6 +22,7 @@ class ModelRef:
         defaults={
             "denoise": "denoiser, which is bundled",
             "anomaly": "denoiser, which is bundled",
+            "edit": "instruct-pix2pix, which is downloaded",
             "sample": "none; the option is required",
         },
         flags=("-m", "--model"),

@@ -44,7 +44,16 @@ class ScaledInput(InputImage):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Img2ImgInput(ScaledInput):
+class OpaqueInput(ScaledInput):
+    """Store the input image of a model that generates color images without transparency."""
+
+    background: str = option(
+        "white", "Color behind transparent pixels: a name or #rrggbb.", affects=("pixels", "input")
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Img2ImgInput(OpaqueInput):
     """Store the input image and the amount of change."""
 
     strength: float | None = option(
@@ -55,9 +64,6 @@ class Img2ImgInput(ScaledInput):
         aliases=("--denoising-strength",),
         minimum=0,
         maximum=1,
-    )
-    background: str = option(
-        "white", "Color behind transparent pixels: a name or #rrggbb.", affects=("pixels", "input")
     )
 
 
@@ -138,18 +144,24 @@ class MaskSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InpaintBlend:
-    """Store the transition between the repainted area and the input image."""
+class FeatherSettings:
+    """Store the width of the transition between the repainted area and the input image."""
 
     feather: int | None = option(
         None,
-        "Width of the soft edge in pixels. inpaint: inside the repainted area. outpaint: a band inside the input image "
-        "that is repainted and blended; 0 keeps all its pixels.",
-        defaults={"inpaint": "0", "outpaint": "16 at 512 pixels"},
+        "Width of the soft edge in pixels. inpaint, edit: inside the repainted area. outpaint: a band inside the input "
+        "image that is repainted and blended; 0 keeps all its pixels.",
+        defaults={"edit": "0", "inpaint": "0", "outpaint": "16 at 512 pixels"},
         minimum=0,
         maximum=512,
         affects=("pixels", "input"),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class InpaintBlend(FeatherSettings):
+    """Store the transition between the repainted area and the input image."""
+
     keep_original: bool = option(
         True,
         "Copy the pixels outside the repainted area from the input image. [on]",

@@ -27,9 +27,14 @@ COMMAND_ROWS = (
         'To generate an image, run `artgen txt2img "a red fox in the snow"`.',
     ),
     CommandRow(
-        "imagetoimage image2image i2i edit remix vary variation variations restyle",
+        "imagetoimage image2image i2i remix vary variation variations restyle",
         "InvokeAI",
         'To change an image, run `artgen img2img IMAGE PROMPT --strength 0.5`.',
+    ),
+    CommandRow(
+        "instruct instruction instructpix2pix pix2pix ip2p kontext editimage imageedit qwenedit qwenimageedit editing",
+        "mflux, ComfyUI, OpenAI",
+        'To change an image according to an instruction, run `artgen edit IMAGE "make it winter"`.',
     ),
     CommandRow(
         "fill erase removeobject retouch mask generativefill",
@@ -249,14 +254,15 @@ COMMAND_ROWS = (
 )  # fmt: skip
 """Words for commands."""
 
-_PROMPT_COMMANDS = ("txt2img", "img2img", "inpaint", "outpaint")
+_PROMPT_COMMANDS = ("txt2img", "img2img", "inpaint", "outpaint", "edit")
 _IMAGE_COMMANDS = (*_PROMPT_COMMANDS, "denoise", "sample")
-_INPUT_COMMANDS = ("img2img", "inpaint", "outpaint", "denoise")
+_INPUT_COMMANDS = ("img2img", "inpaint", "outpaint", "edit", "denoise")
+_SIZED_COMMANDS = ("txt2img", "img2img", "inpaint", "edit")
 
 COMMANDS_OF_GROUPS = {
     "AnomalySettings": ("anomaly",),
     "BatchRunSettings": ("batch",),
-    "CanvasSettings": _PROMPT_COMMANDS[:3],
+    "CanvasSettings": _SIZED_COMMANDS,
     "CheckpointSettings": ("train",),
     "ClassSettings": ("sample",),
     "CombinationSettings": _PROMPT_COMMANDS,
@@ -264,6 +270,8 @@ COMMANDS_OF_GROUPS = {
     "ControlSettings": _PROMPT_COMMANDS,
     "DatasetSettings": ("train",),
     "DenoiseSettings": ("denoise",),
+    "EditSettings": ("edit",),
+    "FeatherSettings": ("inpaint", "outpaint", "edit"),
     "DeviceSettings": _IMAGE_COMMANDS,
     "FramesSettings": _IMAGE_COMMANDS,
     "AnimationSettings": _IMAGE_COMMANDS,
@@ -278,9 +286,10 @@ COMMANDS_OF_GROUPS = {
     "LoraSettings": (*_PROMPT_COMMANDS, "denoise"),
     "LoraTrainingSettings": ("train",),
     "LossSettings": ("train",),
-    "MaskSettings": ("inpaint",),
+    "MaskSettings": ("inpaint", "edit"),
     "ModelRef": _IMAGE_COMMANDS,
     "ModelSettings": _PROMPT_COMMANDS,
+    "OpaqueInput": _INPUT_COMMANDS[:4],
     "OptimizerSettings": ("train",),
     "OutpaintSettings": ("outpaint",),
     "OutputSettings": _IMAGE_COMMANDS,
@@ -292,7 +301,7 @@ COMMANDS_OF_GROUPS = {
     "SchedulerSettings": (*_PROMPT_COMMANDS, "sample"),
     "SeriesSettings": (*_PROMPT_COMMANDS, "sample"),
     "ShowSettings": (*_IMAGE_COMMANDS, "batch", "info"),
-    "SizeSettings": _PROMPT_COMMANDS[:3],
+    "SizeSettings": _SIZED_COMMANDS,
     "StepsSettings": _IMAGE_COMMANDS,
     "SweepSettings": _IMAGE_COMMANDS,
 }

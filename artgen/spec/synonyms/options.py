@@ -80,8 +80,18 @@ OPTION_ROWS = (
     OptionRow(
         "image",
         "init_img init_images initial_image input_image input img img_path image_path source_image source src "
-        "image_seeds image_url base_image reference start_image input_file",
+        "image_seeds image_url base_image start_image input_file",
         "InvokeAI, stable-diffusion.cpp, dgenerate, Replicate",
+    ),
+    OptionRow(
+        "reference",
+        "ref references image2 image_2 second_image input_image_2",
+        "Replicate",
+        "Reference images of `artgen edit`.",
+    ),
+    OptionRow(
+        "image_guidance_scale", "image_cfg image_cfg_scale img_cfg img_cfg_scale image_guidance img_guidance_scale",
+        "A1111, stable-diffusion.cpp, InstructPix2Pix",
     ),
     OptionRow("mask", "init_mask inpaint_mask mask_path mask_img mask_file inpainting_mask", "InvokeAI, imaginAIry"),
     OptionRow("invert_mask", "inpainting_mask_invert mask_invert inverse_mask inpaint_mask_invert", "A1111"),

@@ -7,7 +7,19 @@ from collections.abc import Sequence
 from artgen.system.arguments import BOOLEAN_LITERALS, is_prompt
 
 WORKER_COMMANDS = frozenset(
-    {"txt2img", "sample", "img2img", "inpaint", "outpaint", "denoise", "batch", "replay", "anomaly", "reconstruct"}
+    {
+        "txt2img",
+        "sample",
+        "img2img",
+        "inpaint",
+        "outpaint",
+        "edit",
+        "denoise",
+        "batch",
+        "replay",
+        "anomaly",
+        "reconstruct",
+    }
 )
 """Commands that load models. The other commands run in an ordinary process."""
 
