@@ -127,6 +127,29 @@ def test_a_single_file_and_fp16_weights_give_the_image_of_the_folder(
     assert sample_images.difference(controlled(request, tiny_controls.control(single)).image, expected) <= 2
 
 
+def test_a_resident_process_keeps_a_net_beside_its_model(
+    models: dict[str, Path], net: ControlNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loaded() -> list[tuple[bool, bool]]:
+        return [(entry.is_part, entry.active) for entry in loaded_models._store.entries]
+
+    loaded_models.deactivate_all()
+    monkeypatch.setattr(loaded_models._store, "is_resident", True)
+    monkeypatch.setattr(loaded_models._store, "max_loaded", 1)
+    request = request_for("txt2img", models["sd1"])
+    first = controlled(request, tiny_controls.control(net)).image
+    loaded_models._finish_command()
+    assert loaded() == [(False, False), (True, False)]
+    generate(request)
+    assert loaded() == [(True, False), (False, True)]  # the net is idle
+    loaded_models._finish_command()
+    assert sample_images.same(controlled(request, tiny_controls.control(net)).image, first)
+    assert loaded() == [(False, True), (True, True)]
+    loaded_models._finish_command()
+    loaded_models.unload_idle()
+    assert not loaded()
+
+
 def test_the_original_format_is_converted(models: dict[str, Path], net: ControlNet, tmp_path: Path) -> None:
     sizes = {"layers_per_block": 1, "block_out_channels": (8, 16), "cross_attention_dim": 32, "norm_num_groups": 4}
     blocks = ("CrossAttnDownBlock2D", "DownBlock2D")
