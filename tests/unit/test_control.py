@@ -1,6 +1,7 @@
 """Test the text of control images, the table of control nets, and the search and the checks of nets."""
 
 import json
+import runpy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -236,3 +237,10 @@ def test_recorded_local_net_is_found_only_by_its_hash(tmp_path: Path) -> None:
     assert find_recorded_net("/elsewhere/net.safetensors", digest, (tmp_path,)) == file
     assert find_recorded_net("net.safetensors", "0" * 64, (tmp_path,)) is None
     assert find_recorded_net("net.safetensors", "", (tmp_path,)) is None
+
+
+def test_documentation_contains_the_current_table() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    loaded = runpy.run_path(str(docs / "generate_control_nets.py"))
+    page = (docs / "control.md").read_text("utf-8")
+    assert loaded["replaced"](page) == page

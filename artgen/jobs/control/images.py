@@ -74,7 +74,7 @@ def activity_notes(request: Request, controls: Sequence[ControlImage]) -> tuple[
         if spec.scale and steps and not active:
             notes.append(
                 f"The control net of '{spec.image.name}' is active in none of the {counted(steps, 'step')}: no "
-                f"complete step is between from={spec.start:g} and until={spec.end:g}. Use more --steps or a wider range."
+                f"complete step is between from={spec.start:g} and until={spec.end:g}. Use more steps or a wider range."
             )
     return tuple(notes)
 
