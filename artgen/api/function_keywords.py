@@ -31,6 +31,7 @@ from artgen.spec.settings import (
     LoraTrainingSettings,
     LossSettings,
     MaskSettings,
+    MaskTextSettings,
     ModelRef,
     ModelSettings,
     OpaqueInput,
@@ -121,7 +122,15 @@ FUNCTIONS: dict[str, FunctionSpec] = {
     ),
     "inpaint": FunctionSpec(
         (
-            *(Img2ImgInput, PromptSettings, MaskSettings, InpaintBlend, InpaintDetails, SamplingSettings),
+            *(
+                Img2ImgInput,
+                PromptSettings,
+                MaskSettings,
+                MaskTextSettings,
+                InpaintBlend,
+                InpaintDetails,
+                SamplingSettings,
+            ),
             *(CanvasSettings, SizeSettings, SeriesSettings, *_MODEL),
         ),
         ("image", "mask", "prompt", *_NOT_IN_PYTHON),
@@ -134,7 +143,8 @@ FUNCTIONS: dict[str, FunctionSpec] = {
     ),
     "edit": FunctionSpec(
         (
-            *(OpaqueInput, PromptSettings, EditSettings, MaskSettings, FeatherSettings, SamplingSettings),
+            *(OpaqueInput, PromptSettings, EditSettings, MaskSettings, MaskTextSettings),
+            *(FeatherSettings, SamplingSettings),
             *(CanvasSettings, SizeSettings, SeriesSettings, *_MODEL),
         ),
         ("image", "mask", "prompt", *_NOT_IN_PYTHON),
@@ -169,8 +179,8 @@ FUNCTIONS: dict[str, FunctionSpec] = {
     ),
     "replay": FunctionSpec(
         (
-            *(PromptSettings, InvertSettings, MaskSettings, Img2ImgInput, OutpaintSettings, InpaintBlend),
-            *(InpaintDetails, EditSettings, DenoiseSettings),
+            *(PromptSettings, InvertSettings, MaskSettings, Img2ImgInput, OutpaintSettings),
+            *(MaskTextSettings, InpaintBlend, InpaintDetails, EditSettings, DenoiseSettings),
             *(SamplingSettings, CanvasSettings, ClassSettings, SeedSettings, *_MODEL[1:]),
         ),
         _NOT_IN_PYTHON,
@@ -186,7 +196,7 @@ FUNCTIONS: dict[str, FunctionSpec] = {
         (
             *(BatchRunSettings, PromptSettings, SamplingSettings, ClassSettings, CanvasSettings, SizeSettings),
             *(Img2ImgInput, InvertSettings, MaskSettings, InpaintBlend, InpaintDetails, OutpaintSettings),
-            *(EditSettings, DenoiseSettings, SeriesSettings),
+            *(MaskTextSettings, EditSettings, DenoiseSettings, SeriesSettings),
             *(CombinationSettings, PresetSettings, ModelSettings, ControlSettings, ComputeSettings),
             *(OutputSettings, FramesSettings),
         ),

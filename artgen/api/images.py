@@ -94,7 +94,7 @@ def img2img(image: "ImageInput", prompt: str | None = None, **settings: Any) -> 
 @overload
 def inpaint(
     image: "ImageInput",
-    mask: "ImageInput",
+    mask: "ImageInput | None" = ...,
     prompt: str | None = ...,
     *,
     seed: int | None = ...,
@@ -103,7 +103,7 @@ def inpaint(
 @overload
 def inpaint(
     image: "ImageInput",
-    mask: "ImageInput",
+    mask: "ImageInput | None" = ...,
     prompt: str | None = ...,
     *,
     seed: Sequence[int],
@@ -112,7 +112,7 @@ def inpaint(
 @overload
 def inpaint(
     image: "ImageInput",
-    mask: "ImageInput",
+    mask: "ImageInput | None" = ...,
     prompt: str | None = ...,
     *,
     seed: int | None = ...,
@@ -121,7 +121,7 @@ def inpaint(
 ) -> "list[GeneratedImage]": ...
 @api_function("inpaint")
 def inpaint(
-    image: "ImageInput", mask: "ImageInput", prompt: str | None = None, **settings: Any
+    image: "ImageInput", mask: "ImageInput | None" = None, prompt: str | None = None, **settings: Any
 ) -> "GeneratedImage | list[GeneratedImage]":
     """Repaint the masked part of an image. Pixels outside the mask do not change.
 
@@ -130,7 +130,8 @@ def inpaint(
 
     Args:
         image: See `img2img`.
-        mask: Mask of the same size; white (255, 1.0 or True) pixels are repainted. Types as for `image`.
+        mask: Mask of the same size; white (255, 1.0 or True) pixels are repainted. Types as for `image`. None with
+            `mask_text`.
         prompt: Text prompt. None: the recorded prompt of the image, if it has one. An empty text: no prompt.
 
     Raises:
@@ -138,7 +139,11 @@ def inpaint(
         MemoryExhaustedError, FilteredError, NonFiniteError: The image could not be generated.
     """
     with start_call("inpaint", settings) as call:
-        inputs = {"image": input_file(image), "mask": input_file(mask, "mask"), "prompt": prompt}
+        inputs = {
+            "image": input_file(image),
+            "mask": None if mask is None else input_file(mask, "mask"),
+            "prompt": prompt,
+        }
         return run_series(call, Inpaint, inputs, _with_size)
 
 

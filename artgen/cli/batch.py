@@ -29,6 +29,7 @@ from artgen.spec.settings import (
     InpaintDetails,
     InvertSettings,
     MaskSettings,
+    MaskTextSettings,
     ModelSettings,
     OutpaintSettings,
     OutputSettings,
@@ -94,6 +95,7 @@ def run(
     source: Img2ImgInput,
     inversion: InvertSettings,
     mask: MaskSettings,
+    mask_text: MaskTextSettings,
     blend: InpaintBlend,
     details: InpaintDetails,
     expansion: OutpaintSettings,
@@ -131,6 +133,7 @@ def run(
     folder, output_settings = batch_folder(output, name)
     groups = (
         preset, prompt, series, combination, sampling, class_settings, canvas, size, source, inversion, mask,
+        mask_text,
         blend, details, expansion, editing, denoise_settings, model, control, compute, frames,
     )  # fmt: skip
     defaults = non_default_settings(*groups) | output_settings

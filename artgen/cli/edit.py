@@ -18,6 +18,7 @@ from artgen.spec.settings import (
     FramesSettings,
     GenerationReportSettings,
     MaskSettings,
+    MaskTextSettings,
     ModelSettings,
     OpaqueInput,
     OutputSettings,
@@ -37,6 +38,7 @@ def edit(
     prompt: PromptSettings,
     editing: EditSettings,
     mask: MaskSettings,
+    mask_text: MaskTextSettings,
     feather: FeatherSettings,
     series: SeriesSettings,
     combination: CombinationSettings,
@@ -68,6 +70,7 @@ def edit(
 
     image_paths, prompt = split_positionals(positionals, source, prompt)
     groups = (
-        preset, source, prompt, editing, mask, feather, sampling, resolve_size(canvas, size), model, control, compute
+        preset, source, prompt, editing, mask, mask_text, feather, sampling, resolve_size(canvas, size), model, control,
+        compute,
     )  # fmt: skip
     dispatch(Edit, groups, series, sweep, OutputOptions(output, frames, report), combination, image_paths=image_paths)

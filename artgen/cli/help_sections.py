@@ -24,6 +24,8 @@ SECTION_TITLES: dict[type, str] = {
     settings.DenoiseSettings: "Denoising",
     settings.MaskSettings: "Mask",
     settings.FeatherSettings: "Blending",
+    settings.MaskModelSettings: "Mask",
+    settings.MaskTextSettings: "Mask",
     settings.InpaintBlend: "Blending",
     settings.InpaintDetails: "Inpainting details",
     settings.InvertSettings: "Inversion",

@@ -19,6 +19,7 @@ from artgen.spec.settings import (
     InpaintBlend,
     InpaintDetails,
     MaskSettings,
+    MaskTextSettings,
     ModelSettings,
     OutputSettings,
     PresetSettings,
@@ -36,6 +37,7 @@ def inpaint(
     source: Img2ImgInput,
     prompt: PromptSettings,
     mask: MaskSettings,
+    mask_text: MaskTextSettings,
     blend: InpaintBlend,
     details: InpaintDetails,
     series: SeriesSettings,
@@ -61,15 +63,16 @@ def inpaint(
     Without a prompt, the recorded prompt of the input image is used.
 
     artgen inpaint fox.png "a hat" --mask mask.png
+    artgen inpaint photo.png "a snowman" --mask-text "dog AND NOT collar"
     artgen inpaint fox.png "a hat" --mask mask.png --feather 8 -o hat.png
     """
     from artgen.spec.requests import Inpaint
 
     image_paths, prompt = split_positionals(positionals, source, prompt)
-    if mask.mask is None and len(image_paths) == 2:
+    if mask.mask is None and mask_text.mask_text is None and len(image_paths) == 2:
         raise missing_mask_error(image_paths, prompt.prompt)
     canvas = resolve_size(canvas, size)
-    groups = (preset, source, prompt, mask, blend, details, sampling, canvas, model, control, compute)
+    groups = (preset, source, prompt, mask, mask_text, blend, details, sampling, canvas, model, control, compute)
     dispatch(
         Inpaint, groups, series, sweep, OutputOptions(output, frames, report), combination, image_paths=image_paths
     )

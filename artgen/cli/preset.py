@@ -27,6 +27,7 @@ from artgen.spec.settings import (
     InpaintDetails,
     InvertSettings,
     MaskSettings,
+    MaskTextSettings,
     ModelSettings,
     OutputSettings,
     PromptSettings,
@@ -82,6 +83,7 @@ def save(
     source: Img2ImgInput,
     inversion: InvertSettings,
     mask: MaskSettings,
+    mask_text: MaskTextSettings,
     blend: InpaintBlend,
     details: InpaintDetails,
     editing: EditSettings,
@@ -104,7 +106,7 @@ def save(
     from artgen.spec.preset_values import PRESET_SETTINGS
 
     groups = (
-        prompt, series, sampling, resolve_size(canvas, size), source, inversion, mask, blend,
+        prompt, series, sampling, resolve_size(canvas, size), source, inversion, mask, mask_text, blend,
         details, editing, denoise_settings, model, compute, output,
     )  # fmt: skip
     if refused := [each for each in SETTINGS_OF_ONE_IMAGE if is_typed(each)]:

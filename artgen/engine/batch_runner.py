@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from artgen.engine.derived_inputs import complete_inputs
 from artgen.engine.loading.device import DeviceConfig, resolve_device
 from artgen.engine.loading.free_memory import memory_limit
 from artgen.engine.loading.oom import is_oom, raise_if_device_lost
@@ -13,6 +14,7 @@ from artgen.engine.results import FailedImage, GeneratedImage
 from artgen.engine.sampling import text_encoder_offload, unconditional
 from artgen.engine.sampling.inversion import source_jobs, uses_inversion
 from artgen.engine.sampling.pipeline_call import ProgressReporter, run_pipeline
+from artgen.errors import InputFileError, OutputError, UsageError
 from artgen.events import Listener
 from artgen.jobs.batch_size import BatchSizePolicy, JobGroup, default_batch_size
 from artgen.jobs.job import GenerationJob, Job, PipelineJob, SampleJob
@@ -118,18 +120,31 @@ class BatchRunner:
                     return unconditional.run_pipeline(
                         samples, batch_size, device_config, memory_settings, progress, self._frames
                     )
-                prompted = [job for job in batch if isinstance(job, GenerationJob)]
+                outcomes = [self._complete(job, device_config) for job in batch if isinstance(job, GenerationJob)]
+                prompted = [job for job in outcomes if isinstance(job, GenerationJob)]
+                if not prompted:
+                    return [each for each in outcomes if isinstance(each, FailedImage)]
                 if text_encoder_offload.encodes_prompts_first(memory_settings, device_config):
                     upcoming = _same_resources(prompted[0], self._jobs[start:], self._context.upcoming)
                     sources = source_jobs(prompted) if uses_inversion(prompted[0]) else []
                     encoded = [*prompted, *sources]
                     text_encoder_offload.encode_prompts(encoded, upcoming, device_config, self._listener)
-                return run_pipeline(prompted, batch_size, device_config, memory_settings, progress, self._frames)
+                generated = iter(
+                    run_pipeline(prompted, batch_size, device_config, memory_settings, progress, self._frames)
+                )
+                return [each if isinstance(each, FailedImage) else next(generated) for each in outcomes]
         except (MemoryError, RuntimeError) as error:
             raise_if_device_lost(error)
             if not is_oom(error):
                 raise
         return None
+
+    def _complete(self, job: GenerationJob, device_config: DeviceConfig) -> GenerationJob | FailedImage:
+        """Return the job with all inputs, or the failure of this image."""
+        try:
+            return complete_inputs(job, device_config, self._listener)
+        except (InputFileError, OutputError, UsageError) as error:
+            return FailedImage(job.request, error)
 
 
 def _device_config(job: PipelineJob) -> DeviceConfig:

@@ -16,6 +16,7 @@ from artgen.jobs.inputs import InputImages
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job, SampleJob
 from artgen.jobs.model_entries import ModelEntry
 from artgen.jobs.size import pipeline_size
+from artgen.jobs.text_mask_input import TextMaskInput
 from artgen.registry import lora as lora_files
 from artgen.registry.embeddings import EmbeddingRequest
 from artgen.spec.base_requests import PromptRequest, Request
@@ -37,6 +38,7 @@ class JobDraft:
         provenance: values for the record.
         notes: notes for the user.
         control_images: control images in the size of the result.
+        text_mask: what the computation of the mask needs; None if it is known, or if nothing is masked.
     """
 
     request: Request
@@ -49,6 +51,7 @@ class JobDraft:
     provenance: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     control_images: tuple[Image.Image, ...] = ()
+    text_mask: TextMaskInput | None = None
 
 
 def describe_result(draft: JobDraft) -> JobDraft:
@@ -117,6 +120,7 @@ def build_job(draft: JobDraft) -> Job:
             references=inputs.references,
             mask=inputs.mask,
             strength_map=inputs.strength_map,
+            text_mask=draft.text_mask,
             extras=draft.extras,
             embeddings=draft.embeddings,
             controls=_control_inputs(draft),

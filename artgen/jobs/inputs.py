@@ -10,7 +10,9 @@ from PIL import Image
 
 from artgen import images
 from artgen.errors import InputFileError
+from artgen.jobs import text_masks
 from artgen.jobs.control.images import ControlImage, load_control_images
+from artgen.jobs.text_mask_input import TextMaskInput
 from artgen.spec.base_requests import ImageRequest, OpaqueImageRequest, Request
 from artgen.spec.requests import Denoise, Edit, Img2Img, Inpaint, Outpaint
 from artgen.spec.settings import settings_of
@@ -30,6 +32,7 @@ class InputImages:
         references: reference images of an edit, mode RGB, in the order of the request and in the sizes of the files.
         controls: control images, in the order of the request, in the sizes of the files.
         strength_map: strength of each pixel for a soft mask, same size, mode L, 0 to 255; None for other masks.
+        text_mask: what the computation of the mask needs; None if the mask is known, or if nothing is masked.
         resolved: values of unset settings that depend on the images.
         provenance: hashes of the files, for the record.
         notes: notes for the user.
@@ -42,6 +45,7 @@ class InputImages:
     references: tuple[Image.Image, ...] = ()
     controls: tuple[ControlImage, ...] = ()
     strength_map: Image.Image | None = None
+    text_mask: TextMaskInput | None = None
     resolved: dict[str, Any] = dataclasses.field(default_factory=dict)
     provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -50,7 +54,9 @@ class InputImages:
 def input_key(request: Request) -> tuple[Any, ...]:
     """Return a value that is equal for requests with the same task and the same prepared input images."""
     settings = settings_of(type(request)).items()
-    return (request.task, *(getattr(request, name) for name, setting in settings if "input" in setting.affects))
+    recorded_mask = getattr(request, "recorded_mask", "")
+    values = (getattr(request, name) for name, setting in settings if "input" in setting.affects)
+    return (request.task, recorded_mask, *values)
 
 
 def load_inputs(request: Request) -> InputImages:
@@ -85,6 +91,8 @@ def _load_inpaint(request: Inpaint | Edit, path: Path) -> InputImages:
     loaded = _load_image(request, path)
     soft_mask = isinstance(request, Inpaint) and request.soft_mask
     image = _resize(_downscale(loaded.image, request.max_side), request.width, request.height)
+    if request.mask_text is not None:
+        return _load_text_mask(request, path, loaded, image)
     masked = images.load_mask(
         request.input_paths["mask"],
         loaded.image.size,
@@ -124,6 +132,23 @@ def _load_inpaint(request: Inpaint | Edit, path: Path) -> InputImages:
     )
 
 
+def _load_text_mask(request: Inpaint | Edit, path: Path, loaded: images.LoadedImage, image: Image.Image) -> InputImages:
+    """Return the inputs of a request with `mask_text`. The mask is computed before the pipeline runs."""
+    notes = (
+        *loaded.notes,
+        *_kept_properties_note(loaded.source, path),
+        *_downscaling_note(loaded.image.size, request),
+    )
+    return InputImages(
+        image,
+        source=images.resize_lossless(loaded.source, image.size) if loaded.source else None,
+        text_mask=text_masks.mask_input(request, loaded),
+        resolved={"feather": request.feather or 0, **text_masks.resolved_settings(request)},
+        provenance={"image_sha256": loaded.sha256},
+        notes=notes,
+    )
+
+
 def _load_outpaint(request: Outpaint, path: Path) -> InputImages:
     loaded = _load_image(request, path)
     image = _downscale(loaded.image, request.max_side)
@@ -155,7 +180,8 @@ def _load_outpaint(request: Outpaint, path: Path) -> InputImages:
 
 
 def _load_edit(request: Edit, path: Path) -> InputImages:
-    found = _load_img2img(request, path) if request.mask is None else _load_inpaint(request, path)
+    has_mask = request.mask is not None or request.mask_text is not None
+    found = _load_inpaint(request, path) if has_mask else _load_img2img(request, path)
     if not request.reference:
         return found
     loaded = []

@@ -10,6 +10,7 @@ from artgen import images, registry
 from artgen.jobs import prompt_chunks
 from artgen.jobs.control import ControlInput
 from artgen.jobs.size import pipeline_size
+from artgen.jobs.text_mask_input import TextMaskInput
 from artgen.registry.embeddings import EmbeddingRequest
 from artgen.registry.lora import LoraRequest
 from artgen.spec.base_requests import PromptRequest, Request
@@ -102,6 +103,7 @@ class GenerationJob(PipelineJob):
         references: reference images of an edit, RGB, in the sizes of the files.
         mask: mask of the same size, mode L, 255 where the image is repainted; None if nothing is masked.
         strength_map: strength of each pixel for a soft mask, same size, mode L, 0 to 255; None for other masks.
+        text_mask: what the computation of the mask needs; None if the mask is known, or if nothing is masked.
         embeddings: embeddings (textual inversions), in the order of the request.
         extras: downloaded parts of the approximations of `--fast`, by name of the approximation.
         controls: control images, in the order of the request.
@@ -113,6 +115,7 @@ class GenerationJob(PipelineJob):
     references: tuple[Image.Image, ...] = ()
     mask: Image.Image | None = None
     strength_map: Image.Image | None = None
+    text_mask: TextMaskInput | None = None
     embeddings: tuple[EmbeddingRequest, ...] = ()
     extras: Mapping[str, registry.HubFiles] = field(default_factory=dict)
     controls: tuple[ControlInput, ...] = ()

@@ -12,7 +12,16 @@ from typing import Any
 from artgen import registry
 from artgen.events import Downloading, Listener, Notice, no_op
 from artgen.jobs import acceleration as acceleration_checks
-from artgen.jobs import checks, components, fast_parts, pipeline_options, prompt_checks, prompt_notes, sample
+from artgen.jobs import (
+    checks,
+    components,
+    fast_parts,
+    pipeline_options,
+    prompt_checks,
+    prompt_notes,
+    sample,
+    text_masks,
+)
 from artgen.jobs import inputs as job_inputs
 from artgen.jobs import notes as notes_of
 from artgen.jobs.control.images import activity_notes
@@ -33,6 +42,7 @@ from artgen.jobs.prompt_expansion import PromptSources, expand_prompts, report_o
 from artgen.jobs.time_estimate import time_note
 from artgen.registry import embeddings as embedding_files
 from artgen.registry import lora as lora_files
+from artgen.registry.mask_models import MaskModel
 from artgen.spec.base_requests import ImageRequest, PromptRequest, Request
 from artgen.spec.fast import LCM_LORA_FILENAME
 from artgen.spec.requests import Sample
@@ -110,6 +120,7 @@ class _Stages:
         self._inputs: dict[tuple[Any, ...], InputImages] = {}
         self._loras: dict[tuple[Any, ...], tuple[lora_files.LoraRequest, ...]] = {}
         self._shared: dict[tuple[Any, ...], JobDraft] = {}
+        self._mask_models: dict[tuple[str | None, bool], MaskModel] = {}
 
     def load_inputs(self, draft: JobDraft) -> JobDraft:
         """Load input images, LoRAs and embeddings."""
@@ -127,16 +138,31 @@ class _Stages:
 
     def complete(self, draft: JobDraft) -> JobDraft:
         """Run all stages after `load_inputs`."""
-        return self.validate(self.fill_defaults(self.resolve_model(draft)))
+        return self.validate(self.fill_defaults(self.resolve_mask_model(self.resolve_model(draft))))
+
+    def resolve_mask_model(self, draft: JobDraft) -> JobDraft:
+        """Resolve the model of a mask that is not known yet, without a download."""
+        text_mask = draft.inputs.text_mask
+        if text_mask is None or text_mask.selected is not None:
+            return replace(draft, text_mask=text_mask)
+        key = _mask_model_key(draft.request)
+        if key not in self._mask_models:
+            self._mask_models[key] = text_masks.resolve_model(draft.request, self._listener, download=False)
+        model = self._mask_models[key]
+        return replace(draft, text_mask=replace(text_mask, model=model))
 
     @property
     def has_previews(self) -> bool:
         """Return whether the weights of a model or of a component are not on the disk."""
-        return any(entry.is_preview for entry in self._models.values())
+        is_mask_model_missing = any(model.download_notes() for model in self._mask_models.values())
+        return is_mask_model_missing or any(entry.is_preview for entry in self._models.values())
 
     def download_models(self, requests: Sequence[Request]) -> None:
         """Download the weights of the models of requests of which only the configurations are on the disk."""
         for request in requests:
+            mask_key = _mask_model_key(request)
+            if mask_key in self._mask_models and self._mask_models[mask_key].download_notes():
+                self._mask_models[mask_key] = text_masks.resolve_model(request, self._listener, download=True)
             key = model_key(request)
             if self._models[key].is_preview:
                 self._models[key] = self._resolve_entry(request, download=True)
@@ -186,6 +212,8 @@ class _Stages:
         """Fill in the size, the unset settings and the values for the record."""
         draft = self._fill_shared(draft)
         request = fill_request(draft)
+        if draft.text_mask is not None and draft.text_mask.model is not None:
+            draft = replace(draft, notes=(*draft.notes, *draft.text_mask.model.download_notes()))
         notes = draft.notes if (request.seed or 0) < 2**32 else (*draft.notes, WRAPPED_SEED_NOTE)
         if isinstance(request, PromptRequest) and draft.entry.model is not None:
             notes += notes_of.effect_warnings(request, draft.entry.model)
@@ -263,6 +291,10 @@ class _Stages:
             lora_files.check_compatible(lcm_lora.file, model)
         provenance = {**draft.provenance, "fast_parts": [part.repo_at_commit for part in extras.values()]}
         return replace(draft, extras=extras, loras=loras, provenance=provenance)
+
+
+def _mask_model_key(request: Request) -> tuple[str | None, bool]:
+    return getattr(request, "mask_model", None), request.offline
 
 
 def _download_callback(listener: Listener) -> Callable[[str, int, int], None]:

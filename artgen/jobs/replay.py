@@ -157,6 +157,8 @@ def read_replay_spec(
     recorded_values = dict(record)
     changes_pixels = _apply_changes(record, changes)
     replay_prompts.prepare_record(record, changes)
+    if "mask_model" not in changes:
+        replay_files.reject_mask_model_path(path, record)
     _build_request(path, record)
     notes += record_notes(record)
     record |= replay_files.find_inputs(path, record, changes, known_inputs or {})
@@ -239,6 +241,7 @@ def _apply_changes(record: dict[str, Any], changes: Mapping[str, Any]) -> bool:
         record[name] = settings.parse_value(cls, name, value) if isinstance(value, str) else value
         if name == "scheduler":
             record.pop("sigmas", None)
+    replay_files.replace_mask_source(record, changes)
     if not changes:
         return False
     # Validate only the changes: placeholders stand for the settings that the task requires.
@@ -246,6 +249,9 @@ def _apply_changes(record: dict[str, Any], changes: Mapping[str, Any]) -> bool:
     if "expand" in changes or "target_size" in changes:
         required |= {"expand": record.get("expand"), "target_size": record.get("target_size")}
     known = options_of(cls)
+    if record.get("mask_text"):
+        del required["mask"]
+        required["mask_text"] = record["mask_text"]
     try:
         from_record(
             {

@@ -5,14 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from artgen.errors import InputFileError, UsageError
+from artgen.errors import InputFileError, RefusedError, UsageError
 from artgen.registry import embeddings as embedding_files
 from artgen.registry import lora as lora_files
 from artgen.registry.hashes import compute_sha256
 from artgen.spec.embedding import EmbeddingSpec, parse_embedding
 from artgen.spec.lora import LoraSpec, parse_lora
+from artgen.spec.mask_source import is_trusted_mask_model
 from artgen.spec.requests import TASKS
-from artgen.spec.settings import path_settings
+from artgen.spec.settings import MaskTextSettings, options_of, path_settings
 from artgen.system.memory_file import MEMORY_NAME, MemoryFile
 
 _LABELS = {"lora": "LoRA", "embedding": "embedding", "reference": "reference image"}
@@ -39,7 +40,7 @@ def find_inputs(
     """
     found = {}
     for name in path_settings(TASKS[record["task"]].request_class):
-        if name in changes:
+        if name in changes or (name == "mask" and record.get("mask_text")):
             continue
         sha256 = record.get(f"{name}_sha256")
         if not sha256 and name not in record and name not in TASKS[record["task"]].inputs:
@@ -89,6 +90,30 @@ def find_references(path: Path, record: Mapping[str, Any], known: Mapping[str, P
             )
         found.append(str(match))
     return found
+
+
+def replace_mask_source(record: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    """Remove the recorded mask or mask text that a change replaces, in place."""
+    if changes.get("mask"):
+        for name in (*options_of(MaskTextSettings), "mask_data"):
+            if name not in changes:
+                record.pop(name, None)
+    elif changes.get("mask_text") and "mask" not in changes:
+        record.pop("mask", None)
+
+
+def reject_mask_model_path(path: Path, record: Mapping[str, Any]) -> None:
+    """Reject a recorded mask model that is a path. Paths from metadata are not opened.
+
+    Raises:
+        RefusedError: the mask model is a path.
+    """
+    if not is_trusted_mask_model(record.get("mask_model")):
+        raise RefusedError(
+            f"Cannot replay '{path}': its mask model {str(record['mask_model'])[:80]!r} is a path, and paths from "
+            "metadata are not opened.",
+            "Set the mask model: --set mask_model=clipseg",
+        )
 
 
 def find_loras(path: Path, record: Mapping[str, Any]) -> list[str]:

@@ -16,6 +16,7 @@ from artgen.errors import UsageError
 from artgen.spec.base_requests import Request
 from artgen.spec.control import recorded_control
 from artgen.spec.fields import describe_value
+from artgen.spec.mask_source import recorded_mask_model
 from artgen.spec.prompt_expansion import PromptExpansion
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import canonical_keys, options_of, settings_of, type_of, unknown_setting_error
@@ -78,7 +79,11 @@ PROVENANCE_FIELDS: Mapping[str, RecordField] = {
     "width": RecordField(int, "Width of the image.", "pixels"),
     "height": RecordField(int, "Height of the image.", "pixels"),
     "image_sha256": RecordField(str, "SHA-256 of the input image file."),
-    "mask_sha256": RecordField(str, "SHA-256 of the mask file."),
+    "mask_sha256": RecordField(str, "SHA-256 of the mask file, or of the pixels of the mask of `mask_text`."),
+    "mask_data": RecordField(
+        str, "Mask of `mask_text`: hash of its settings, and its pixels, compressed; `replay` uses it."
+    ),
+    "mask_model_source": RecordField(list, "Origin of the mask model and of its SAM: hub id with its commit, `local`."),
     "reference_sha256": RecordField(list, "SHA-256 of each reference image file."),
     "prompt_template": RecordField(str, "Prompt before its wildcards, variants, styles and tags were replaced."),
     "negative_prompt_template": RecordField(str, "Negative prompt before these replacements."),
@@ -135,6 +140,8 @@ def to_record(request: Request, provenance: Mapping[str, Any] | None = None) -> 
         record.pop("control_guess", None)
     if "reference" in record:
         record["reference"] = [Path(each).name for each in record["reference"]]
+    if "mask_model" in record:
+        record["mask_model"] = recorded_mask_model(record["mask_model"])
     if "embedding" in record:
         record["embedding"] = [str(each._replace(name=each.file_name)) for each in request.embeddings]
     record |= {name: value for name, value in _expansion_facts(request).items() if value} | dict(provenance or {})
@@ -169,6 +176,8 @@ def from_record(record: Mapping[str, Any]) -> Request:
         values.setdefault("prompt_weights", "none")  # Earlier versions had no syntax and truncated long prompts.
         values.setdefault("long_prompt", "truncate")
         values["expansion"] = read_expansion(record)
+    if "mask_text" in known and isinstance(mask_data := record.get("mask_data"), str):
+        values["recorded_mask"] = mask_data
     return cls(**values, unknown_fields=kept_fields(unknown_fields(record)))
 
 

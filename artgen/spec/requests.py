@@ -12,6 +12,7 @@ from artgen.spec.base_requests import (
     PromptRequest,
     Request,
 )
+from artgen.spec.mask_source import MaskSource
 from artgen.spec.schedulers import find_scheduler_with_sigmas
 from artgen.spec.settings import (
     CanvasSettings,
@@ -24,7 +25,6 @@ from artgen.spec.settings import (
     InpaintDetails,
     InvertSettings,
     LoraSettings,
-    MaskSettings,
     OutpaintSettings,
     SchedulerSettings,
 )
@@ -62,16 +62,18 @@ class Img2Img(InvertSettings, CanvasSettings, PromptedImageRequest):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inpaint(InpaintDetails, InpaintBlend, MaskSettings, CanvasSettings, PromptedImageRequest):
+class Inpaint(InpaintDetails, InpaintBlend, MaskSource, CanvasSettings, PromptedImageRequest):
     """Repaint the masked part of an image."""
 
     task: ClassVar[str] = "inpaint"
 
     def _normalize(self, names: Collection[str]) -> None:
         super()._normalize(names)
-        if self.mask is None:
+        self._normalize_mask_source(names)
+        if self.mask is None and self.mask_text is None:
             raise UsageError(
-                "inpaint needs a mask. White pixels are repainted.", "artgen inpaint input.png --mask mask.png"
+                "inpaint needs a mask. White pixels are repainted.",
+                'artgen inpaint input.png --mask mask.png, or --mask-text "the dog"',
             )
         if self.soft_mask and self.only_masked is not None:
             raise UsageError(
@@ -102,7 +104,7 @@ class Outpaint(InpaintBlend, OutpaintSettings, PromptedImageRequest):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Edit(EditSettings, FeatherSettings, MaskSettings, CanvasSettings, OpaqueImageRequest):
+class Edit(EditSettings, FeatherSettings, MaskSource, CanvasSettings, OpaqueImageRequest):
     """Change an image according to an instruction."""
 
     task: ClassVar[str] = "edit"
@@ -114,7 +116,9 @@ class Edit(EditSettings, FeatherSettings, MaskSettings, CanvasSettings, OpaqueIm
 
     def _normalize(self, names: Collection[str]) -> None:
         super()._normalize(names)
-        for name in ("feather", "invert_mask", "resize_mask") if self.mask is None else ():
+        self._normalize_mask_source(names)
+        has_mask = self.mask is not None or self.mask_text is not None
+        for name in () if has_mask else ("feather", "invert_mask", "resize_mask"):
             if getattr(self, name):
                 option = f"--{name.replace('_', '-')}"
                 raise UsageError(

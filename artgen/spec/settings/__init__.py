@@ -57,6 +57,7 @@ from artgen.spec.settings.inputs import (
     OutpaintSettings,
     ScaledInput,
 )
+from artgen.spec.settings.mask_text import MASK_MODELS, MaskModelSettings, MaskTextSettings
 from artgen.spec.settings.output import (
     DisplaySettings,
     GenerationReportSettings,
@@ -92,6 +93,7 @@ __all__ = [
     "BOOLEAN_LITERALS",
     "CONFIGURED_GROUPS",
     "FILL_METHODS",
+    "MASK_MODELS",
     "MAX_BATCH_SIZE",
     "MAX_SEED",
     "MAX_SIDE_PX",
@@ -124,7 +126,9 @@ __all__ = [
     "LoraSettings",
     "LoraTrainingSettings",
     "LossSettings",
+    "MaskModelSettings",
     "MaskSettings",
+    "MaskTextSettings",
     "ModelFolders",
     "ModelRef",
     "ModelSettings",
@@ -188,6 +192,8 @@ SETTING_GROUPS: tuple[type, ...] = (
     InvertSettings,
     MaskSettings,
     FeatherSettings,
+    MaskModelSettings,
+    MaskTextSettings,
     InpaintBlend,
     InpaintDetails,
     EditSettings,

@@ -126,6 +126,7 @@ class MaskSettings:
         per_call=True,
         per_image=True,
         affects=("pixels", "input"),
+        excludes=("mask_text",),
     )
     invert_mask: bool = option(
         False,

@@ -1,0 +1,1 @@
+"""Compute the masks of texts with models of transformers: CLIPSeg, or a detector with SAM."""
