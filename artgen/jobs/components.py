@@ -9,6 +9,7 @@ from artgen.errors import ModelUnavailableError, UsageError
 from artgen.events import Listener
 from artgen.jobs.control import nets as control_nets
 from artgen.registry.control_nets import ControlNet
+from artgen.registry.preprocessors import Preprocessor, resolve_preprocessors
 from artgen.registry.vae import latent_mismatch, model_vae_config
 from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.fast import parse_presets
@@ -31,6 +32,7 @@ class Components:
         locations: hash and path of each local file or folder, so that `replay` finds it.
         is_pending: whether the weights of a component are not on the disk.
         nets: control nets, in the order of the control images.
+        preprocessors: models that compute each control map.
     """
 
     model: registry.ResolvedModel
@@ -39,6 +41,7 @@ class Components:
     locations: tuple[tuple[str, Path], ...] = ()
     is_pending: bool = False
     nets: tuple[ControlNet, ...] = ()
+    preprocessors: tuple[tuple[Preprocessor, ...], ...] = ()
 
 
 def component_key(request: Request) -> ComponentKey:
@@ -139,12 +142,23 @@ def _add_refiner(
 
 def _add_nets(found: Components, request: PromptRequest, listener: Listener, download: bool) -> Components:
     nets = control_nets.resolve_nets(request, found.model, listener, download=download)
+    preprocessors = tuple(  # an inpaint net reads the input image in place of a map
+        resolve_preprocessors(spec.kind, offline=request.offline, download=download, listener=listener)
+        if not net.is_inpaint
+        else ()
+        for spec, net in zip(request.controls, nets, strict=True)
+    )
+    models = list(dict.fromkeys(each for group in preprocessors for each in group))
+    provenance = {"control_preprocessor": [each.address for each in models]} if models else {}
     return replace(
         found,
         nets=nets,
-        provenance={**found.provenance, **control_nets.net_provenance(nets)},
+        preprocessors=preprocessors,
+        provenance={**found.provenance, **control_nets.net_provenance(nets), **provenance},
         locations=(*found.locations, *((net.sha256, net.path) for net in nets if net.source == "local")),
-        is_pending=found.is_pending or any(net.download_bytes for net in nets),
+        is_pending=found.is_pending
+        or any(net.download_bytes for net in nets)
+        or any(each.folder is None for each in models),
     )
 
 

@@ -71,6 +71,8 @@ def describe_result(draft: JobDraft) -> JobDraft:
     control_images, more_notes = fit_to_size(inputs.controls, size)
     notes = (*notes, *more_notes, *(net.download_note() for net in draft.entry.nets if net.download_bytes))
     provenance = {"width": size[0], "height": size[1], **inputs.provenance, **draft.entry.provenance}
+    models = dict.fromkeys(each for group in draft.entry.preprocessors for each in group)
+    notes = (*notes, *(each.download_note for each in models if each.folder is None))
     if inputs.controls:
         pairs = zip(inputs.controls, draft.entry.nets, strict=True)
         provenance["control"] = [recorded_text(control.spec, net) for control, net in pairs]
@@ -130,5 +132,6 @@ def build_job(draft: JobDraft) -> Job:
 
 
 def _control_inputs(draft: JobDraft) -> tuple[ControlInput, ...]:
-    parts = zip(draft.inputs.controls, draft.control_images, draft.entry.nets, strict=True)
-    return tuple(ControlInput(control.spec, image, net) for control, image, net in parts)
+    entry = draft.entry
+    parts = zip(draft.inputs.controls, draft.control_images, entry.nets, entry.preprocessors, strict=True)
+    return tuple(ControlInput(control.spec, image, net, models) for control, image, net, models in parts)

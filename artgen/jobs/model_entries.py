@@ -11,6 +11,7 @@ from artgen.jobs import checks, components, denoise, pipeline_options, sample
 from artgen.jobs.control.checks import check_nets, check_task_has_control
 from artgen.jobs.default_settings import model_scheduler
 from artgen.registry.control_nets import ControlNet
+from artgen.registry.preprocessors import Preprocessor
 from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.requests import Denoise, Edit, Sample
 
@@ -29,6 +30,7 @@ class ModelEntry:
         extras: parts of approximations that were found for the model, by name of the approximation.
         is_preview: whether the weights of the model or of a component are not on the disk.
         nets: control nets, in the order of the control images.
+        preprocessors: models that compute each control map.
     """
 
     model: registry.ResolvedModel | None
@@ -40,6 +42,7 @@ class ModelEntry:
     extras: dict[str, registry.HubFiles] = field(default_factory=dict)
     is_preview: bool = False
     nets: tuple[ControlNet, ...] = ()
+    preprocessors: tuple[tuple[Preprocessor, ...], ...] = ()
 
 
 ModelKey = tuple[str | None, bool, components.ComponentKey]

@@ -201,6 +201,7 @@ class _Stages:
             provenance={**entry.provenance, **found.provenance},
             is_preview=found.is_pending or entry.model.remote is not None,
             nets=found.nets,
+            preprocessors=found.preprocessors,
         )
 
     def _save_location(self, digest: str, path: Path) -> None:

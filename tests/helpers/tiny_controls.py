@@ -126,4 +126,4 @@ def control(net: ControlNet, text: str = "canny=map.png", *, image: Image.Image 
         image: the control map; the default is random.
     """
     image = image or control_map()
-    return ControlInput(parse_control(text), image, net, image)
+    return ControlInput(parse_control(text), image, net, map=image)

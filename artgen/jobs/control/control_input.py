@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from artgen.registry.control_nets import ControlNet
+from artgen.registry.preprocessors import Preprocessor
 from artgen.spec.control import ControlSpec, map_kind
 
 
@@ -16,12 +17,14 @@ class ControlInput:
         spec: kind, file, scale and range of steps.
         image: the image in the size of the result, mode RGB; not yet a control map.
         net: the net.
+        preprocessors: models that compute the control map; empty if it needs none.
         map: the control map, mode RGB, same size; None until `engine.derived_inputs.complete_inputs` computes it.
     """
 
     spec: ControlSpec
     image: Image.Image
     net: ControlNet
+    preprocessors: tuple[Preprocessor, ...] = ()
     map: Image.Image | None = None
 
     @property

@@ -1,0 +1,199 @@
+"""Test the preprocessors of control images with real classes at tiny sizes, without torchvision."""
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from PIL import Image, ImageDraw
+
+from artgen.engine.control_maps import pose, seg, sketch
+from artgen.engine.control_maps.maps import MapModels, control_map
+from artgen.engine.control_maps.models import CLASSES
+from artgen.events import Notice, no_op
+from artgen.registry.preprocessors import Preprocessor, preprocessor_entries
+from artgen.spec.control import CONTROL_KINDS
+
+
+def photo() -> Image.Image:
+    """Return an image with a bright square on a dark, colored ground."""
+    image = Image.new("RGB", (90, 64), (30, 60, 120))
+    ImageDraw.Draw(image).rectangle((20, 15, 60, 45), fill=(220, 180, 90))
+    return image
+
+
+def _dinov2() -> dict[str, Any]:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "mlp_ratio": 2}
+    return {"model_type": "dinov2", "patch_size": 14, "image_size": 56, **sizes, "reshape_hidden_states": False}
+
+
+def _depth() -> tuple[Any, Any]:
+    backbone = transformers.Dinov2Config(
+        **_dinov2(), out_features=["stage1", "stage2", "stage3", "stage4"], apply_layernorm=True
+    )
+    config = transformers.DepthAnythingConfig(
+        backbone_config=backbone,
+        reassemble_hidden_size=16,
+        neck_hidden_sizes=[8, 8, 8, 8],
+        fusion_hidden_size=8,
+        head_hidden_size=8,
+    )
+    size = {"height": 56, "width": 56}
+    processor = transformers.DPTImageProcessorPil(size=size, keep_aspect_ratio=True, ensure_multiple_of=14)
+    return transformers.DepthAnythingForDepthEstimation(config), processor
+
+
+def _seg() -> tuple[Any, Any]:
+    config = transformers.SegformerConfig(
+        hidden_sizes=[8, 8, 8, 8], depths=[1, 1, 1, 1], decoder_hidden_size=8, num_labels=150
+    )
+    processor = transformers.SegformerImageProcessorPil(size={"height": 64, "width": 64})
+    return transformers.SegformerForSemanticSegmentation(config), processor
+
+
+def _detector() -> tuple[Any, Any]:
+    backbone = transformers.RTDetrResNetConfig(
+        embedding_size=8,
+        hidden_sizes=[8, 8, 8, 8],
+        depths=[1, 1, 1, 1],
+        layer_type="basic",
+        out_features=["stage2", "stage3", "stage4"],
+    )
+    config = transformers.RTDetrConfig(
+        backbone_config=backbone,
+        encoder_hidden_dim=16,
+        encoder_in_channels=[8, 8, 8],
+        encoder_ffn_dim=16,
+        encoder_attention_heads=2,
+        d_model=16,
+        decoder_in_channels=[16, 16, 16],
+        decoder_ffn_dim=16,
+        decoder_layers=1,
+        decoder_attention_heads=2,
+        num_queries=5,
+        num_denoising=0,
+        id2label={0: "person"},
+        label2id={"person": 0},
+    )
+    model = transformers.RTDetrForObjectDetection(config)
+    for head in [*model.model.decoder.class_embed, model.model.enc_score_head]:
+        torch.nn.init.constant_(head.bias, 2.0)  # each query is a person
+    return model, transformers.RTDetrImageProcessorPil(size={"height": 64, "width": 64})
+
+
+def _pose() -> tuple[Any, Any]:
+    backbone = transformers.VitPoseBackboneConfig(
+        image_size=[64, 48], patch_size=[16, 16], hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+        out_indices=[2], mlp_ratio=2,
+    )  # fmt: skip
+    config = transformers.VitPoseConfig(backbone_config=backbone, num_labels=17, scale_factor=4)
+    model = transformers.VitPoseForPoseEstimation(config)
+    torch.nn.init.constant_(model.head.conv.bias, 1.0)  # each point has a score above the threshold
+    return model, transformers.VitPoseImageProcessorPil(size={"height": 64, "width": 48})
+
+
+BUILDERS = {"depth": _depth, "seg": _seg, "detector": _detector, "pose": _pose}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Preprocessor]:
+    """Return a tiny model with random weights for each preprocessor."""
+    found = {}
+    for name, build in BUILDERS.items():
+        torch.manual_seed(0)
+        folder = tmp_path_factory.mktemp(name)
+        for part in build():
+            part.save_pretrained(folder)
+        found[name] = Preprocessor(name, preprocessor_entries()[name], folder)
+    return found
+
+
+@pytest.mark.parametrize("kind", CONTROL_KINDS)
+def test_maps_have_the_size_of_the_image(kind: str, models: dict[str, Preprocessor]) -> None:
+    needed = [each for each in models.values() if each.entry.kind == kind]
+    image = photo()
+    found = control_map(kind, image, MapModels(needed), no_op)
+    assert (found.mode, found.size) == ("RGB", image.size)
+    values = np.asarray(found)
+    assert values.std() > 1, "the map is constant"
+    if kind in ("canny", "lineart"):
+        assert set(np.unique(values)) == {0, 255}
+    if kind in ("tile", "raw"):
+        assert found.tobytes() == image.tobytes()
+    if kind == "depth":
+        assert (values.min(), values.max()) == (0, 255)
+    if kind == "seg":
+        assert set(map(tuple, values.reshape(-1, 3).tolist())) <= set(seg.ADE_PALETTE)
+    if kind == "pose":
+        full = {tuple(value) for value in values.reshape(-1, 3).tolist()}
+        assert full & set(pose.COLORS)
+
+
+def test_canny_finds_the_outline() -> None:
+    lines = np.asarray(control_map("canny", photo(), MapModels(), no_op))[:, :, 0] > 0
+    ys, xs = np.nonzero(lines)
+    assert (abs(xs.min() - 20) <= 1, abs(xs.max() - 60) <= 1) == (True, True)
+    assert (abs(ys.min() - 15) <= 1, abs(ys.max() - 45) <= 1) == (True, True)
+
+
+def test_a_sketch_becomes_white_lines_on_black() -> None:
+    dark = Image.new("RGB", (64, 64), (250, 250, 248))
+    ImageDraw.Draw(dark).ellipse((10, 10, 50, 50), outline=(10, 10, 10), width=2)
+    inverted = Image.eval(dark, lambda value: 255 - value)
+    for image, word in ((dark, "inverted"), (inverted, "unchanged"), (photo(), "edges")):
+        events: list[object] = []
+        found = control_map("scribble", image, MapModels(), events.append)
+        assert [word in event.text for event in events if isinstance(event, Notice)] == [True]
+        assert np.asarray(found).mean() < 128
+    assert control_map("lineart", dark, MapModels(), no_op).tobytes() == inverted.tobytes()
+    assert sketch.sketch_paper(Image.new("RGB", (64, 64), "white")) is None, "an empty page has no lines"
+
+
+def test_pose_points_and_skeleton() -> None:
+    coco = [(float(i * 10), float(i * 20)) for i in range(17)]
+    person = pose.openpose_points(coco, [0.9] * 15 + [0.1] * 2)
+    assert person[0] == coco[0]
+    assert person[1] == (55.0, 110.0), "the neck is the mean of the shoulders 5 and 6"
+    assert (person[2], person[5], person[14], person[17]) == (coco[6], coco[5], coco[2], coco[3])
+    assert (person[10], person[13]) == (None, None), "ankles have a low score"
+    without_shoulder = pose.openpose_points(coco, [0.9] * 5 + [0.1] + [0.9] * 11)
+    assert without_shoulder[1] is None
+    points: list[Any] = [None] * 18
+    points[1], points[2] = (100.0, 100.0), (200.0, 100.0)
+    image = pose.render_pose([tuple(points)], (512, 512))
+    assert image.getpixel((100, 100)) == pose.COLORS[1]
+    assert image.getpixel((200, 100)) == pose.COLORS[2]
+    assert image.getpixel((150, 100)) == (153, 0, 0), "limb 0 is 60 % of color 0"
+    assert image.getpixel((150, 110)) == (0, 0, 0)
+    assert image.getbbox() == (96, 96, 205, 105)
+
+
+def test_palette_has_150_classes() -> None:
+    assert len(seg.ADE_PALETTE) == 150
+    assert len(set(seg.ADE_PALETTE)) == 149, "two classes of ADE20K have the same color in ControlNet's palette"
+
+
+def test_torchvision_is_neither_installed_nor_imported() -> None:
+    assert importlib.util.find_spec("torchvision") is None
+    for name in ("canny", "depth", "maps", "models", "pose", "seg", "sketch"):
+        importlib.import_module(f"artgen.engine.control_maps.{name}")
+    for names in CLASSES.values():
+        assert all(hasattr(transformers, name) for name in names)
+    assert [name for name in sys.modules if name.split(".")[0] == "torchvision"] == []
+
+
+def test_damaged_preprocessor_is_refused(models: dict[str, Preprocessor], tmp_path: Path) -> None:
+    from artgen.errors import ModelUnavailableError
+
+    source = models["depth"].folder
+    assert source is not None
+    for name in ("config.json", "preprocessor_config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((source / name).read_bytes()[: 100 if "safetensors" in name else None])
+    broken = Preprocessor("depth", models["depth"].entry, tmp_path)
+    with pytest.raises(ModelUnavailableError, match="Cannot load the preprocessor"):
+        control_map("depth", photo(), MapModels([broken]), no_op)
