@@ -42,6 +42,7 @@ class Txt2ImgKeywords(TypedDict, total=False):
     refiner: str | PathLike[str] | None
     text_encoder_3: Literal["none"] | None
     safety_checker: bool | None
+    image_prompt: str | PathLike[str] | Sequence[str | PathLike[str]] | None
     control: str | PathLike[str] | Sequence[str | PathLike[str]] | None
     control_guess: bool | None
     device: str | None
@@ -93,6 +94,7 @@ class Img2ImgKeywords(TypedDict, total=False):
     refiner: str | PathLike[str] | None
     text_encoder_3: Literal["none"] | None
     safety_checker: bool | None
+    image_prompt: str | PathLike[str] | Sequence[str | PathLike[str]] | None
     control: str | PathLike[str] | Sequence[str | PathLike[str]] | None
     control_guess: bool | None
     device: str | None
@@ -124,6 +126,11 @@ class InpaintKeywords(TypedDict, total=False):
     clip_skip: int | None
     invert_mask: bool | None
     resize_mask: bool | None
+    grow: int | None
+    mask_threshold: float | None
+    mask_model: str | PathLike[str] | None
+    mask_text: str | None
+    save_mask: str | PathLike[str] | None
     feather: int | None
     keep_original: bool | None
     soft_mask: bool | None
@@ -149,6 +156,7 @@ class InpaintKeywords(TypedDict, total=False):
     refiner: str | PathLike[str] | None
     text_encoder_3: Literal["none"] | None
     safety_checker: bool | None
+    image_prompt: str | PathLike[str] | Sequence[str | PathLike[str]] | None
     control: str | PathLike[str] | Sequence[str | PathLike[str]] | None
     control_guess: bool | None
     device: str | None
@@ -199,6 +207,7 @@ class OutpaintKeywords(TypedDict, total=False):
     refiner: str | PathLike[str] | None
     text_encoder_3: Literal["none"] | None
     safety_checker: bool | None
+    image_prompt: str | PathLike[str] | Sequence[str | PathLike[str]] | None
     control: str | PathLike[str] | Sequence[str | PathLike[str]] | None
     control_guess: bool | None
     device: str | None
@@ -231,6 +240,11 @@ class EditKeywords(TypedDict, total=False):
     reference: str | PathLike[str] | Sequence[str | PathLike[str]] | None
     invert_mask: bool | None
     resize_mask: bool | None
+    grow: int | None
+    mask_threshold: float | None
+    mask_model: str | PathLike[str] | None
+    mask_text: str | None
+    save_mask: str | PathLike[str] | None
     feather: int | None
     steps: int | None
     guidance_scale: float | None
@@ -252,6 +266,7 @@ class EditKeywords(TypedDict, total=False):
     refiner: str | PathLike[str] | None
     text_encoder_3: Literal["none"] | None
     safety_checker: bool | None
+    image_prompt: str | PathLike[str] | Sequence[str | PathLike[str]] | None
     control: str | PathLike[str] | Sequence[str | PathLike[str]] | None
     control_guess: bool | None
     device: str | None
@@ -338,6 +353,11 @@ class ReplayKeywords(TypedDict, total=False):
     strength: float | None
     expand: int | str | Mapping[str, int] | None
     target_size: str | tuple[int, int] | None
+    grow: int | None
+    mask_threshold: float | None
+    mask_model: str | PathLike[str] | None
+    mask_text: str | None
+    save_mask: str | PathLike[str] | None
     feather: int | None
     keep_original: bool | None
     soft_mask: bool | None
@@ -369,6 +389,7 @@ class ReplayKeywords(TypedDict, total=False):
     refiner: str | PathLike[str] | None
     text_encoder_3: Literal["none"] | None
     safety_checker: bool | None
+    image_prompt: str | PathLike[str] | Sequence[str | PathLike[str]] | None
     control: str | PathLike[str] | Sequence[str | PathLike[str]] | None
     control_guess: bool | None
     device: str | None
@@ -432,6 +453,11 @@ class BatchKeywords(TypedDict, total=False):
     fill: Literal["original", "noise", "blur", "biharmonic"] | None
     expand: int | str | Mapping[str, int] | None
     target_size: str | tuple[int, int] | None
+    grow: int | None
+    mask_threshold: float | None
+    mask_model: str | PathLike[str] | None
+    mask_text: str | None
+    save_mask: str | PathLike[str] | None
     image_guidance_scale: float | None
     reference: str | PathLike[str] | Sequence[str | PathLike[str]] | None
     sigma: float | str | None
@@ -451,6 +477,7 @@ class BatchKeywords(TypedDict, total=False):
     refiner: str | PathLike[str] | None
     text_encoder_3: Literal["none"] | None
     safety_checker: bool | None
+    image_prompt: str | PathLike[str] | Sequence[str | PathLike[str]] | None
     control: str | PathLike[str] | Sequence[str | PathLike[str]] | None
     control_guess: bool | None
     device: str | None

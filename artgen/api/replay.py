@@ -19,6 +19,7 @@ from artgen.system.memory_file import MemoryFile
 
 if TYPE_CHECKING:
     import os
+    from pathlib import Path
 
     from artgen.engine.results import GeneratedImage
 
@@ -50,7 +51,7 @@ def replay(
             if name in call.values:
                 call.values[name] = input_file(call.values[name], name)
         path, known_inputs = _source_file(source)
-        known_controls = [each.image for each in getattr(getattr(source, "request", None), "controls", ())]
+        known_controls = _prompt_files(source)
         spec = read_replay_spec(path, call.values, known_inputs, known_controls)
         for note in spec.notes:
             call.listener.add_note(note)
@@ -95,3 +96,11 @@ def _source_file(source: Any) -> tuple[Any, Mapping[str, Any]]:
             "Pass the path of the image file, or a result.",
         )
     return input_file(source, "source"), {}
+
+
+def _prompt_files(source: object) -> "list[Path]":
+    """Return the files of the control images and image prompts of a generated image; empty for other sources."""
+    request = getattr(source, "request", None)
+    prompts = getattr(request, "image_prompts", ())
+    masks = [each.mask for each in prompts if each.mask is not None]
+    return [*(each.image for each in (*getattr(request, "controls", ()), *prompts)), *masks]

@@ -35,6 +35,7 @@ SECTION_TITLES: dict[type, str] = {
     settings.LoraSettings: "Model",
     settings.ModelSettings: "Model",
     settings.ControlSettings: "Control images",
+    settings.ImagePromptSettings: "Control images",
     settings.ModelFolders: "Model",
     settings.WorkerSettings: "Worker",
     settings.DeviceSettings: "Compute",

@@ -8,7 +8,9 @@ from artgen import registry
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.events import Listener
 from artgen.jobs.control import nets as control_nets
+from artgen.jobs.image_prompts import load as image_prompts
 from artgen.registry.control_nets import ControlNet
+from artgen.registry.image_prompts import ImagePromptAdapter
 from artgen.registry.preprocessors import Preprocessor, resolve_preprocessors
 from artgen.registry.vae import latent_mismatch, model_vae_config
 from artgen.spec.base_requests import PromptRequest, Request
@@ -33,6 +35,7 @@ class Components:
         is_pending: whether the weights of a component are not on the disk.
         nets: control nets, in the order of the control images.
         preprocessors: models that compute each control map.
+        adapters: adapters of the image prompts, in order.
     """
 
     model: registry.ResolvedModel
@@ -42,12 +45,17 @@ class Components:
     is_pending: bool = False
     nets: tuple[ControlNet, ...] = ()
     preprocessors: tuple[tuple[Preprocessor, ...], ...] = ()
+    adapters: tuple[ImagePromptAdapter, ...] = ()
 
 
 def component_key(request: Request) -> ComponentKey:
     """Return the settings of a request that select components."""
     names = ("vae", "refiner", "text_encoder_3")
-    return *(getattr(request, name, None) for name in names), control_nets.net_key(request)
+    return (
+        *(getattr(request, name, None) for name in names),
+        control_nets.net_key(request),
+        image_prompts.adapter_key(request),
+    )
 
 
 def omitted_components(request: Request) -> tuple[str, ...]:
@@ -75,6 +83,8 @@ def resolve_components(
         found = replace(found, model=replace(found.model, files=found.model.file_identities()))
     if isinstance(request, PromptRequest) and request.control:
         found = _add_nets(found, request, listener, download)
+    if isinstance(request, PromptRequest) and request.image_prompt:
+        found = _add_adapters(found, request, listener, download)
     return found
 
 
@@ -159,6 +169,18 @@ def _add_nets(found: Components, request: PromptRequest, listener: Listener, dow
         is_pending=found.is_pending
         or any(net.download_bytes for net in nets)
         or any(each.folder is None for each in models),
+    )
+
+
+def _add_adapters(found: Components, request: PromptRequest, listener: Listener, download: bool) -> Components:
+    adapters = image_prompts.resolve_adapters(request, found.model, listener, download=download)
+    image_prompts.check_adapters(request, any(net.is_adapter for net in found.nets))
+    return replace(
+        found,
+        adapters=adapters,
+        provenance={**found.provenance, **image_prompts.adapter_provenance(adapters)},
+        locations=(*found.locations, *((each.sha256, each.path) for each in adapters if each.source == "local")),
+        is_pending=found.is_pending or any(each.download_bytes for each in adapters),
     )
 
 

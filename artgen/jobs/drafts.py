@@ -12,6 +12,7 @@ from artgen.jobs.control import ControlInput
 from artgen.jobs.control.images import fit_to_size
 from artgen.jobs.control.nets import recorded_text
 from artgen.jobs.default_settings import default_settings
+from artgen.jobs.image_prompts import ImagePromptInput
 from artgen.jobs.inputs import InputImages
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job, SampleJob
 from artgen.jobs.model_entries import ModelEntry
@@ -70,6 +71,8 @@ def describe_result(draft: JobDraft) -> JobDraft:
         size = sample.image_size(model)
     control_images, more_notes = fit_to_size(inputs.controls, size)
     notes = (*notes, *more_notes, *(net.download_note() for net in draft.entry.nets if net.download_bytes))
+    notes += tuple({each.download_note(): 0 for each in draft.entry.adapters if each.download_bytes})
+    notes += tuple(note for each in inputs.image_prompts for note in each.notes)
     provenance = {"width": size[0], "height": size[1], **inputs.provenance, **draft.entry.provenance}
     models = dict.fromkeys(each for group in draft.entry.preprocessors for each in group)
     notes = (*notes, *(each.download_note for each in models if each.folder is None))
@@ -126,6 +129,7 @@ def build_job(draft: JobDraft) -> Job:
             extras=draft.extras,
             embeddings=draft.embeddings,
             controls=_control_inputs(draft),
+            image_prompts=tuple(map(ImagePromptInput, inputs.image_prompts, draft.entry.adapters)),
             **shared,
         )
     raise TypeError(f"{type(request).__name__} is not a request of a known task")

@@ -12,6 +12,8 @@ from artgen import images
 from artgen.errors import InputFileError
 from artgen.jobs import text_masks
 from artgen.jobs.control.images import ControlImage, load_control_images
+from artgen.jobs.image_prompts.image_prompt_input import LoadedImagePrompt
+from artgen.jobs.image_prompts.load import file_provenance, load_image_prompts
 from artgen.jobs.text_mask_input import TextMaskInput
 from artgen.spec.base_requests import ImageRequest, OpaqueImageRequest, Request
 from artgen.spec.requests import Denoise, Edit, Img2Img, Inpaint, Outpaint
@@ -31,6 +33,7 @@ class InputImages:
         mask: mask of the same size, mode L, 255 where the image is repainted; None if nothing is masked.
         references: reference images of an edit, mode RGB, in the order of the request and in the sizes of the files.
         controls: control images, in the order of the request, in the sizes of the files.
+        image_prompts: image prompts, in the order of the request.
         strength_map: strength of each pixel for a soft mask, same size, mode L, 0 to 255; None for other masks.
         text_mask: what the computation of the mask needs; None if the mask is known, or if nothing is masked.
         resolved: values of unset settings that depend on the images.
@@ -44,6 +47,7 @@ class InputImages:
     mask: Image.Image | None = None
     references: tuple[Image.Image, ...] = ()
     controls: tuple[ControlImage, ...] = ()
+    image_prompts: tuple[LoadedImagePrompt, ...] = ()
     strength_map: Image.Image | None = None
     text_mask: TextMaskInput | None = None
     resolved: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -68,11 +72,13 @@ def load_inputs(request: Request) -> InputImages:
     """
     load = _LOADERS.get(request.task)
     found = load(request, request.input_paths["image"]) if load else InputImages()
-    controls = load_control_images(request)
-    if not controls:
-        return found
-    provenance = {**found.provenance, "control_sha256": [each.sha256 for each in controls]}
-    return dataclasses.replace(found, controls=controls, provenance=provenance)
+    if controls := load_control_images(request):
+        provenance = {**found.provenance, "control_sha256": [each.sha256 for each in controls]}
+        found = dataclasses.replace(found, controls=controls, provenance=provenance)
+    if image_prompts := load_image_prompts(request):
+        provenance = {**found.provenance, **file_provenance(image_prompts)}
+        found = dataclasses.replace(found, image_prompts=image_prompts, provenance=provenance)
+    return found
 
 
 def _load_img2img(request: Img2Img | Edit, path: Path) -> InputImages:

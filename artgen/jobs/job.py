@@ -9,6 +9,7 @@ from PIL import Image, ImageChops, ImageOps
 from artgen import images, registry
 from artgen.jobs import prompt_chunks
 from artgen.jobs.control import ControlInput
+from artgen.jobs.image_prompts import ImagePromptInput
 from artgen.jobs.size import pipeline_size
 from artgen.jobs.text_mask_input import TextMaskInput
 from artgen.registry.embeddings import EmbeddingRequest
@@ -107,6 +108,7 @@ class GenerationJob(PipelineJob):
         embeddings: embeddings (textual inversions), in the order of the request.
         extras: downloaded parts of the approximations of `--fast`, by name of the approximation.
         controls: control images, in the order of the request.
+        image_prompts: image prompts, in the order of the request.
     """
 
     request: PromptRequest
@@ -119,6 +121,7 @@ class GenerationJob(PipelineJob):
     embeddings: tuple[EmbeddingRequest, ...] = ()
     extras: Mapping[str, registry.HubFiles] = field(default_factory=dict)
     controls: tuple[ControlInput, ...] = ()
+    image_prompts: tuple[ImagePromptInput, ...] = ()
 
     @property
     def max_batch_size(self) -> int:

@@ -10,7 +10,9 @@ from artgen.events import Listener, no_op
 from artgen.jobs import checks, components, denoise, pipeline_options, sample
 from artgen.jobs.control.checks import check_nets, check_task_has_control
 from artgen.jobs.default_settings import model_scheduler
+from artgen.jobs.image_prompts.load import check_task as check_image_prompts
 from artgen.registry.control_nets import ControlNet
+from artgen.registry.image_prompts import ImagePromptAdapter
 from artgen.registry.preprocessors import Preprocessor
 from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.requests import Denoise, Edit, Sample
@@ -31,6 +33,7 @@ class ModelEntry:
         is_preview: whether the weights of the model or of a component are not on the disk.
         nets: control nets, in the order of the control images.
         preprocessors: models that compute each control map.
+        adapters: adapters of the image prompts, in order.
     """
 
     model: registry.ResolvedModel | None
@@ -43,6 +46,7 @@ class ModelEntry:
     is_preview: bool = False
     nets: tuple[ControlNet, ...] = ()
     preprocessors: tuple[tuple[Preprocessor, ...], ...] = ()
+    adapters: tuple[ImagePromptAdapter, ...] = ()
 
 
 ModelKey = tuple[str | None, bool, components.ComponentKey]
@@ -129,3 +133,4 @@ def check_model(request: Request, entry: ModelEntry) -> None:
         pipeline_options.check_options(request, entry.model, entry.scheduler)
         check_task_has_control(request, entry.model)
         check_nets(request, entry.model, entry.nets)
+        check_image_prompts(request, entry.model)

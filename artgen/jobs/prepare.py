@@ -202,6 +202,7 @@ class _Stages:
             is_preview=found.is_pending or entry.model.remote is not None,
             nets=found.nets,
             preprocessors=found.preprocessors,
+            adapters=found.adapters,
         )
 
     def _save_location(self, digest: str, path: Path) -> None:

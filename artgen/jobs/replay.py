@@ -16,6 +16,7 @@ from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, Us
 from artgen.events import Listener, Notice
 from artgen.jobs import replay_checks, replay_files, replay_other_tools, replay_prompts
 from artgen.jobs.control import replay as control_replay
+from artgen.jobs.image_prompts import replay as image_prompt_replay
 from artgen.jobs.job import Job
 from artgen.jobs.prepare import PrepareJobs
 from artgen.jobs.replay_comparison import Original, read_original
@@ -34,6 +35,13 @@ from artgen.spec.settings import (
 
 IGNORED_SETTINGS = ("guidance_scale", "negative_prompt", "long_prompt", "clip_skip", "guidance_rescale")
 """Settings that earlier versions of artgen, or other tools, recorded for models on which they have no effect."""
+
+_PINNED_PARTS = {
+    "control": (control_replay.HASHES,),
+    "image_prompt": (image_prompt_replay.HASHES, image_prompt_replay.ENCODER_HASHES),
+}
+"""Provenance that identifies the weights of each setting."""
+_PART_FINDERS = {"control": control_replay.find_controls, "image_prompt": image_prompt_replay.find_image_prompts}
 
 
 @dataclass(frozen=True)
@@ -108,6 +116,8 @@ class ReplaySpec:
             if name == control_replay.HASHES:
                 control_replay.check_nets(job, recorded)
                 continue
+            if name in (image_prompt_replay.HASHES, image_prompt_replay.ENCODER_HASHES):
+                image_prompt_replay.check_adapters(job, name, recorded)
             if name == "fast_parts":
                 raise ModelUnavailableError(
                     f"Cannot replay: the image was generated with {', '.join(map(str, recorded))}, and "
@@ -166,8 +176,9 @@ def read_replay_spec(
         record["reference"] = replay_files.find_references(path, record, known_inputs or {})
     if found.record and "lora" not in changes:
         record["lora"] = replay_files.find_loras(path, record)
-    if found.record and record.get("control") and "control" not in changes:
-        record["control"] = control_replay.find_controls(path, record, known_controls)
+    for name, find in _PART_FINDERS.items():
+        if found.record and record.get(name) and name not in changes:
+            record[name] = find(path, record, known_controls)
     if found.record and record.get("embedding") and "embedding" not in changes:
         record["embedding"] = replay_files.find_embeddings(path, record)
     expected_hashes, model_notes = _pin_weights(path, record, changes)
@@ -280,9 +291,9 @@ def _pin_weights(path: Path, record: dict[str, Any], changes: Mapping[str, Any])
     parts = record.get("fast_parts")
     if isinstance(parts, list) and "fast" not in changes:
         expected["fast_parts"] = parts
-    nets = record.get(control_replay.HASHES)
-    if isinstance(nets, list) and "control" not in changes:
-        expected[control_replay.HASHES] = nets
+    for setting, names in _PINNED_PARTS.items():
+        if setting not in changes:
+            expected |= {name: record[name] for name in names if isinstance(record.get(name), list)}
     return expected, notes
 
 

@@ -8,6 +8,7 @@ from artgen import images
 from artgen._version import RECORD_SCHEMA
 from artgen.errors import ArtgenError, InputFileError, UsageError
 from artgen.jobs.control.replay import find_controls
+from artgen.jobs.image_prompts.replay import find_image_prompts
 from artgen.jobs.replay_checks import PINNED_SETTINGS, WEIGHTS_PROVENANCE
 from artgen.jobs.replay_files import find_embedding, find_lora
 from artgen.queue.entries import LINE_SETTINGS, Entry, LineError, parse_data_value, setting_name
@@ -83,7 +84,9 @@ def parse_record(fields: Mapping[str, Any], parse_value: Callable[[str, Any], An
         parsed = {"prompt_weights": "none", "long_prompt": "truncate", **parsed, "expansion": read_expansion(fields)}
     parsed |= _files_with_recorded_hash(parsed, fields)
     if parsed.get("control") and fields.get("control_sha256"):
-        parsed["control"] = _recorded_controls(fields)
+        parsed["control"] = _recorded_files(find_controls, fields)
+    if parsed.get("image_prompt") and fields.get("image_prompt_sha256"):
+        parsed["image_prompt"] = _recorded_files(find_image_prompts, fields)
     if unknown:
         parsed["unknown_fields"] = unknown
     if "preset" in parsed:
@@ -118,14 +121,14 @@ def _files_with_recorded_hash(parsed: Mapping[str, Any], fields: Mapping[str, An
     return found
 
 
-def _recorded_controls(fields: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the control images of a record with the paths of the files that have the recorded hashes.
+def _recorded_files(find: Callable[[Path, Mapping[str, Any]], list[str]], fields: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the control images or image prompts of a record with the paths of the files with the recorded hashes.
 
     Raises:
         InputFileError, ModelUnavailableError, RefusedError: an image or a net is missing, or has another hash.
     """
     try:
-        return tuple(find_controls(_RECORD_PATH, fields))
+        return tuple(find(_RECORD_PATH, fields))
     except ArtgenError as error:
         error.message = error.message.replace(f"Cannot replay '{_RECORD_PATH}'", "Cannot use the record")
         raise

@@ -16,6 +16,7 @@ from artgen.queue.line_sources import read_content
 from artgen.queue.table_prompts import parse_csv, parse_tsv
 from artgen.queue.text_prompts import parse_text
 from artgen.spec.control import parse_control
+from artgen.spec.image_prompt import parse_image_prompt
 from artgen.spec.lora import parse_lora
 from artgen.spec.settings import path_settings
 from artgen.system.input_files import PROMPT_FILE_SUFFIXES, STDIN, is_stdin
@@ -58,7 +59,7 @@ def read_prompt_file(path: Path, ignore_columns: str | None = None) -> Iterator[
 
 
 def _resolve_paths(folder: Path, setting_values: Mapping[str, Any]) -> Mapping[str, Any]:
-    if not any(name in setting_values for name in (*_PATH_SETTINGS, "control", "lora", "reference")):
+    if not any(name in setting_values for name in (*_PATH_SETTINGS, "control", "image_prompt", "lora", "reference")):
         return setting_values
     resolved: dict[str, Any] = {
         name: folder / setting_values[name] for name in _PATH_SETTINGS if isinstance(setting_values.get(name), Path)
@@ -69,6 +70,9 @@ def _resolve_paths(folder: Path, setting_values: Mapping[str, Any]) -> Mapping[s
         resolved["control"] = tuple(_resolve_control(folder, text) for text in setting_values["control"])
     if isinstance(setting_values.get("reference"), tuple):
         resolved["reference"] = tuple(str(folder / str(text)) for text in setting_values["reference"])
+    if isinstance(setting_values.get("image_prompt"), tuple):
+        texts = setting_values["image_prompt"]
+        resolved["image_prompt"] = tuple(_resolve_image_prompt(folder, text) for text in texts)
     return {**setting_values, **resolved}
 
 
@@ -82,6 +86,19 @@ def _resolve_lora(folder: Path, lora_text: Any) -> Any:
     is_name = Path(lora.name).name == lora.name
     exists = any(os.path.isfile(file) for file in (path, f"{path}.safetensors"))  # noqa: PTH113 - does not raise
     return lora_text if is_name and not exists else str(lora._replace(name=str(path)))
+
+
+def _resolve_image_prompt(folder: Path, text: Any) -> Any:
+    """Return an image prompt with its files relative to the prompt file, and so an adapter that exists there."""
+    try:
+        spec = parse_image_prompt(text)
+    except (ArtgenError, AttributeError, TypeError):
+        return text  # the validation of the request reports the error
+    model = spec.model
+    if model is not None and os.path.isfile(folder / model):  # noqa: PTH113 - does not raise
+        model = str(folder / model)
+    mask = folder / spec.mask if spec.mask is not None else None
+    return str(spec._replace(image=folder / spec.image, mask=mask, model=model))
 
 
 def _resolve_control(folder: Path, text: Any) -> Any:

@@ -93,6 +93,7 @@ class PipelineEntry:
         adapter: diffusers' pipeline class with T2I-Adapters of each task that has one.
         control_guess: tasks whose class in `control` and `control_union` takes `guess_mode`.
         control_rescale: tasks whose class in `control` and `control_union` takes `guidance_rescale`.
+        image_prompt: tasks that support image prompts (IP-Adapter).
         default_pag_scale: PAG scale of a request without one; 0 disables PAG.
         denoiser_config: values that the pipelines read from the denoiser's configuration, and that it lacks.
         arguments: constant arguments of each call, for the arguments that the pipeline class has.
@@ -153,6 +154,7 @@ class PipelineEntry:
     adapter: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     control_guess: tuple[str, ...] = ()
     control_rescale: tuple[str, ...] = ()
+    image_prompt: tuple[str, ...] = ()
     default_pag_scale: float = 0.0
     denoiser_config: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     arguments: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
@@ -202,7 +204,7 @@ def _entry(name: str, table: Mapping[str, Any]) -> PipelineEntry:
         values[key] = tuple(values.get(key, ()))
     for key in CLASSES_BY_TASK:
         values[key] = {task: name for task, name in values.get(key, {}).items() if task in values["tasks"]}
-    for key in ("no_strength", "guidance_rescale", "no_guide", "control_guess", "control_rescale"):
+    for key in ("no_strength", "guidance_rescale", "no_guide", "control_guess", "control_rescale", "image_prompt"):
         values[key] = tuple(task for task in values.get(key, ()) if task in values["tasks"])
     values["features"] = frozenset(values.get("features", ()))
     values["encoders"] = tuple(TextEncoder(key, *value) for key, value in values.get("encoders", {}).items())

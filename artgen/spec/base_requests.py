@@ -15,6 +15,7 @@ from artgen.errors import UsageError
 from artgen.spec import fast, memory_budget
 from artgen.spec.control import ControlSpec, normalize_control_list, parse_control
 from artgen.spec.embedding import EmbeddingSpec, normalize_embedding_list, parse_embedding
+from artgen.spec.image_prompt import ImagePromptSpec, normalize_image_prompt_list, parse_image_prompt
 from artgen.spec.lora import LoraSpec, normalize_lora_list, parse_lora
 from artgen.spec.prompt_expansion import PromptExpansion
 from artgen.spec.refiner import parse_refiner
@@ -72,6 +73,8 @@ class Request(
             object.__setattr__(self, "lora", normalize_lora_list(getattr(self, "lora", ())))
         if "control" in names:
             object.__setattr__(self, "control", normalize_control_list(getattr(self, "control", ())))
+        if "image_prompt" in names:
+            object.__setattr__(self, "image_prompt", normalize_image_prompt_list(getattr(self, "image_prompt", ())))
         if "embedding" in names:
             object.__setattr__(self, "embedding", normalize_embedding_list(getattr(self, "embedding", ())))
         validate(self, names)
@@ -87,6 +90,11 @@ class Request(
     def controls(self) -> tuple[ControlSpec, ...]:
         """Return the control images, in order."""
         return tuple(parse_control(text) for text in getattr(self, "control", ()))
+
+    @property
+    def image_prompts(self) -> tuple[ImagePromptSpec, ...]:
+        """Return the image prompts, in order."""
+        return tuple(parse_image_prompt(text) for text in getattr(self, "image_prompt", ()))
 
     @property
     def embeddings(self) -> tuple[EmbeddingSpec, ...]:

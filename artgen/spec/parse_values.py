@@ -32,6 +32,8 @@ def parse_value(group: type, name: str, text: str) -> Any:
     text = canonical_value(settings_of(group)[name], text)
     if optional and text == "":
         return None
+    if name == "image_prompt" and not text.lstrip().startswith('"'):
+        return (text,)
     if name == "control" and not text.lstrip().startswith('"'):
         return split_controls(text)
     if kind is tuple:

@@ -16,6 +16,7 @@ from artgen.errors import UsageError
 from artgen.spec.base_requests import Request
 from artgen.spec.control import recorded_control
 from artgen.spec.fields import describe_value
+from artgen.spec.image_prompt import recorded_image_prompt
 from artgen.spec.mask_source import recorded_mask_model
 from artgen.spec.prompt_expansion import PromptExpansion
 from artgen.spec.requests import TASKS
@@ -76,6 +77,12 @@ PROVENANCE_FIELDS: Mapping[str, RecordField] = {
     "control_net": RecordField(list, "Name of the net of each control image."),
     "control_net_source": RecordField(list, "Origin of each net: hub id with its commit, `bundled:NAME` or `local`."),
     "control_net_sha256": RecordField(list, "SHA-256 of the weights of each net."),
+    "image_prompt_sha256": RecordField(list, "SHA-256 of the file of each image prompt."),
+    "image_prompt_mask_sha256": RecordField(list, "SHA-256 of the mask of each image prompt; empty without a mask."),
+    "image_prompt_adapter": RecordField(list, "Name of the adapter of each image prompt."),
+    "image_prompt_adapter_source": RecordField(list, "Origin of each adapter: hub id with its commit, or `local`."),
+    "image_prompt_adapter_sha256": RecordField(list, "SHA-256 of each adapter."),
+    "image_encoder_sha256": RecordField(list, "SHA-256 of the weights of the image encoder of each image prompt."),
     "width": RecordField(int, "Width of the image.", "pixels"),
     "height": RecordField(int, "Height of the image.", "pixels"),
     "image_sha256": RecordField(str, "SHA-256 of the input image file."),
@@ -142,6 +149,8 @@ def to_record(request: Request, provenance: Mapping[str, Any] | None = None) -> 
         record["reference"] = [Path(each).name for each in record["reference"]]
     if "mask_model" in record:
         record["mask_model"] = recorded_mask_model(record["mask_model"])
+    if "image_prompt" in record:
+        record["image_prompt"] = [str(recorded_image_prompt(each)) for each in request.image_prompts]
     if "embedding" in record:
         record["embedding"] = [str(each._replace(name=each.file_name)) for each in request.embeddings]
     record |= {name: value for name, value in _expansion_facts(request).items() if value} | dict(provenance or {})

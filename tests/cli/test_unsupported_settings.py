@@ -30,7 +30,8 @@ VALUES = {
     "prompt": "a car", "negative_prompt": "x", "seed": "3", "scheduler": "euler", "fast": "cache", "size": "64x64",
     "background": "red", "sigma": "10", "mask": "mask.png", "expand": "8", "target_size": "64x64", "model": "tiny",
     "lora": "x", "device": "cpu", "memory_budget": "8GiB", "output": "out/",
-    "class_label": "3", "control": "raw=in.png,model=x", "source_prompt": "x", "vae": "x", "refiner": "x", "style": "x",
+    "class_label": "3", "control": "raw=in.png,model=x", "image_prompt": "in.png", "source_prompt": "x",
+    "vae": "x", "refiner": "x", "style": "x",
     "embedding": "x",
 }  # fmt: skip
 NOT_IN_LINES = {*options_of(RunSettings), *options_of(FramesSettings), *options_of(ReportSettings), "task"} | {

@@ -10,6 +10,7 @@ from typing import Any
 import batches
 import pytest
 import tiny_controls
+import tiny_image_prompts
 import tiny_models
 from PIL import Image
 from safetensors_files import zero_file
@@ -136,6 +137,7 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "quantize": (TXT2IMG, "fp8"),
     "control": (TXT2IMG, "NET a.png"),
     "control_guess": ({**TXT2IMG, "control": "NET a.png"}, True),
+    "image_prompt": (TXT2IMG, "ADAPTER"),
     "vae_tiling": (TXT2IMG, True),
     "acceleration": (TXT2IMG, "full"),
     "output": (TXT2IMG, "sub/"),
@@ -213,6 +215,10 @@ def test_setting_changes_the_fingerprint_only_if_it_affects_pixels_or_file(
         net = tiny_controls.save("sd1", Path("net"), models["sd1"])
         line = {**line, "model": str(models["sd1"]), "control": (f"canny=a.png,model={net}",)}
         value = (f"canny=b.png,model={net}",) if name == "control" else value
+    if name == "image_prompt":
+        adapter = tiny_image_prompts.save(Path("adapter"), models["sd1"])
+        line = {**line, "model": str(models["sd1"]), "image_prompt": (f"a.png,model={adapter}",)}
+        value = (f"b.png,model={adapter}",)
     if name == "model":
         value = str(models["sd1"])
     if name == "embedding":

@@ -42,6 +42,9 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "preset": st.lists(FILE, max_size=3).map(tuple),
     "style": st.lists(FILE, max_size=3).map(tuple),
     "control": st.lists(CONTROL, max_size=2).map(tuple),
+    "image_prompt": st.lists(
+        st.sampled_from(["a.png", "b.png:0.5,mask=m.png", "c.png,model=sd15-plus"]), max_size=2
+    ).map(tuple),
     "embedding": st.lists(FILE, max_size=3).map(tuple),
     "memory_budget": st.none() | st.sampled_from(["8GiB", "6500MB"]),
     "invert": st.just(False),

@@ -18,6 +18,7 @@ from artgen.engine.acceleration.fast_hooks import with_approximations
 from artgen.engine.acceleration.openvino.denoiser import with_openvino
 from artgen.engine.control.arguments import control_arguments
 from artgen.engine.control.latents import seeded_control_latents
+from artgen.engine.image_prompts.attach import with_image_prompts
 from artgen.engine.loading import pipeline_cache, schedulers
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.loading.embeddings import attached_embeddings
@@ -158,11 +159,14 @@ def _run_pipeline_once(
             if inverts:
                 kwargs["latents"] = _inverted_latents(pipe, padded_jobs, device_config, memory_settings, progress)
             with (
+                with_image_prompts(
+                    pipe, jobs[0], device_config, memory_settings.offload, progress.listener
+                ) as image_arguments,
                 conditioned(pipe, conditioning, batch_size) as step_counter,
                 with_guidance(pipe, jobs[0]),
                 seeded_control_latents(pipe, job_seeds(padded_jobs)),
             ):
-                result = pipe(**{**kwargs, **refiner.base_arguments(jobs[0])})
+                result = pipe(**{**kwargs, **image_arguments, **refiner.base_arguments(jobs[0])})
         if jobs[0].model.refiner is not None:
             scheduler = pipe.scheduler
             del pipe  # So that the memory of the base model can be released.

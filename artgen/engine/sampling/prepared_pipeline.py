@@ -14,6 +14,7 @@ from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.memory_policy import MemorySettings, make_room
 from artgen.engine.sampling.inversion import linear_scheduler, uses_inversion
 from artgen.events import Listener, ModelSelected, Notice, PlanNote
+from artgen.jobs.image_prompts.image_prompt_input import active_prompts
 from artgen.jobs.job import GenerationJob
 from artgen.jobs.pipeline_options import changes_guidance, pag_scale
 from artgen.jobs.prompt_plan import prompt_plan
@@ -74,12 +75,15 @@ def plan_optimizations(
     job, request = jobs[0], jobs[0].request
     on_device = memory_settings.offload in (None, "none")
     entry = job.model.pipeline_entry
+    has_image_prompts = bool(active_prompts(job.image_prompts))
     has_controls = bool(active_controls(job.controls))
     if has_controls and request.acceleration == "openvino":
         listener(Notice("Not using OpenVINO: it does not support control nets."))
     plan = policy.select_optimizations(
         policy.OptimizationContext(
-            level="none" if optimizations_disabled(job.model) or has_controls else request.acceleration or "none",
+            level="none"
+            if optimizations_disabled(job.model) or has_controls or has_image_prompts
+            else request.acceleration or "none",
             device=device_config.device,
             dtype=device_config.dtype,
             architecture=job.model.architecture,

@@ -43,6 +43,7 @@ from artgen.spec.settings.compute import (
 from artgen.spec.settings.control import ControlSettings
 from artgen.spec.settings.edit import EditSettings
 from artgen.spec.settings.frames import AnimationSettings, FramesSettings
+from artgen.spec.settings.image_prompt import ImagePromptSettings
 from artgen.spec.settings.inputs import (
     FILL_METHODS,
     DenoiseSettings,
@@ -118,6 +119,7 @@ __all__ = [
     "FramesSettings",
     "GenerationReportSettings",
     "GuidanceSettings",
+    "ImagePromptSettings",
     "Img2ImgInput",
     "InpaintBlend",
     "InpaintDetails",

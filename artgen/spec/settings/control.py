@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from artgen.spec.fields import option
+from artgen.spec.settings.image_prompt import ImagePromptSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class ControlSettings:
-    """Store the control images of a request."""
+class ControlSettings(ImagePromptSettings):
+    """Store the control images and the image prompts of a request."""
 
     control: tuple[str, ...] = option(
         (),

@@ -156,6 +156,24 @@ OPTION_ROWS = (
         "A1111, sd.cpp",
         "The net follows the image: --control canny=photo.png,model=OWNER/NAME.",
     ),
+    OptionRow(
+        "image_prompt",
+        "image_prompts ip_adapter_image ip_adapters reference_images ref_image ref_images style_image style_reference "
+        "character_reference sref cref image_prompt_image",
+        "diffusers, InvokeAI, Fooocus, Midjourney",
+    ),
+    OptionRow(
+        "image_prompt",
+        "ip_adapter_scale image_prompt_scale ip_adapter_weight image_prompt_weight sw cw",
+        "diffusers, InvokeAI, Midjourney",
+        "The scale follows the file: --image-prompt photo.png:0.6.",
+    ),
+    OptionRow(
+        "image_prompt",
+        "image_prompt_model ip_adapter_model ip_adapter_name ip_adapter_masks image_prompt_mask",
+        "diffusers, InvokeAI",
+        "Adapter and mask follow the file: --image-prompt photo.png:0.6,mask=left.png,model=sd15-plus.",
+    ),
     OptionRow("control_guess", "guess controlnet_guess_mode", "diffusers"),
     OptionRow("lora", "loras lora_paths lora_path lora_name lora_model adapter adapters", "mflux, dgenerate"),
     OptionRow(

@@ -38,12 +38,10 @@ UNSUPPORTED_ROWS = (
         "For a larger image, use `artgen img2img IMAGE PROMPT --size 1024x1024 --strength 0.4`.",
     ),
     UnsupportedRow(
-        "IP-Adapter",
-        "ip_adapter ip_adapters ip_adapter_image ip_adapter_scale image_prompt image_prompts "
-        "reference_image reference_images ref_image photomaker pulid instantid redux cref sref oref cw "
-        "sw ow style_reference character_reference ref_images",
+        "Face identity",
+        "photomaker pulid instantid face_id faceid ip_adapter_faceid redux oref ow",
         "diffusers, ComfyUI, Fooocus, Midjourney",
-        "To keep the layout of an image, use `artgen img2img IMAGE PROMPT --strength 0.5`.",
+        "To take content and style from an image, use --image-prompt photo.png:0.6,model=sd15-plus-face.",
     ),
     UnsupportedRow(
         "Face restoration",
