@@ -104,7 +104,7 @@ def _default_net(spec: ControlSpec, model: ResolvedModel) -> NetEntry:
     hint = f"Kinds with a default net for this model: {', '.join(kinds)}. " if kinds else ""
     raise UsageError(
         f"The kind {kind} has no default net for '{model.short_name}'.",
-        f"{hint}Or name a net: --control {spec._replace(model='OWNER/NAME')}",
+        f"{hint}Name a net: --control {spec._replace(model='OWNER/NAME')}",
     )
 
 
