@@ -35,7 +35,7 @@ def _text(tokens: CLIPTokenizer, **changes: int) -> dict[str, int]:
     return {**_LAYERS, "vocab_size": len(tokens), "num_hidden_layers": 3, "pad_token_id": 1, **special, **changes}
 
 
-def clipseg(folder: Path, *, scale: float = 1.0) -> Path:
+def clipseg(folder: Path, *, scale: float = 0.1) -> Path:
     """Save a CLIPSeg with 3 layers; `scale` multiplies its logits, so that they differ between pixels."""
     tokens = tokenizer(folder)
     torch.manual_seed(0)

@@ -93,6 +93,8 @@ OPTION_ROWS = (
         "image_guidance_scale", "image_cfg image_cfg_scale img_cfg img_cfg_scale image_guidance img_guidance_scale",
         "A1111, stable-diffusion.cpp, InstructPix2Pix",
     ),
+    OptionRow("grow", "grow_mask grow_mask_by mask_dilation dilate_mask", "ComfyUI"),
+    OptionRow("mask_text", "mask_query mask_phrase segment_prompt", "imaginAIry"),
     OptionRow("mask", "init_mask inpaint_mask mask_path mask_img mask_file inpainting_mask", "InvokeAI, imaginAIry"),
     OptionRow("invert_mask", "inpainting_mask_invert mask_invert inverse_mask inpaint_mask_invert", "A1111"),
     OptionRow(
@@ -108,7 +110,7 @@ OPTION_ROWS = (
     OptionRow("soft_mask", "soft_inpainting differential_diffusion diff_diff gradient_mask", "A1111, ComfyUI"),
     OptionRow("invert", "inversion ddim_inversion renoise ddim_invert", "diffusers, ReNoise"),
     OptionRow("source_prompt", "inversion_prompt original_prompt src_prompt", "diffusers"),
-    OptionRow("feather", "mask_blur blur seam_blur feathering mask_feather blur_factor grow_mask", "A1111, ComfyUI"),
+    OptionRow("feather", "mask_blur blur seam_blur feathering mask_feather blur_factor", "A1111, ComfyUI"),
     OptionRow(
         "expand",
         "outcrop outpaint outpaint_padding padding pad extend expand_by directions left right top bottom",
