@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from artgen.api.batch_folder import batch_status, verify_batch
     from artgen.api.batch_results import BatchResult, BatchResults, InvalidBatchError
     from artgen.api.cache import CacheEntry, ClearedCache, clear_cache, list_cache
+    from artgen.api.control_maps import ControlMap, control_map
     from artgen.api.doctor import DoctorReport, doctor
     from artgen.api.images import denoise, edit, img2img, inpaint, outpaint, sample, txt2img
     from artgen.api.info import FileInfo, info
@@ -88,6 +89,7 @@ _LAZY_IMPORTS = {
     "ModelDetails": "artgen.api.model_lists",
     "ModelCard": "artgen.api.model_operations",
     "PulledFile": "artgen.api.model_downloads",
+    **dict.fromkeys(("ControlMap", "control_map"), "artgen.api.control_maps"),
     "noise": "artgen.api.noise",
     "NoiseStrip": "artgen.api.noise_strip",
     "explain_prompt": "artgen.api.prompt",
@@ -130,6 +132,7 @@ __all__ = [
     "BatchResults",
     "CacheEntry",
     "ClearedCache",
+    "ControlMap",
     "Denoise",
     "DeviceLostError",
     "DoctorReport",
@@ -167,6 +170,7 @@ __all__ = [
     "batch",
     "batch_status",
     "clear_cache",
+    "control_map",
     "convert_model",
     "denoise",
     "doctor",

@@ -243,6 +243,15 @@ FUNCTIONS: dict[str, FunctionSpec] = {
             **COMMON_KEYWORDS,
         },
     ),
+    "control_map": FunctionSpec(
+        (),
+        (),
+        {
+            "device": Keyword("str", "Device of the preprocessor: auto, cpu, mps, cuda or cuda:N. [auto]", "auto"),
+            "offline": Keyword("bool", "Use only files on the disk. [off]", False),
+            **COMMON_KEYWORDS,
+        },
+    ),
     "noise": FunctionSpec(
         (),
         (),

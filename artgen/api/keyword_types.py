@@ -573,6 +573,15 @@ class AnomalyKeywords(TypedDict, total=False):
     listener: Listener | None
 
 
+class ControlMapKeywords(TypedDict, total=False):
+    """Store the keywords of `control_map`."""
+
+    device: str
+    offline: bool
+    progress: bool | None
+    listener: Listener | None
+
+
 class NoiseKeywords(TypedDict, total=False):
     """Store the keywords of `noise`."""
 

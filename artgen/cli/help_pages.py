@@ -42,6 +42,7 @@ MOST_USED_OPTIONS: dict[str, tuple[str, ...]] = {
         "output", "seed", "count", "steps", "model", "class_label", "guidance_scale", "scheduler", "device", "sweep",
         "frames", "overwrite", "dry_run",
     ),
+    "control": ("output", "device", "offline", "overwrite", "json", "dry_run"),
     "noise": (
         "output", "steps", "schedule", "space", "model", "seed", "cell", "frames", "fps", "overwrite", "json",
         "dry_run",

@@ -34,6 +34,7 @@ COMMAND_SUMMARIES = {
     "edit": "Change an image according to an instruction.",
     "denoise": "Remove noise, such as grain and sensor noise, from images.",
     "sample": "Generate images from noise with a model that takes no prompt.",
+    "control": "Write the control map of an image.",
     "noise": "Show an image with increasing noise, as a strip.",
     "anomaly": "Score how anomalous images are, and locate the regions.",
     "batch": "Generate images from prompt files and folders of images.",
@@ -60,7 +61,7 @@ They are repeated here so that `artgen --help` imports no command. A test compar
 COMMAND_SECTIONS = {
     "Generate": ("txt2img", "sample", "batch", "replay"),
     "Edit": ("img2img", "inpaint", "outpaint", "edit", "denoise"),
-    "Images and records": ("info", "sheet", "noise", "anomaly", "reconstruct"),
+    "Images and records": ("info", "sheet", "control", "noise", "anomaly", "reconstruct"),
     "Models": ("models", "train", "schedulers"),
     "Prompts": ("prompt", "styles"),
     "Set up": ("config", "preset", "worker", "cache", "doctor"),

@@ -79,7 +79,7 @@ class Request(
             object.__setattr__(self, "embedding", normalize_embedding_list(getattr(self, "embedding", ())))
         validate(self, names)
         if "device" in names:
-            _check_device(self.device)
+            check_device_name(self.device)
 
     @property
     def loras(self) -> tuple[LoraSpec, ...]:
@@ -209,7 +209,12 @@ class PromptedImageRequest(Img2ImgInput, OpaqueImageRequest):
     """Store the settings of all tasks with an input image, a prompt and a strength."""
 
 
-def _check_device(device: str) -> None:
+def check_device_name(device: str) -> None:
+    """Check the text of a device.
+
+    Raises:
+        UsageError: the text is not a device name of torch.
+    """
     if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,3})?", device):
         from artgen.spec.synonyms import value_hint
 

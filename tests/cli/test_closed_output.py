@@ -26,6 +26,7 @@ PRINTING_COMMANDS = [
     ("outpaint", "in.png", "x", "--expand", "8", *DRY_RUN),
     ("sample", "-m", "denoiser", "--dry-run"),
     (*DENOISE, "--dry-run"),
+    ("control", "gray", "in.png"),
     ("noise", "in.png"),
     ("anomaly", "in.png", "--dry-run"),
     ("batch", "prompts.txt", *DRY_RUN),

@@ -33,6 +33,7 @@ PRINTED_OBJECTS = [
     (1, *DENOISE, "--dry-run"),
     (1, *DENOISE, "-o", "a.png", "--reference", "in.png", "--compare", "compare.png"),
     (1, "noise", "in.png", "--frames", "noise.gif"),
+    (1, "control", "gray", "in.png"),
     (1, "noise", "in.png", "--dry-run"),
     (2, "anomaly", "photos", "--map", "maps/"),
     (2, "anomaly", "photos", "--dry-run"),

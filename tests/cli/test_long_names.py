@@ -19,6 +19,7 @@ BASE_ARGUMENTS: dict[str, tuple[str, ...]] = {
     "outpaint": ("in.png", "x", "--expand", "8", *DRY_RUN),
     "sample": ("-m", "google/ddpm-church-256", "--offline", "--dry-run"),
     "denoise": ("in.png", "--method", "tv", "--dry-run"),
+    "control": ("gray", "in.png", "--dry-run"),
     "noise": ("in.png", "--dry-run"),
     "anomaly": ("in.png", "--dry-run"),
     "batch run": ("prompts.txt", *DRY_RUN),

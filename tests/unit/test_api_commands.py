@@ -13,6 +13,7 @@ from artgen.cli.main import COMMAND_SUMMARIES, load_command
 FUNCTIONS_OF_COMMANDS: dict[str, tuple[str, ...]] = {
     **{name: (name,) for name in ("txt2img", "img2img", "inpaint", "outpaint", "denoise", "sample", "replay", "info")},
     **{name: (name,) for name in ("noise", "anomaly", "train", "reconstruct", "sheet", "doctor")},
+    "control": ("control_map",),
     "batch run": ("batch",),
     "batch status": ("batch_status",),
     "batch verify": ("verify_batch",),
@@ -57,6 +58,7 @@ RUN_OF_BATCH = {
 OTHER_NAMES = {
     "anomaly": {"fit_path": "save_fit", "image_args": "images"},
     "batch run": {"files": "prompts", "output": "folder"},
+    "control": {"image_paths": "images"},
     "denoise": {"image_args": "image"},
     "info": {"files": "file"},
     "models alias": {"remove": "name"},

@@ -35,6 +35,7 @@ ARGUMENTS = {
     "outpaint": ("p.png", "x"),
     "denoise": ("p.png",),
     "sample": (),
+    "control": ("gray", "p.png"),
     "noise": ("p.png",),
     "anomaly": ("p.png",),
     "train": ("ph", "-o", "l.safetensors"),

@@ -19,6 +19,7 @@ WORKER_COMMANDS = frozenset(
         "replay",
         "anomaly",
         "reconstruct",
+        "control",
     }
 )
 """Commands that load models. The other commands run in an ordinary process."""
