@@ -42,10 +42,9 @@ def multiply_output(net: ControlNetModel, gain: float) -> None:
         layer.bias *= gain
 
 
-def control_record(work: Path, model: Path) -> dict[str, Any]:
+def control_record(work: Path, more: list[Path], model: Path) -> dict[str, Any]:
     """Return the sources of the renders, and the hash of the UNet."""
-    record = build_record(work, [])
-    del record["further scenes"]
+    record = build_record(work, more)
     digest = hashlib.sha256((model / UNET_WEIGHTS).read_bytes()).hexdigest()
     return {"model": model.name, "unet sha256": digest, **record}
 
@@ -54,6 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("data/train_control"))
     parser.add_argument("--model", type=Path, default=BUNDLED, help="model that the net controls")
+    parser.add_argument("--more", type=Path, nargs="*", default=[], help="additional folders of encoded scenes")
     parser.add_argument("--gain", type=float, default=1.0, help="factor of the output")
     parser.add_argument("--out", type=Path, default=Path("data/train_control/net"))
     options = parser.parse_args()
@@ -66,7 +66,7 @@ def main() -> None:
     normalize_json(options.out)
     for path in options.out.rglob("*.safetensors"):
         path.chmod(0o644)
-    record = control_record(options.work, options.model)
+    record = control_record(options.work, options.more, options.model)
     (options.out / "provenance.json").write_text(json.dumps(record, indent=2) + "\n")
     if (options.model / "LICENSES").exists():
         shutil.copytree(options.model / "LICENSES", options.out / "LICENSES", dirs_exist_ok=True)
