@@ -55,8 +55,9 @@ def data_section(provenance: dict[str, Any]) -> str:
     for source in provenance["sources"]:
         name = f"`{source['package']}` {source['version']} ({source['author']})"
         lines.append(f"| {name} | {source['licence']} | {source['taken']} | {source.get('icons used', '')} |")
+    scenes = provenance["scenes"] + sum(provenance["further scenes"])
     lines.append(
-        f"\n{provenance['scenes'] + sum(provenance['further scenes']):,} scenes with {provenance['captions a scene']} captions each, and four control maps "
+        f"\n{scenes:,} scenes with {provenance['captions a scene']} captions each, and four control maps "
         "per scene: two with canny edges (random sigma and thresholds), one with strokes that imitate drawing by hand "
         "(displaced, with gaps and varying thickness, partly only the silhouette), and one with the canny edges of "
         "such strokes. Hashes are in `provenance.json`, license texts in `LICENSES/`."
