@@ -2,20 +2,25 @@
 
 import importlib
 import importlib.util
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tiny_controls
 import torch
 import transformers
+from command_line import run
 from PIL import Image, ImageDraw
 
+from artgen import metadata
 from artgen.engine.control_maps import pose, seg, sketch
 from artgen.engine.control_maps.maps import MapModels, control_map
 from artgen.engine.control_maps.models import CLASSES
 from artgen.events import Notice, no_op
+from artgen.registry.hub import cache
 from artgen.registry.preprocessors import Preprocessor, preprocessor_entries
 from artgen.spec.control import CONTROL_KINDS
 
@@ -101,7 +106,7 @@ BUILDERS = {"depth": _depth, "seg": _seg, "detector": _detector, "pose": _pose}
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Preprocessor]:
+def preprocessors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Preprocessor]:
     """Return a tiny model with random weights for each preprocessor."""
     found = {}
     for name, build in BUILDERS.items():
@@ -114,8 +119,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Preprocessor]:
 
 
 @pytest.mark.parametrize("kind", CONTROL_KINDS)
-def test_maps_have_the_size_of_the_image(kind: str, models: dict[str, Preprocessor]) -> None:
-    needed = [each for each in models.values() if each.entry.kind == kind]
+def test_maps_have_the_size_of_the_image(kind: str, preprocessors: dict[str, Preprocessor]) -> None:
+    needed = [each for each in preprocessors.values() if each.entry.kind == kind]
     image = photo()
     found = control_map(kind, image, MapModels(needed), no_op)
     assert (found.mode, found.size) == ("RGB", image.size)
@@ -187,13 +192,39 @@ def test_torchvision_is_neither_installed_nor_imported() -> None:
     assert [name for name in sys.modules if name.split(".")[0] == "torchvision"] == []
 
 
-def test_damaged_preprocessor_is_refused(models: dict[str, Preprocessor], tmp_path: Path) -> None:
+def test_damaged_preprocessor_is_refused(preprocessors: dict[str, Preprocessor], tmp_path: Path) -> None:
     from artgen.errors import ModelUnavailableError
 
-    source = models["depth"].folder
+    source = preprocessors["depth"].folder
     assert source is not None
     for name in ("config.json", "preprocessor_config.json", "model.safetensors"):
         (tmp_path / name).write_bytes((source / name).read_bytes()[: 100 if "safetensors" in name else None])
-    broken = Preprocessor("depth", models["depth"].entry, tmp_path)
+    broken = Preprocessor("depth", preprocessors["depth"].entry, tmp_path)
     with pytest.raises(ModelUnavailableError, match="Cannot load the preprocessor"):
         control_map("depth", photo(), MapModels([broken]), no_op)
+
+
+def test_generation_uses_the_map_of_artgen_control(preprocessors: dict[str, Preprocessor], sd1: str) -> None:
+    source, entry = preprocessors["depth"].folder, preprocessors["depth"].entry
+    assert source is not None
+    snapshot = cache.repository_folder(entry.source) / "snapshots" / ("01" * 20)
+    shutil.copytree(source, snapshot)
+    refs = snapshot.parent.parent / "refs"
+    refs.mkdir()
+    (refs / "main").write_text(snapshot.name)
+    net = tiny_controls.save("sd1", Path("net"), Path(sd1))
+    photo().resize((32, 32)).save("photo.png")
+    assert run("control", "depth", "photo.png", "-o", "map.png", "--offline").stdout == "map.png\n"
+    arguments = ("txt2img", "a fox", "-m", sd1, "--size", "32x32", "--seed", "3", "--steps", "2", "--count", "2")
+    run(*arguments, "--control", f"depth=photo.png,model={net}", "-o", "a.png", "--offline")
+    run(*arguments, "--control", f"raw=map.png,model={net}", "-o", "b.png")
+    run(*arguments, "--control", f"raw=photo.png,model={net}", "-o", "c.png")
+    for number in (1, 2):
+        a, b, c = (Image.open(f"{name}-{number}.png") for name in "abc")
+        assert a.tobytes() == b.tobytes()
+        assert a.tobytes() != c.tobytes()
+    record = metadata.read_metadata(Path("a-1.png")).record
+    assert record is not None
+    assert record["control_preprocessor"] == [f"{entry.source}@{snapshot.name}"]
+    run("replay", "a-1.png", "-o", "again.png", "--offline")
+    assert Image.open("again.png").tobytes() == Image.open("a-1.png").tobytes()
