@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from artgen.api.doctor import DoctorReport, doctor
     from artgen.api.images import denoise, edit, img2img, inpaint, outpaint, sample, txt2img
     from artgen.api.info import FileInfo, info
+    from artgen.api.mask import SelectedMask, mask
     from artgen.api.model_downloads import PulledFile
     from artgen.api.model_functions import (
         convert_model,
@@ -93,6 +94,8 @@ _LAZY_IMPORTS = {
     "noise": "artgen.api.noise",
     "NoiseStrip": "artgen.api.noise_strip",
     "explain_prompt": "artgen.api.prompt",
+    "SelectedMask": "artgen.api.mask",
+    "mask": "artgen.api.mask",
     "reconstruct": "artgen.api.reconstruct",
     **dict.fromkeys(("SchedulerInfo", "list_schedulers"), "artgen.api.schedulers"),
     "sheet": "artgen.api.sheet",
@@ -158,6 +161,7 @@ __all__ = [
     "Request",
     "Sample",
     "SchedulerInfo",
+    "SelectedMask",
     "Sheet",
     "SomeFailedError",
     "TrainedWords",
@@ -187,6 +191,7 @@ __all__ = [
     "list_presets",
     "list_schedulers",
     "list_styles",
+    "mask",
     "model_path",
     "model_words",
     "noise",

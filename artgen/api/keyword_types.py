@@ -605,6 +605,19 @@ class SheetKeywords(TypedDict, total=False):
     label: str
 
 
+class MaskKeywords(TypedDict, total=False):
+    """Store the keywords of `mask`."""
+
+    grow: int | None
+    mask_threshold: float | None
+    mask_model: str | PathLike[str] | None
+    device: str | None
+    dtype: Literal["auto", "fp32", "fp16", "bf16"] | None
+    offline: bool
+    progress: bool | None
+    listener: Listener | None
+
+
 class ReconstructKeywords(TypedDict, total=False):
     """Store the keywords of `reconstruct`."""
 

@@ -60,6 +60,10 @@ MOST_USED_OPTIONS: dict[str, tuple[str, ...]] = {
         "rank", "mode", "model", "resume", "seed", "device", "overwrite", "dry_run",
     ),
     "replay": ("output", "set_", "format", "frames", "overwrite", "offline", "json", "dry_run", "quiet"),
+    "mask": (
+        "output", "grow", "mask_threshold", "mask_model", "device", "overwrite", "offline", "dry_run", "as_json",
+        "quiet",
+    ),
     "reconstruct": ("output", "model", "device", "overwrite", "as_json", "quiet"),
     "preset save": (
         "steps", "guidance_scale", "negative_prompt", "model", "lora", "scheduler", "width", "height", "style",

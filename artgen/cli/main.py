@@ -39,6 +39,7 @@ COMMAND_SUMMARIES = {
     "anomaly": "Score how anomalous images are, and locate the regions.",
     "batch": "Generate images from prompt files and folders of images.",
     "train": "Train a LoRA or a model on a folder of images.",
+    "mask": "Find the pixels of images that a text describes, and save them as a mask.",
     "reconstruct": "Encode and decode images with the VAE of a model.",
     "sheet": "Arrange images on a labeled contact sheet.",
     "info": "Print the metadata of images, LoRAs and embeddings.",
@@ -60,7 +61,7 @@ They are repeated here so that `artgen --help` imports no command. A test compar
 
 COMMAND_SECTIONS = {
     "Generate": ("txt2img", "sample", "batch", "replay"),
-    "Edit": ("img2img", "inpaint", "outpaint", "edit", "denoise"),
+    "Edit": ("img2img", "inpaint", "outpaint", "edit", "mask", "denoise"),
     "Images and records": ("info", "sheet", "control", "noise", "anomaly", "reconstruct"),
     "Models": ("models", "train", "schedulers"),
     "Prompts": ("prompt", "styles"),

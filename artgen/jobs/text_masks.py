@@ -141,13 +141,14 @@ def empty_mask_error(image_name: str, settings: MaskModelSettings, text: str, hi
     )
 
 
-def save_mask(mask: Image.Image, destination: str, image_name: str) -> Path:
+def save_mask(mask: Image.Image, destination: str, image_name: str, *, overwrite: bool = False) -> Path:
     """Save a mask as PNG; return its path.
 
     Args:
         mask: mode L.
         destination: file, or folder of `{stem}-mask.png` if it ends with a separator or is an existing folder.
         image_name: file name of the input image.
+        overwrite: replace an existing file.
 
     Raises:
         OutputError: the file exists with another content, or cannot be written.
@@ -158,7 +159,7 @@ def save_mask(mask: Image.Image, destination: str, image_name: str) -> Path:
     buffer = io.BytesIO()
     mask.save(buffer, "PNG")
     data = buffer.getvalue()
-    if path.exists():
+    if path.exists() and not overwrite:
         if path.is_file() and path.read_bytes() == data:
             return path
         raise OutputError(f"Cannot save the mask: '{path}' exists.", "--save-mask OTHER.png, or a folder: masks/")

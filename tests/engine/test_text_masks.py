@@ -10,6 +10,7 @@ import pytest
 from helpers import command_line, tiny_mask_models
 from PIL import Image
 
+import artgen
 from artgen.engine.text_masks.models import load_scorer
 from artgen.errors import ModelUnavailableError, RefusedError, UsageError
 from artgen.events import no_op
@@ -68,6 +69,27 @@ def test_clipseg_scores_equal_plain_transformers(models, photo):
     expected = np.asarray(Image.fromarray(expected, "F").resize(image.size, Image.Resampling.BILINEAR))
     found = load_scorer(resolve_mask_model(str(models / "clipseg")), "cpu", no_op).scores(image, "a fox")
     assert found == pytest.approx(expected.clip(0, 1), abs=1e-6)
+
+
+def test_mask_command_writes_masks_of_images_and_folders(models, photo, tmp_path):
+    options = ("--mask-model", models / "clipseg", "--mask-threshold", "0.45")
+    file = tmp_path / "mask.png"
+    result = _run("mask", photo, "a fox", "-o", file, "--grow", 2, *options)
+    assert result.exit_code == 0, result.stderr
+    assert Image.open(file).size == (128, 96)
+    assert _run("mask", photo, "a cat", "-o", file, *options).exit_code == 74
+    several = _run("mask", photo, file, "a fox", "-o", file, *options)
+    assert several.exit_code == 2
+    assert "masks/" in several.stderr
+    result = _run("mask", photo, file, "a fox", "-o", tmp_path / "masks", "--json", *options)
+    assert result.exit_code == 2
+    result = _run("mask", photo, "a fox", "-o", f"{tmp_path / 'masks'}/", "--json", *options)
+    record = json.loads(result.stdout)
+    mask = np.asarray(Image.open(record["mask"]))
+    assert record["share"] == pytest.approx((mask == 255).mean())
+    found = artgen.mask(photo, "a fox", mask_model=str(models / "clipseg"), mask_threshold=0.45)
+    assert (np.asarray(found.mask) == mask).all()
+    assert _run("mask", photo).exit_code == 2
 
 
 def test_unmasked_pixels_are_exact_and_replay_needs_no_mask_model(models, photo, tmp_path):

@@ -18,6 +18,7 @@ WORKER_COMMANDS = frozenset(
         "batch",
         "replay",
         "anomaly",
+        "mask",
         "reconstruct",
         "control",
     }
