@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from artgen.errors import InputFileError, UsageError
+from artgen.jobs.replay_controls import FEATURES, unit_notes
 from artgen.jobs.replay_files import find_embedding, find_lora
 from artgen.metadata import ExternalRecord, Feature
 from artgen.spec.records import from_record
@@ -72,7 +73,7 @@ def to_record(path: Path, external: ExternalRecord, changes: Mapping[str, Any]) 
             record[name] = fields[name]
         else:
             notes.append(_unsupported_note(name, fields[name]))
-    notes += [*_feature_notes(external, record), *_ignored_note(external)]
+    notes += [*_feature_notes(path, external, record, changes), *_ignored_note(external)]
     if fields.get("model") and "model" not in changes:
         notes.append(
             f"The image was generated with the model {str(fields['model'])[:MAX_VALUE_CHARS]!r} of another tool. To "
@@ -161,14 +162,19 @@ def other_scheduler(name: str) -> tuple[dict[str, Any], str]:
     return {"scheduler": other}, f" '{other}' is used."
 
 
-def _feature_notes(external: ExternalRecord, record: Mapping[str, Any]) -> Iterator[str]:
+def _feature_notes(
+    path: Path, external: ExternalRecord, record: Mapping[str, Any], changes: Mapping[str, Any]
+) -> Iterator[str]:
     """Yield a note for each feature that is not used."""
     skipped = INPUT_FEATURES if "task" in external.fields else ()
     if record["task"] != "txt2img":
         skipped = INPUT_FEATURES
     features = [feature for feature in external.features if feature.name not in skipped]
     for feature in features[:MAX_NOTED_FEATURES]:
-        yield _feature_note(feature)
+        if feature.name in FEATURES:
+            yield from unit_notes(path, feature, changes)
+        else:
+            yield _feature_note(feature)
     if len(features) > MAX_NOTED_FEATURES:
         names = ", ".join(feature.name for feature in features[MAX_NOTED_FEATURES:])
         yield f"Also not used: {names[: 4 * MAX_VALUE_CHARS]}."

@@ -7,6 +7,8 @@ from artgen.metadata.external_record import Feature, describe
 
 _SUPPORTED: Mapping[str, str] = MappingProxyType(
     {
+        "ControlNet": "To use it, add --set control=KIND=PATH.",
+        "IP-Adapter": "To use it, add --set image_prompt=PATH:SCALE.",
         "VAE": "To use another VAE, add --set vae=PATH.",
         "refiner": "To use a refiner, add --set refiner=MODEL.",
         "hires fix": "The image before the second pass is generated; `artgen upscale` enlarges it.",

@@ -12,7 +12,11 @@ from artgen.metadata.external_record import MAX_VALUE_CHARS, Feature
 from artgen.metadata.features import make_feature
 
 _KINDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("ControlNet", r"control.?net|controllora|t2iadapter|cnet", ("control_net_name", "strength")),
+    (
+        "ControlNet",
+        r"control.?net|controllora|t2iadapter|cnet",
+        ("control_net_name", "strength", "start_percent", "end_percent"),
+    ),
     ("model merge", r"merge", ("ratio",)),
     ("hypernetwork", r"hypernet", ("hypernetwork_name", "strength")),
     ("IP-Adapter", r"ipadapter|ip.?adapter|instantid|pulid|faceid|photomaker", ("weight", "preset")),
@@ -45,6 +49,9 @@ _KINDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )
 """Name of a feature, pattern of the classes of its nodes in lower case, and the inputs that its value lists."""
 
+_IMAGE_FEATURES = ("ControlNet", "IP-Adapter")
+"""Features that read an image."""
+
 _SILENT_PATTERN = re.compile(
     r"^(?:ckpt|checkpoint|easy|eff|efficient|unet|clip|dualclip|tripleclip|quadrupleclip|vae|load|lora|power|model$|"
     r"to|from|edit|context|reroute|primitive|empty|basic|cfgguider|dualcfg|random|karras|exponential|polyexp|beta|"
@@ -66,7 +73,8 @@ def node_features(walker: Walker) -> list[Feature]:
         if not any(name == "ControlNet" for name, _ in matches) and _loads_controlnet(node):
             matches.append(("ControlNet", ("control_net_name", "strength")))
         for name, inputs in matches:
-            values.setdefault(name, {})[_describe(walker, node, inputs)] = None
+            parts = [_describe(walker, node, inputs), *(_image_parts(walker, node) if name in _IMAGE_FEATURES else ())]
+            values.setdefault(name, {})[", ".join(filter(None, parts))] = None
         if (
             not matches
             and not is_sampler(node)
@@ -75,6 +83,22 @@ def node_features(walker: Walker) -> list[Feature]:
         ):
             values.setdefault("other nodes", {})[node.kind] = None
     return [make_feature(name, "; ".join(filter(None, found))[:MAX_VALUE_CHARS]) for name, found in values.items()]
+
+
+def _image_parts(walker: Walker, node: Node) -> list[str]:
+    """Return the preprocessor and the image of a ControlNet or an IP-Adapter; empty if the image is not a file."""
+    value: object = node.inputs.get("image")
+    kinds: list[str] = []
+    for _ in range(20):
+        value = walker.follow(value)
+        if isinstance(value, str):
+            return [*(f"preprocessor {kind}" for kind in kinds[:-1][:1]), f"image {value}"]
+        if not isinstance(value, Link):
+            return []
+        loader = walker.graph[value.node]
+        kinds.append(loader.kind)
+        value = loader.inputs.get("image", loader.inputs.get("images", loader.inputs.get("pixels")))
+    return []
 
 
 def _loads_controlnet(node: Node) -> bool:
