@@ -20,6 +20,7 @@ BASE_ARGUMENTS: dict[str, tuple[str, ...]] = {
     "sample": ("-m", "google/ddpm-church-256", "--offline", "--dry-run"),
     "denoise": ("in.png", "--method", "tv", "--dry-run"),
     "control": ("gray", "in.png", "--dry-run"),
+    "mask": ("in.png", "cat", "--dry-run"),
     "noise": ("in.png", "--dry-run"),
     "anomaly": ("in.png", "--dry-run"),
     "batch run": ("prompts.txt", *DRY_RUN),
