@@ -13,7 +13,7 @@ def test_each_entry_has_known_values() -> None:
     for entry in pipelines.pipeline_entries().values():
         assert entry.guidance in GUIDANCE_KINDS, entry.name
         assert entry.negative_prompt in NEGATIVE_KINDS, entry.name
-        assert entry.tasks.keys() <= {"txt2img", "img2img", "inpaint", "outpaint", "sample"}, entry.name
+        assert entry.tasks.keys() <= {"txt2img", "img2img", "inpaint", "outpaint", "edit", "sample"}, entry.name
         assert entry.tasks, entry.name
         assert entry.steps >= 1, entry.name
         assert entry.guidance_scale >= 0, entry.name

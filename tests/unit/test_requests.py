@@ -31,6 +31,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "img2img": {"image": Path("in.png")},
     "inpaint": {"image": Path("in.png"), "mask": Path("mask.png")},
     "outpaint": {"image": Path("in.png"), "expand": "64"},
+    "edit": {"image": Path("in.png"), "mask": Path("mask.png"), "prompt": "make it winter"},
     "denoise": {"image": Path("in.png")},
     "sample": {},
 }
@@ -57,7 +58,7 @@ IDS = [f"{task}-{name}" for task, name, _, _ in NUMBERS]
 def test_number_settings_have_limits() -> None:
     assert {name for _, name, _, _ in NUMBERS} == {
         "seed", "steps", "guidance_scale", "guidance_rescale", "width", "height", "strength", "feather", "eta",
-        "self_ensemble", "fidelity", "max_side", "clip_skip", "pag_scale", "only_masked",
+        "self_ensemble", "fidelity", "max_side", "clip_skip", "pag_scale", "only_masked", "image_guidance_scale",
     }  # fmt: skip
     assert all(spec.minimum is not None and spec.maximum is not None for _, _, spec, _ in NUMBERS)
 

@@ -96,7 +96,8 @@ def test_every_alias_is_accepted_in_each_place_that_accepts_the_setting(
     for task, cls in ((each.name, each.request_class) for each in TASKS.values()):
         if name not in options_of(cls):
             continue
-        needed = {"image": "i.png", "mask": "m.png", "target_size": None if name == "target_size" else "96x96"}
+        needed = {"image": "i.png", "mask": "m.png", "prompt": "a fox"}
+        needed["target_size"] = "" if name == "target_size" else "96x96"
         record = {"task": task, **{n: v for n, v in needed.items() if n in options_of(cls) and v and n != name}}
         assert getattr(from_record({**record, key: text if kind is Path else value}), name) == value
 

@@ -38,7 +38,19 @@ def write_file(folder: Path, entry: dict[str, Any]) -> Path:
     if "sidecar" in entry:
         (folder / f"{entry['file']}.artgen.json").write_text(json.dumps(entry["sidecar"]))
     path = folder / f"{entry['file']}.safetensors"
-    return zero_file(path, shapes, entry.get("metadata"), dtype=entry.get("dtype", "F16"))
+    zero_file(path, shapes, entry.get("metadata"), dtype=entry.get("dtype", "F16"))
+    write_values(path, entry.get("values", {}))
+    return path
+
+
+def write_values(path: Path, values: dict[str, float]) -> None:
+    """Write the first value of tensors of a file; the format of the values is fp16 or fp32."""
+    with path.open("r+b") as stream:
+        header = stream.read(int.from_bytes(stream.read(8), "little"))
+        entries = json.loads(header)
+        for name, value in values.items():
+            stream.seek(8 + len(header) + entries[name]["data_offsets"][0])
+            stream.write(struct.pack({"F16": "<e", "F32": "<f"}[entries[name]["dtype"]], value))
 
 
 def test_the_data_has_enough_files_of_both_verdicts() -> None:
@@ -121,13 +133,7 @@ def test_the_t5_of_a_file_is_used_if_a_tokenizer_is_in_the_cache(
 )
 def test_invalid_edm_parameters_are_refused(tmp_path: Path, sigmas: dict[str, float], message: str) -> None:
     file = write_file(tmp_path, {**FILES["sd_xl_base_1.0"], "extra": dict.fromkeys(sigmas, ""), "dtype": "F32"})
-    with file.open("rb") as stream:
-        header = stream.read(int.from_bytes(stream.read(8), "little"))
-    entries = json.loads(header)
-    for name, value in sigmas.items():
-        with file.open("r+b") as stream:
-            stream.seek(8 + len(header) + entries[name]["data_offsets"][0])
-            stream.write(struct.pack("<f", value))
+    write_values(file, sigmas)
     with pytest.raises(InputFileError, match=message):
         registry.resolve_model(str(file), offline=True)
 
