@@ -39,7 +39,8 @@ again when the bundled model changes. `provenance.json` contains the hash of the
 - Small inner shapes, such as eyes, often disappear, and the concept of a rough sketch is recognized less often than
   without the net; see the last rows of the evaluation. A smaller scale, such as 0.7, keeps more of the concept.
 - For objects in the middle, the F1 of the edges is less than twice the F1 without the net: the model generates such
-  objects there without the net, too. The test with any size and position was added after this was measured. The autoencoder limits the F1 at 1 px to about 0.81 (measured on 24 renders).
+  objects there without the net, too. The test with any size and position was added after this was measured.
+  The autoencoder limits the F1 at 1 px to about 0.81 (measured on 24 renders).
 - The limits of the bundled model apply too; see the model card of `tiny`.
 """
 
