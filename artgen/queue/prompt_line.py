@@ -272,9 +272,9 @@ def _split_negative_prompt(values: dict[str, Any], on_note: Callable[[str], None
 
 
 @cache
-def option_flags() -> Mapping[str, tuple[str, bool | None]]:
-    """Return every option of a line -> its setting, and the value of the setting if the option is a switch."""
-    flags: dict[str, tuple[str, bool | None]] = {"--task": ("task", None)}
+def option_flags() -> Mapping[str, tuple[str, bool | str | None]]:
+    """Return every option of a line -> its setting, and the value of the setting if the option has no value."""
+    flags: dict[str, tuple[str, bool | str | None]] = {"--task": ("task", None)}
     for name, group in LINE_SETTINGS.items():
         spec = options_of(group)[name].metadata["setting"]
         long = name.replace("_", "-")
@@ -282,7 +282,10 @@ def option_flags() -> Mapping[str, tuple[str, bool | None]]:
             for flag in (f"--{long}", *spec.aliases):
                 flags |= {flag: (name, True), f"--no-{flag[2:]}": (name, False)}
         else:
-            flags |= dict.fromkeys((*(spec.flags or (f"--{long}",)), *spec.aliases), (name, None))
+            flags |= dict.fromkeys(spec.flags or (f"--{long}",), (name, None))
+            for alias in spec.aliases:
+                flag, _, fixed = alias.partition("=")
+                flags[flag] = (name, fixed or None)
     return flags
 
 

@@ -52,5 +52,9 @@ def _build_requests(values: Mapping[str, Any]) -> None:
     denoise = options_of(settings.DenoiseSettings)
     placeholder = Path("-")
     inpaint_values = {name: values[name] for name in options_of(Inpaint) if name in values}
-    Inpaint(image=placeholder, mask=placeholder, **inpaint_values)
+    if inpaint_values.keys() & options_of(settings.MaskTextSettings).keys():
+        mask: dict[str, Any] = {"mask_text": "dog"}
+    else:
+        mask = {"mask": placeholder}
+    Inpaint(**{"image": placeholder, **mask, **inpaint_values})
     Denoise(image=placeholder, **{name: values[name] for name in denoise if name in values})

@@ -12,7 +12,7 @@ from artgen.cli.main import COMMAND_SUMMARIES, load_command
 
 FUNCTIONS_OF_COMMANDS: dict[str, tuple[str, ...]] = {
     **{name: (name,) for name in ("txt2img", "img2img", "inpaint", "outpaint", "denoise", "sample", "replay", "info")},
-    **{name: (name,) for name in ("edit", "noise", "anomaly", "train", "reconstruct", "sheet", "doctor")},
+    **{name: (name,) for name in ("edit", "mask", "noise", "anomaly", "train", "reconstruct", "sheet", "doctor")},
     "control": ("control_map",),
     "batch run": ("batch",),
     "batch status": ("batch_status",),
@@ -61,6 +61,7 @@ OTHER_NAMES = {
     "control": {"image_paths": "images"},
     "denoise": {"image_args": "image"},
     "info": {"files": "file"},
+    "mask": {"arguments": "images"},
     "models alias": {"remove": "name"},
     "models pull": {"names": "name"},
     "reconstruct": {"image_paths": "images"},

@@ -15,6 +15,7 @@ RESET = {
     "engine/image_prompts/encoder.py:_cache",
     "engine/loading/loaded_models.py:_store",
     "engine/sampling/text_encoder_offload.py:_embedding_cache",
+    "engine/text_masks/compute.py:_cache",
     "images/contact_sheet.py:label_font",
     "images/mask_fill.py:_last_biharmonic",
     "registry/single_file_configs.py:_temporary_folder",
@@ -107,7 +108,17 @@ OF_PROCESS = {
 }
 """Values of the process and its devices, and values that the worker sets at the start of each command."""
 
-MUTABLE_TYPES = {"set", "dict", "list", "WeakSet", "WeakKeyDictionary", "WeakValueDictionary", "_Store", "StatusLine"}
+MUTABLE_TYPES = {
+    "set",
+    "dict",
+    "list",
+    "OrderedDict",
+    "WeakSet",
+    "WeakKeyDictionary",
+    "WeakValueDictionary",
+    "_Store",
+    "StatusLine",
+}
 
 
 def name_of(node: ast.expr) -> str:

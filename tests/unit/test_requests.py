@@ -15,6 +15,7 @@ from artgen.spec.requests import TASKS
 from artgen.spec.seeds import generate_seed
 from artgen.spec.settings import (
     TASK_NAMES,
+    MaskModelSettings,
     OutputSettings,
     PromptSettings,
     SamplingSettings,
@@ -38,7 +39,10 @@ REQUIRED: dict[str, dict[str, Any]] = {
 
 
 def build(task: str, **values: Any) -> Request:
-    return TASKS[task].request_class(**{**REQUIRED[task], **values})
+    required = REQUIRED[task]
+    if values.keys() & options_of(MaskModelSettings).keys():
+        required = {**required, "mask": None, "mask_text": "dog"}
+    return TASKS[task].request_class(**{**required, **values})
 
 
 def number_settings() -> list[tuple[str, str, Setting, type]]:
@@ -59,6 +63,7 @@ def test_number_settings_have_limits() -> None:
     assert {name for _, name, _, _ in NUMBERS} == {
         "seed", "steps", "guidance_scale", "guidance_rescale", "width", "height", "strength", "feather", "eta",
         "self_ensemble", "fidelity", "max_side", "clip_skip", "pag_scale", "only_masked", "image_guidance_scale",
+        "grow", "mask_threshold",
     }  # fmt: skip
     assert all(spec.minimum is not None and spec.maximum is not None for _, _, spec, _ in NUMBERS)
 

@@ -16,13 +16,14 @@ from artgen.spec.config import CONFIGURABLE_SETTINGS, load_defaults
 from artgen.spec.config_values import set_value
 from artgen.spec.records import from_record
 from artgen.spec.requests import TASKS
-from artgen.spec.settings import SETTING_GROUPS, canonical_keys, options_of, settings_of, type_of
+from artgen.spec.settings import SETTING_GROUPS, MaskTextSettings, canonical_keys, options_of, settings_of, type_of
 
 TEXTS = {
     "bool": "true", "int": "3", "float": "0.5", "str": "text", "Path": "file.png",
 }  # fmt: skip
 SPECIAL_TEXTS = {
     "scheduler": "euler", "target_size": "96x96", "noise_levels": "25,50", "licenses": "MIT", "sweep": "steps=1,2",
+    "mask_text": "dog", "image_prompt": "a.png",
 }  # fmt: skip
 
 ALIASES = [
@@ -38,6 +39,8 @@ def value_of(group: type, name: str) -> tuple[str, Any]:
     setting = options_of(group)[name].metadata["setting"]
     kind, _ = type_of(group, name)
     text = SPECIAL_TEXTS.get(name) or (setting.choices[-1] if setting.choices else TEXTS[kind.__name__])
+    if kind is tuple:
+        return text, (text,)
     return text, True if kind is bool else kind(text)
 
 
@@ -71,7 +74,7 @@ def test_every_alias_is_accepted_in_each_place_that_accepts_the_setting(
     text, value = value_of(group, name)
     kind, _ = type_of(group, name)
     if fixed:
-        value, arguments = fixed, [flag]
+        text, value, arguments = fixed, fixed, [flag]
     else:
         arguments = [flag] if kind is bool else [flag, text]
     assert getattr(run_command(group, arguments), name) == value
@@ -97,6 +100,8 @@ def test_every_alias_is_accepted_in_each_place_that_accepts_the_setting(
         if name not in options_of(cls):
             continue
         needed = {"image": "i.png", "mask": "m.png", "prompt": "a fox"}
+        if name in options_of(MaskTextSettings):
+            needed |= {"mask": "", "mask_text": "dog"}
         needed["target_size"] = "" if name == "target_size" else "96x96"
         record = {"task": task, **{n: v for n, v in needed.items() if n in options_of(cls) and v and n != name}}
         assert getattr(from_record({**record, key: text if kind is Path else value}), name) == value
