@@ -64,7 +64,7 @@ def edit(
 
     artgen edit photo.png "make it winter"
     artgen edit photo.png "make the car red" --mask car.png -o red.png
-    artgen edit room.png "put the chair of the second image here" --reference chair.png -m flux2-klein
+    artgen edit a.png "add the chair" --reference chair.png -m flux2-klein
     """
     from artgen.spec.requests import Edit
 
