@@ -59,6 +59,7 @@ GENERATING = commands("""
     artgen anomaly in.png -m denoiser --map map.png --csv t.csv
     artgen anomaly photos/0.png --fit photos -m denoiser --save-fit fit.safetensors
     artgen reconstruct photos -m tiny -o out/
+    artgen control canny in.png -o map.png; artgen control scribble photos -o maps/ --json
 """)
 """Scripts that import torch in an ordinary process."""
 
@@ -173,6 +174,7 @@ REFUSALS = commands("""
     artgen reconstruct
     artgen reconstruct bad.png
     artgen reconstruct in.png -m missing
+    artgen control depth in.png --offline; artgen control cany in.png
     artgen reconstruct in.png -m denoiser
     artgen 'a prompt' --dry-run --seed 1 -m tiny
     artgen --steps 3 'a prompt' --dry-run
