@@ -1,9 +1,13 @@
 """Merge the settings `size`, `width` and `height`, and select the size at which a pipeline runs."""
 
+from typing import TYPE_CHECKING
+
 from artgen.errors import UsageError
-from artgen.registry import ResolvedModel
-from artgen.spec.base_requests import Request
 from artgen.spec.settings import CanvasSettings, SizeSettings
+
+if TYPE_CHECKING:  # `--help` needs neither
+    from artgen.registry import ResolvedModel
+    from artgen.spec.base_requests import Request
 
 
 def resolve_size(canvas: CanvasSettings, size: SizeSettings) -> CanvasSettings:
@@ -22,7 +26,7 @@ def resolve_size(canvas: CanvasSettings, size: SizeSettings) -> CanvasSettings:
     return CanvasSettings(width=width, height=height)
 
 
-def pipeline_size(request: Request, model: ResolvedModel, size: tuple[int, int]) -> tuple[int, int]:
+def pipeline_size(request: "Request", model: "ResolvedModel", size: tuple[int, int]) -> tuple[int, int]:
     """Return the width and height in pixels at which the pipeline runs.
 
     Args:

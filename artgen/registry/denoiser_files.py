@@ -65,7 +65,7 @@ _CONTEXT_ARCHITECTURES = {768: "sd1", 1024: "sd2", 1280: "sdxl-refiner", 2048: "
 _FLUX_CONTROL_CHANNELS = 128
 EDIT_CHANNELS = 8
 """Input channels of the UNet of InstructPix2Pix: the latents of the result and of the input image."""
-_EDITS = {5: "depth-to-image", 7: "x4 upscaler", EDIT_CHANNELS: "InstructPix2Pix"}
+_EDITS = {5: "depth-to-image", 7: "x4 upscaler"}
 """Input channels of a UNet for latents with 4 channels -> name of the model."""
 
 
@@ -122,8 +122,6 @@ def _edit(architecture: str, channels: int, class_embedding: tuple[int, ...], ha
         return _EDITS[7]
     if class_embedding and architecture == "sd2":
         return "unCLIP"
-    if channels == EDIT_CHANNELS and architecture in ("sd1", "sdxl"):
-        return ""
     return _EDITS.get(channels, "")
 
 

@@ -286,6 +286,8 @@ def test_commands_of_groups_take_the_settings() -> None:
             if parameter.param_type_name == "option" and len(groups) == 1 and groups[0].__name__ in COMMANDS_OF_GROUPS:
                 commands = COMMANDS_OF_GROUPS[groups[0].__name__]
                 is_shared = command in commands or set(commands) & {"txt2img", "img2img"}
+                if (command, parameter.name) == ("denoise", "reference"):
+                    continue  # the clean image of a comparison, not the reference of an edit
                 assert is_shared, (command, parameter.name, commands)
 
 
@@ -395,8 +397,6 @@ def test_usage_errors_name_what_was_expected_and_received(arguments: tuple[str, 
         ("models use sdxl", "`artgen config set model sdxl`"),
         ("download sdxl", "`artgen models pull sdxl`"),
         ("rm tiny sd15", "`artgen models remove MODEL`"),
-        ("edit photo.png 'make it blue'", '`artgen img2img photo.png "make it blue" --strength 0.5`'),
-        ("edit photo.png", "`artgen img2img photo.png PROMPT --strength 0.5`"),
         ("upscale photo.png 2", "`artgen img2img IMAGE PROMPT"),
         ("fill photo.png mask.png x", "`artgen inpaint photo.png x --mask mask.png`"),
         ("grid a.png b.png", "`artgen sheet a.png b.png`"),

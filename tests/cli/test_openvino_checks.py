@@ -172,7 +172,7 @@ def test_openvino_changes_the_fingerprint_and_its_version_does_not(monkeypatch: 
 def test_commands_without_acceleration_refuse_the_option(task: str) -> None:
     result = command_line.run(task, "in.png", "--acceleration", "openvino", code=2)
     assert "Unknown option '--acceleration'." in result.stderr
-    assert f"txt2img, img2img, inpaint and outpaint take --acceleration, and {task} does not." in result.stderr
+    assert f"txt2img, img2img, inpaint, outpaint and edit take --acceleration, and {task} does not." in result.stderr
 
 
 @pytest.mark.parametrize("option", ["--openvino", "--ov", "--use-openvino", "--device=openvino", "--acceleration=ov"])

@@ -21,6 +21,8 @@ from artgen.spec.requests import TASKS
 from artgen.spec.settings import SETTING_GROUPS, settings_of
 
 MAX_PAGE_LINES = 45
+MAX_FIRST_PAGE_LINES = 60
+"""Limit of `artgen --help`, which has a line for each command."""
 MAX_MOST_USED = 17
 WIDTHS = (20, 40, 41, 60, 69, 70, 80, 100, 120)
 
@@ -67,7 +69,7 @@ def test_page_is_short_and_has_examples_before_options(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     lines = page(names, capsys).splitlines()
-    assert len(lines) <= MAX_PAGE_LINES
+    assert len(lines) <= (MAX_PAGE_LINES if names else MAX_FIRST_PAGE_LINES)
     assert lines[0].startswith(f"Usage: {' '.join(['artgen', *names])} ")
     headings = [line for line in lines if re.fullmatch(r"[A-Z][^.]*:", line)]
     assert headings[0].startswith("Example")

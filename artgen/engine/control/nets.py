@@ -143,9 +143,9 @@ def _set_weights(module: Any, net: ControlNet, dtype: torch.dtype) -> None:
     missing = sorted(expected.keys() - tensors.keys())
     unknown = sorted(tensors.keys() - expected.keys())
     if missing:
-        raise _load_error(net, f"it lacks {len(missing)} of its tensors, first {missing[0]}")
+        raise _load_error(net, f"it lacks the tensor {missing[0]}")
     if unknown:
-        raise _load_error(net, f"its configuration does not describe {len(unknown)} tensors, first {unknown[0]}")
+        raise _load_error(net, f"its configuration does not describe the tensor {unknown[0]}")
     for name, tensor in expected.items():
         if tensor.shape != tensors[name].shape:
             shape = "x".join(map(str, tensors[name].shape))

@@ -209,7 +209,7 @@ def _load(model: MaskModel) -> tuple[Any, Any]:
             raise
         raise _load_error(model, first_line(error).rstrip(".")) from error
     if missing := sorted(report["missing_keys"]):
-        raise _load_error(model, f"its weights lack {len(missing)} tensors, first {missing[0]}")
+        raise _load_error(model, f"its weights lack the tensor {missing[0]}")
     return module.eval(), processor
 
 

@@ -37,7 +37,7 @@ COMMAND_ROWS = (
         'To change an image according to an instruction, run `artgen edit IMAGE "make it winter"`.',
     ),
     CommandRow(
-        "fill erase removeobject retouch mask generativefill",
+        "fill erase removeobject retouch generativefill",
         "Draw Things",
         "To repaint a part of an image, run `artgen inpaint IMAGE PROMPT --mask MASK`.",
     ),

@@ -85,7 +85,7 @@ OPTION_ROWS = (
     ),
     OptionRow(
         "reference",
-        "ref references image2 image_2 second_image input_image_2",
+        "ref references image_2 second_image input_image_2",
         "Replicate",
         "Reference images of `artgen edit`.",
     ),

@@ -96,12 +96,6 @@ UNSUPPORTED_ROWS = (
         "To change a part of an image, use `artgen inpaint IMAGE PROMPT --mask MASK`.",
     ),
     UnsupportedRow(
-        "A mask from text",
-        "text_mask mask_prompt clipseg segment sam mask_text mask_model masked_prompt",
-        "InvokeAI, imaginAIry",
-        "Save a mask, white where the image is repainted, and use --mask.",
-    ),
-    UnsupportedRow(
         "A resize mode",
         "resize_mode resize resize_to fit no_aspect crop_mode resize_method center_crop fill_mode just_resize",
         "A1111, InvokeAI, dgenerate",
