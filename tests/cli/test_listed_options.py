@@ -32,6 +32,7 @@ VALUES = {
     "device": "cpu", "memory_budget": "8GiB", "output": "out/", "sweep": "steps=2,3", "shard": "0/2", "frames": "x.gif",
     "image": "in.png", "batch_size": "1", "style": "oil", "embedding": "embedding.safetensors", "ray": "auto",
     "lora": "lora.safetensors", "preset": "mine", "compare": "sheet.png",
+    "control": "canny=in.png",
 }  # fmt: skip
 
 PROMPT_TASKS = ("txt2img", "img2img", "inpaint", "outpaint")
@@ -43,6 +44,9 @@ CONTEXTS: dict[str, tuple[str, ...]] = {
     "text_encoder_3": ("-m", "models/sd3"),
     "guidance_rescale": ("-m", "models/sdxl"),
     "combinatorial": ("-n", "{a|b}"),
+    "control_guess": ("-m", "tiny", "--control", "canny=in.png"),
+    "source_prompt": ("--invert",),
+    "only_masked": ("-m", "models/sd1"),
     "frames_show": ("--frames", "x.gif"),
     "fps": ("--frames", "x.gif"),
     "frame_interval": ("--frames", "x.gif"),
@@ -57,8 +61,12 @@ WITHOUT_PROMPT_CONTEXTS = {
     **dict.fromkeys(("frames_show", "fps", "frame_interval", "frames"), ("--frames", "x.gif", "--steps", "4")),
 }
 
-TESTED_ELSEWHERE = {("sample", "guidance_scale"), ("sample", "class_label")}
-"""Options that need a class-conditional model: tests/engine/test_sample.py."""
+TESTED_ELSEWHERE = {
+    *(("sample", "guidance_scale"), ("sample", "class_label")),
+    *((task, "image_prompt") for task in PROMPT_TASKS),
+    *(("inpaint", name) for name in ("mask_text", "mask_model", "mask_threshold", "grow", "save_mask")),
+}
+"""Options that need other models: tests/engine/test_sample.py, test_image_prompts.py and test_text_masks.py."""
 
 
 def listed_options() -> Iterator[tuple[str, str]]:

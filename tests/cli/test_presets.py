@@ -35,7 +35,8 @@ TEXTS = {
 
 UNSUPPORTED = {
     *("quantize", "text_encoder_3", "guidance_rescale", "acceleration", "eta", "self_ensemble", "fidelity", "fast"),
-    *("embedding", "lora", "vae", "refiner", "only_masked", "source_prompt"),
+    *("embedding", "lora", "vae", "refiner", "only_masked", "source_prompt", "image_guidance_scale"),
+    *("mask_text", "mask_model", "mask_threshold", "grow"),
 }
 """Settings that need other files, or that the bundled model, the CPU or one step does not support."""
 

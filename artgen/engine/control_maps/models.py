@@ -94,7 +94,7 @@ def _load(found: Preprocessor, device: str) -> LoadedPreprocessor:
             raise
         raise _load_error(found, first_line(error).rstrip(".")) from error
     if missing := sorted(report["missing_keys"]):
-        raise _load_error(found, f"its weights lack {len(missing)} tensors, first {missing[0]}")
+        raise _load_error(found, f"its weights lack the tensor {missing[0]}")
     return LoadedPreprocessor(module.eval().to(device), processor, device)
 
 
