@@ -36,9 +36,13 @@ def _row(entry: NetEntry) -> str:
         kinds or "masked input image",
         entry.source,
         entry.license,
-        "with artgen" if entry.bundled_folder else format_bytes(entry.download_size),
+        "with artgen" if entry.bundled_folder else _size(entry),
     )
     return f"| {' | '.join(cells)} |\n"
+
+
+def _size(entry: NetEntry) -> str:
+    return "unknown" if entry.download_size is None else format_bytes(entry.download_size)
 
 
 if __name__ == "__main__":

@@ -156,11 +156,14 @@ def _folder_net(name: str, path: Path, model: ResolvedModel, entry: NetEntry | N
         )
     shapes = {key: shape for file in weights.files for key, (_, shape) in read_header(file).tensors.items()}
     check_config_fits_weights(folder / "config.json", net.config, shapes)
+    if net.class_name == "ControlNetModel" and "task_embedding" in shapes:  # as in copies of xinsir's union net
+        config = {"num_control_type": shapes["task_embedding"][0], **net.config}
+        net = describe_net(replace(net, class_name="ControlNetUnionModel", config=config), entry)
     return replace(net, files=weights.files, sha256=hashes.model_hash(weights.files))
 
 
 def _configured_net(name: str, folder: Path, config: Mapping[str, Any], entry: NetEntry | None) -> ControlNet:
-    class_name = config.get("_class_name")
+    class_name = entry.class_name if entry else config.get("_class_name")  # the union net of SDXL names another class
     if class_name not in NET_CLASSES:
         raise ModelUnavailableError(
             f"Cannot use '{name}' as a control net: its class is {describe_value(class_name)}. Supported classes: "

@@ -27,7 +27,7 @@ class NetEntry:
         architecture: architecture of the models that the net fits.
         kinds: kinds of control maps that the net reads.
         license: SPDX identifier or name of the license.
-        download_size: size of the files that artgen selects, in bytes.
+        download_size: size of the files that artgen selects, in bytes; None if unknown, or if artgen includes the net.
         file: name of the file, if the repository has no config.json of the net.
         default_for: kinds for which the net is the default net.
         fits: values of the denoiser's configuration of the models that the net fits.
@@ -42,7 +42,7 @@ class NetEntry:
     architecture: str
     kinds: tuple[str, ...]
     license: str
-    download_size: int
+    download_size: int | None = None
     file: str | None = None
     default_for: tuple[str, ...] = ()
     fits: Mapping[str, Any] = field(default_factory=lambda: EMPTY, hash=False)
