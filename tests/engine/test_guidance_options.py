@@ -24,7 +24,7 @@ def model(request: pytest.FixtureRequest, zoo: Mapping[str, Path]) -> ResolvedMo
         resolved = resolve_model(str(zoo[request.param]))
     except ModelUnavailableError:
         pytest.skip("refused by design, see test_pipelines.py")
-    if resolved.is_inpainting or not resolved.pipeline_entry.tasks.keys() - {"sample"}:
+    if resolved.is_inpainting or not resolved.pipeline_entry.tasks.keys() - {"sample", "edit"}:  # test_edit.py
         pytest.skip("tested elsewhere")
     return resolved
 

@@ -11,7 +11,7 @@ import plain_scripts as plain
 import pytest
 import single_files
 import torch
-from PIL import Image
+from PIL import Image, ImageChops
 from PIL.ImageChops import difference
 from safetensors.torch import save_file
 
@@ -142,7 +142,9 @@ def test_a_guidance_embedding_is_loaded_from_the_file(zoo: Mapping[str, Path]) -
     file = single_files.write_single_file("lcm", single_files.original_state(zoo["lcm"]), zoo["lcm"])
     model = registry.resolve_model(file)
     assert (model.steps, model.guidance_scale) == (4, 8.0)
-    assert image(file) == image(zoo["lcm"])
+    # the memory alignment of the weights can change the rounding of a pixel
+    difference = ImageChops.difference(image(file), image(zoo["lcm"]))
+    assert max(high for _, high in difference.getextrema()) <= 1
 
 
 @pytest.mark.parametrize("name", ["flux-dev", "flux-schnell", "flux2-klein", "chroma", "z-image", "qwen-image", "sana"])
