@@ -119,6 +119,11 @@ def test_prepared_requests_are_complete(models: dict[str, Path], task: str) -> N
         "text_encoder_3",
         "max_side",
         "only_masked",
+        "mask_text",
+        "mask_model",
+        "mask_threshold",
+        "grow",
+        "save_mask",
         "expand",
         "target_size",
     }

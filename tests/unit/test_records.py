@@ -22,7 +22,7 @@ from artgen.spec.records import (
     record_notes,
     to_record,
 )
-from artgen.spec.requests import TASKS, Denoise, Inpaint, Outpaint
+from artgen.spec.requests import TASKS, Denoise, Edit, Inpaint, Outpaint
 from artgen.spec.schedulers import SCHEDULERS
 from artgen.spec.settings import options_of, settings_of, type_of
 
@@ -50,6 +50,12 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "invert": st.just(False),
     "soft_mask": st.just(False),
     "source_prompt": st.just(""),
+    "mask_text": st.none(),
+    "mask_model": st.none(),
+    "mask_threshold": st.none(),
+    "grow": st.none(),
+    "save_mask": st.none(),
+    "reference": st.lists(FILE, max_size=2).map(tuple),
     "refiner": st.none() | st.sampled_from(["sdxl-refiner", "owner/refiner@v1:0.75", "C:/refiner:0.5"]),
 }
 
@@ -78,6 +84,8 @@ def value_of(cls: type[Request], name: str) -> st.SearchStrategy[Any]:
 
 def requests(cls: type[Request]) -> st.SearchStrategy[Request]:
     values = {name: value_of(cls, name) for name in options_of(cls)}
+    if cls is Edit:
+        values["prompt"] = TEXT.filter(str.strip)
     if "lora" not in values:
         return st.builds(cls, **values)
     # LoRAs and 8-bit weights exclude each other, and so do strength and inversion, and the details of inpainting.
@@ -85,7 +93,12 @@ def requests(cls: type[Request]) -> st.SearchStrategy[Request]:
     for exclusive in (
         {"invert": st.just(True), "strength": st.none(), "source_prompt": TEXT},
         {"soft_mask": st.just(True), "only_masked": st.none(), "fill": st.just("original")},
-    ):
+        {
+            "mask": st.none(), "mask_text": st.sampled_from(["dog", "a dog AND NOT (red collar{+8} OR cat{*1.5})"]),
+            "mask_model": st.sampled_from([None, "clipseg", "owlv2"]), "grow": st.none() | st.integers(-9, 9),
+            "mask_threshold": st.none() | st.floats(0.001, 1), "resize_mask": st.just(False),
+        },
+    ):  # fmt: skip
         if exclusive.keys() <= values.keys():
             found |= st.builds(cls, **values | {"lora": st.just(())} | exclusive)
     return found
@@ -222,6 +235,7 @@ def test_a_record_gives_the_request_class_of_its_task() -> None:
     for name, cls in ((task.name, task.request_class) for task in TASKS.values()):
         inputs: dict[str, Any] = {"image": "a.png"} if issubclass(cls, ImageRequest) else {}
         inputs |= {"mask": "m.png"} if issubclass(cls, Inpaint) else {}
+        inputs |= {"prompt": "make it winter"} if issubclass(cls, Edit) else {}
         inputs |= {"target_size": "64x64"} if issubclass(cls, Outpaint) else {}
         assert type(from_record({"task": name, **inputs})) is cls
 
