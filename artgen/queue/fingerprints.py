@@ -117,7 +117,10 @@ def _shared_record(job: Job, declared: Mapping[str, Setting]) -> dict[str, Any]:
     return {
         name: value
         for name, value in record.items()
-        if name not in declared or declared[name].is_path or not declared[name].per_image
+        if name not in declared
+        or declared[name].is_path
+        or not declared[name].per_image
+        or name == "source_prompt"  # part of the template, unlike the prompts and the seed
     }
 
 

@@ -23,6 +23,7 @@ LINES: dict[str, dict[str, Any]] = {
     "img2img": {"prompt": "a fox", "image": "in.png"},
     "inpaint": {"image": "in.png", "mask": "mask.png"},
     "outpaint": {"image": "in.png", "expand": "8"},
+    "edit": {"image": "in.png", "prompt": "a fox"},
     "denoise": {"image": "in.png"},
     "sample": {"model": "denoiser"},
 }
@@ -32,7 +33,7 @@ VALUES = {
     "lora": "x", "device": "cpu", "memory_budget": "8GiB", "output": "out/",
     "class_label": "3", "control": "raw=in.png,model=x", "image_prompt": "in.png", "source_prompt": "x",
     "vae": "x", "refiner": "x", "style": "x",
-    "embedding": "x",
+    "embedding": "x", "mask_text": "a dog", "mask_model": "clipseg", "save_mask": "saved.png", "reference": "in.png",
 }  # fmt: skip
 NOT_IN_LINES = {*options_of(RunSettings), *options_of(FramesSettings), *options_of(ReportSettings), "task"} | {
     "batch_size", "overwrite", "image", "files", "ignore_columns"

@@ -79,6 +79,8 @@ TINY_EMBEDDING_WIDTH = 256
 TXT2IMG: dict[str, Any] = {"prompt": "fox", "seed": "1", "steps": 2, "size": "32x32"}
 IMG2IMG = {"task": "img2img", "image": Path("a.png"), "seed": "1", "steps": 4}
 INPAINT = {**IMG2IMG, "task": "inpaint", "mask": Path("mask.png")}
+INPAINT_TEXT = {**IMG2IMG, "task": "inpaint", "mask_text": "a dog", "mask_model": "clipseg"}
+EDIT = {"task": "edit", "prompt": "make it winter", "image": Path("a.png"), "seed": "1", "model": "MODEL pix2pix"}
 OUTPAINT = {"task": "outpaint", "image": Path("a.png"), "seed": "1", "steps": 2}
 DENOISE = {"task": "denoise", "image": Path("a.png"), "sigma": "20"}
 
@@ -119,11 +121,17 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "feather": (INPAINT, 4),
     "max_side": (INPAINT, 16),
     "keep_original": (INPAINT, False),
+    "mask_text": ({**INPAINT_TEXT, "mask_text": "a dog"}, "a cat"),
+    "mask_model": (INPAINT_TEXT, "owlv2"),
+    "mask_threshold": (INPAINT_TEXT, 0.4),
+    "grow": (INPAINT_TEXT, 4),
+    "save_mask": (INPAINT_TEXT, "saved.png"),
     "soft_mask": (INPAINT, True),
     "only_masked": (INPAINT, 8),
     "fill": (INPAINT, "blur"),
     "invert": (IMG2IMG, True),
     "source_prompt": ({**IMG2IMG, "invert": True}, "a cat"),
+    "image_guidance_scale": (EDIT, 2.0),
     "expand": ({**OUTPAINT, "expand": "8"}, "16"),
     "target_size": ({**OUTPAINT, "target_size": "48x48"}, "64x48"),
     "model": (TXT2IMG, ""),
@@ -219,6 +227,8 @@ def test_setting_changes_the_fingerprint_only_if_it_affects_pixels_or_file(
         adapter = tiny_image_prompts.save(Path("adapter"), models["sd1"])
         line = {**line, "model": str(models["sd1"]), "image_prompt": (f"a.png,model={adapter}",)}
         value = (f"b.png,model={adapter}",)
+    if name == "only_masked":
+        line = {**line, "model": str(models["sd1"])}
     if name == "model":
         value = str(models["sd1"])
     if name == "embedding":
