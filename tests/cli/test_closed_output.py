@@ -27,6 +27,7 @@ PRINTING_COMMANDS = [
     ("sample", "-m", "denoiser", "--dry-run"),
     (*DENOISE, "--dry-run"),
     ("control", "gray", "in.png"),
+    ("mask", "in.png", "x", "--dry-run"),
     ("noise", "in.png"),
     ("anomaly", "in.png", "--dry-run"),
     ("batch", "prompts.txt", *DRY_RUN),
