@@ -28,6 +28,7 @@ PRINTING_COMMANDS = [
     (*DENOISE, "--dry-run"),
     ("control", "gray", "in.png"),
     ("mask", "in.png", "x", "--dry-run"),
+    ("edit", "--json-schema"),
     ("noise", "in.png"),
     ("anomaly", "in.png", "--dry-run"),
     ("batch", "prompts.txt", *DRY_RUN),

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -185,11 +185,19 @@ def test_loras_and_embeddings_fit_the_schema(sd1: str) -> None:
     check_objects(run("replay", "a.png", "-o", "b.png", "--json"), "replay")
 
 
+def test_edited_images_fit_the_schema(zoo: Mapping[str, Path]) -> None:
+    save_inputs_of_all_commands()
+    options = ("-m", str(zoo["pix2pix"]), *FAST, "-o", "a.png", "--json")
+    (image,) = check_objects(run("edit", "in.png", "make it winter", *options), "edit")
+    assert image["image_guidance_scale"] == 1.5
+
+
 def test_each_command_that_prints_data_has_a_schema() -> None:
     with_json = {name for name, command in all_commands() if any("--json" in each.opts for each in command.params)}
     assert with_json == {name for name, command in all_commands() if json_output(command)}
     tested = {command_name(arguments) for _, *rest in PRINTED_OBJECTS if (arguments := tuple(rest))}
-    assert {name if name != ("batch", "run") else ("batch",) for name in with_json} == tested
+    expected = {name if name != ("batch", "run") else ("batch",) for name in with_json}
+    assert expected == tested | {("edit",), ("mask",)}  # above, and in tests/engine/test_text_masks.py
     without = {name for name, _ in all_commands()} - with_json
     assert without == {
         ("models", "alias"), ("models", "remove"), ("config", "set"), ("config", "unset"),

@@ -15,7 +15,16 @@ import artgen
 from artgen.cli.batch import run as batch_command
 from artgen.queue.entries import LINE_SETTINGS, accepted_settings
 from artgen.spec.requests import TASKS
-from artgen.spec.settings import FramesSettings, ReportSettings, RunSettings, Setting, options_of, type_of
+from artgen.spec.settings import (
+    SETTING_GROUPS,
+    FramesSettings,
+    ReportSettings,
+    RunSettings,
+    Setting,
+    options_of,
+    settings_of,
+    type_of,
+)
 from artgen.system import hardware
 
 LINES: dict[str, dict[str, Any]] = {
@@ -41,14 +50,18 @@ NOT_IN_LINES = {*options_of(RunSettings), *options_of(FramesSettings), *options_
 RESET_VALUES = {"invert": "false", "soft_mask": "false", "fill": "original"}
 """Values of the configuration that are the defaults of settings that cannot be empty."""
 
+TESTED_ELSEWHERE = {"image_guidance_scale", "mask_text"}
+"""Settings that need an editing model (tests/engine/test_edit.py), or that a typed option replaces."""
+
 NO_JOB = "No job of the batch takes"
 
 
 @pytest.fixture(autouse=True)
-def _inputs() -> None:
+def _inputs(zoo: Mapping[str, Path]) -> None:
     save_inputs()
     for task, line in LINES.items():
-        Path(f"{task}.jsonl").write_text(json.dumps({"task": task, **line}))
+        model = {"model": str(zoo["pix2pix"])} if task == "edit" else {}
+        Path(f"{task}.jsonl").write_text(json.dumps({"task": task, **line, **model}))
 
 
 def typed_option(name: str) -> tuple[str, ...]:
@@ -108,6 +121,7 @@ CASES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("sigmas", "karras", INVERT),
     ("invert", "true", ("img2img", "in.png", "x", "--strength", "0.5", "-m", "tiny")),
     ("source_prompt", "a fox", ("img2img", "in.png", "x", "-m", "tiny")),
+    ("mask_model", "owlv2", ("inpaint", "in.png", "x", "--mask", "mask.png", "-m", "tiny")),
     ("fill", "blur", SOFT_MASK),
     ("only_masked", "8", SOFT_MASK),
     ("only_masked", "8", SOFT_MASK[:-1]),
@@ -209,7 +223,8 @@ def test_all_checks_of_unsupported_settings_are_tested() -> None:
         for names in re.findall(r"settings=\(([^()]*),\)|settings=\(([^()]*)\)", sources)
         for name in re.findall(r'"(\w+)"', "".join(names))
     }
-    assert checked <= {name for name, _, _ in CASES}
+    only_typed = {name for group in SETTING_GROUPS for name, each in settings_of(group).items() if each.per_call}
+    assert checked - only_typed - TESTED_ELSEWHERE <= {name for name, _, _ in CASES}
 
 
 def test_typed_setting_of_several_lines_is_still_refused() -> None:

@@ -132,6 +132,7 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "invert": (IMG2IMG, True),
     "source_prompt": ({**IMG2IMG, "invert": True}, "a cat"),
     "image_guidance_scale": (EDIT, 2.0),
+    "reference": ({**EDIT, "model": "MODEL flux2-klein"}, ("a.png",)),
     "expand": ({**OUTPAINT, "expand": "8"}, "16"),
     "target_size": ({**OUTPAINT, "target_size": "48x48"}, "64x48"),
     "model": (TXT2IMG, ""),
