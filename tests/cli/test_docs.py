@@ -65,6 +65,8 @@ def _prepare(page: Path) -> None:
     runner = CliRunner()
     fox = ["txt2img", "a red fox in the snow", "--seed", "7", "--steps", "1"]
     runner.invoke(app, [*fox, "-o", "outputs/00001-7-a-red-fox-in-the-snow.png"])
+    for name, source in (("photo.png", "fox.png"), ("mask.png", "mask.png")):
+        Path(name).write_bytes((ROOT / "examples" / "inputs" / source).read_bytes())
     if page.name == "models.md":
         runner.invoke(app, ["train", "examples/inputs/photos/", "-o", "my-style.safetensors", "--train-steps", "1"])
 
