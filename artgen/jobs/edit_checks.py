@@ -1,6 +1,6 @@
 """Check that the pipeline of a model supports the details of inpainting and the inversion of an image.
 
-The errors name their setting, as those of `artgen.jobs.pipeline_options`.
+Each error names its setting, like the errors of `artgen.jobs.pipeline_options`.
 """
 
 from artgen.errors import UsageError

@@ -100,7 +100,7 @@ class Evaluation:
         return scores
 
     def edge_scores(self, any_place: bool) -> dict[str, Any]:
-        """Compare the edges of images with those of held-out renders of one object, on any background.
+        """Compare the edges of images with the edges of held-out renders of one object, on any background.
 
         Args:
             any_place: use random sizes and positions, and mirror half of the renders. Otherwise the object is large

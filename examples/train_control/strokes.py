@@ -1,6 +1,6 @@
 """Create control maps for the training: edges of renders, and strokes that look as if drawn by hand.
 
-A control map is a bool array of shape (side, side); True is a white line on black. Edges are those of
+A control map is a bool array of shape (side, side); True is a white line on black. Edges come from
 `skimage.feature.canny` (Canny 1986) with the parameters of artgen's `canny` maps, varied at random.
 """
 

@@ -43,7 +43,7 @@ class _Layers:
     """Store the layers of the adapters.
 
     Attributes:
-        processors: attention processors by name; the processors of self-attention are those of the denoiser.
+        processors: attention processors by name; self-attention keeps the denoiser's own processors.
         projection: module that projects the image embeddings.
     """
 

@@ -38,8 +38,8 @@ class Conditioning:
         steps: last step of each range of steps, and the embeddings of each part of the prompt as keyword arguments of
             the pipeline.
         weights: weight of each part; (1.0,) without AND.
-        negative_last: whether the pipeline passes the embeddings of the prompt to the denoiser first, and those of the
-            negative prompt twice after them (InstructPix2Pix).
+        negative_last: whether the pipeline passes the embeddings of the prompt to the denoiser first, and the
+            embeddings of the negative prompt twice after them (InstructPix2Pix).
     """
 
     steps: tuple[tuple[int, tuple[Embeddings, ...]], ...]
