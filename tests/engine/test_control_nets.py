@@ -134,8 +134,7 @@ def test_a_resident_process_keeps_a_net_beside_its_model(
         return [(entry.is_part, entry.active) for entry in loaded_models._store.entries]
 
     loaded_models.deactivate_all()
-    monkeypatch.setattr(loaded_models._store, "is_resident", True)
-    monkeypatch.setattr(loaded_models._store, "max_loaded", 1)
+    monkeypatch.setattr(loaded_models, "_store", loaded_models._Store(is_resident=True))
     request = request_for("txt2img", models["sd1"])
     first = controlled(request, tiny_controls.control(net)).image
     loaded_models._finish_command()
