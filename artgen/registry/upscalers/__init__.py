@@ -1,0 +1,19 @@
+"""Find upscaling networks and read their configurations. Torch-free."""
+
+from typing import TYPE_CHECKING
+
+from artgen.lazy_imports import lazy_names
+
+if TYPE_CHECKING:
+    from artgen.registry.upscalers.find import resolve_upscaler
+    from artgen.registry.upscalers.upscaler import Upscaler, UpscalerEntry, default_upscaler, upscaler_entries
+
+__all__ = ["Upscaler", "UpscalerEntry", "default_upscaler", "resolve_upscaler", "upscaler_entries"]
+
+_MODULES = {
+    "find": ("resolve_upscaler",),
+    "upscaler": ("Upscaler", "UpscalerEntry", "default_upscaler", "upscaler_entries"),
+}
+"""Names of each module, which is imported when the first of the names is used."""
+
+__getattr__ = lazy_names(__name__, _MODULES)
