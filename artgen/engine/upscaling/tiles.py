@@ -42,6 +42,8 @@ class TileGrid:
         tile_width: width of a tile in pixels; the image's width if the image is narrower.
         tile_height: height of a tile in pixels; the image's height if the image is lower.
         overlap: width of the blended band in pixels, at most a third of the sides of a tile.
+        context: smallest number of pixels without weight beside a blended band; reduced for small tiles.
+        multiple: the upper and left edges of the tiles are multiples of this number of pixels.
     """
 
     width: int
@@ -49,23 +51,27 @@ class TileGrid:
     tile_width: int
     tile_height: int
     overlap: int
+    context: int = 0
+    multiple: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tile_width", min(self.tile_width, self.width))
         object.__setattr__(self, "tile_height", min(self.tile_height, self.height))
-        if not 0 <= self.overlap <= min(self.tile_width, self.tile_height) // 3:
-            shorter = min(self.tile_width, self.tile_height)
-            object.__setattr__(self, "overlap", max(0, min(self.overlap, shorter // 3)))
+        side = min(self.tile_width, self.tile_height)
+        object.__setattr__(self, "overlap", max(0, min(self.overlap, side // 3)))
+        # The bands of three neighboring tiles must not overlap.
+        limit = side // 2 - (3 * self.overlap + 1) // 2 - self.multiple
+        object.__setattr__(self, "context", max(0, min(self.context, limit)))
 
     @cached_property
     def lefts(self) -> tuple[int, ...]:
         """Return the left edge of each column of tiles."""
-        return _starts(self.width, self.tile_width, self.overlap)
+        return self._starts(self.width, self.tile_width)
 
     @cached_property
     def tops(self) -> tuple[int, ...]:
         """Return the upper edge of each row of tiles."""
-        return _starts(self.height, self.tile_height, self.overlap)
+        return self._starts(self.height, self.tile_height)
 
     @property
     def num_tiles(self) -> int:
@@ -90,10 +96,24 @@ class TileGrid:
             tile_width=self.tile_width * factor,
             tile_height=self.tile_height * factor,
             overlap=self.overlap * factor,
+            context=self.context * factor,
+            multiple=self.multiple * factor,
         )
         grid.__dict__["lefts"] = tuple(left * factor for left in self.lefts)
         grid.__dict__["tops"] = tuple(top * factor for top in self.tops)
         return grid
+
+    def _starts(self, side: int, tile_side: int) -> tuple[int, ...]:
+        """Return the first pixel of each tile along one side.
+
+        The distances differ by at most one pixel, or by at most one multiple, except for the last tile.
+        """
+        shared = min(self.overlap + 2 * self.context, tile_side - 1)
+        longest = max(self.multiple, (tile_side - shared) // self.multiple * self.multiple)
+        rest = side - tile_side
+        count = 1 + -(-rest // longest)
+        starts = [rest * index // max(1, count - 1) // self.multiple * self.multiple for index in range(count)]
+        return (*starts[:-1], rest)
 
 
 def blend_tiles(
@@ -128,12 +148,6 @@ def blend_tiles(
         band[:-done] = band[done:]
         band[-done:] = 0
     return result
-
-
-def _starts(side: int, tile_side: int, overlap: int) -> tuple[int, ...]:
-    """Return the first pixel of each tile along one side. The distances differ by at most one pixel."""
-    count = 1 + -(-(side - tile_side) // (tile_side - overlap))
-    return tuple((side - tile_side) * index // max(1, count - 1) for index in range(count))
 
 
 def _weights(starts: tuple[int, ...], tile_side: int, overlap: int) -> list[NDArray[np.float32]]:
