@@ -19,6 +19,7 @@ from artgen.jobs.control import replay as control_replay
 from artgen.jobs.image_prompts import replay as image_prompt_replay
 from artgen.jobs.job import Job
 from artgen.jobs.prepare import PrepareJobs
+from artgen.jobs.recorded_images import check_weights
 from artgen.jobs.replay_comparison import Original, read_original
 from artgen.jobs.replay_prompts import PROMPTS
 from artgen.spec import settings
@@ -36,11 +37,12 @@ from artgen.spec.settings import (
 IGNORED_SETTINGS = ("guidance_scale", "negative_prompt", "long_prompt", "clip_skip", "guidance_rescale")
 """Settings that earlier versions of artgen, or other tools, recorded for models on which they have no effect."""
 
-_PINNED_PARTS = {
-    "control": (control_replay.HASHES,),
-    "image_prompt": (image_prompt_replay.HASHES, image_prompt_replay.ENCODER_HASHES),
+_WEIGHTS = {
+    control_replay.HASHES: (control_replay.SETTING, "control net"),
+    image_prompt_replay.HASHES: (image_prompt_replay.SETTING, "image prompt adapter"),
+    image_prompt_replay.ENCODER_HASHES: (image_prompt_replay.SETTING, "image encoder"),
 }
-"""Provenance that identifies the weights of each setting."""
+"""Provenance that identifies weights, with the setting and the name of the weights in messages."""
 _PART_FINDERS = {"control": control_replay.find_controls, "image_prompt": image_prompt_replay.find_image_prompts}
 
 
@@ -113,11 +115,9 @@ class ReplaySpec:
             found = job.provenance.get(name)
             if found == recorded:
                 continue
-            if name == control_replay.HASHES:
-                control_replay.check_nets(job, recorded)
+            if name in _WEIGHTS:
+                check_weights(job, name, recorded, *_WEIGHTS[name])
                 continue
-            if name in (image_prompt_replay.HASHES, image_prompt_replay.ENCODER_HASHES):
-                image_prompt_replay.check_adapters(job, name, recorded)
             if name == "fast_parts":
                 raise ModelUnavailableError(
                     f"Cannot replay: the image was generated with {', '.join(map(str, recorded))}, and "
@@ -291,9 +291,9 @@ def _pin_weights(path: Path, record: dict[str, Any], changes: Mapping[str, Any])
     parts = record.get("fast_parts")
     if isinstance(parts, list) and "fast" not in changes:
         expected["fast_parts"] = parts
-    for setting, names in _PINNED_PARTS.items():
-        if setting not in changes:
-            expected |= {name: record[name] for name in names if isinstance(record.get(name), list)}
+    for name, (part, _) in _WEIGHTS.items():
+        if part.name not in changes and isinstance(record.get(name), list):
+            expected[name] = record[name]
     return expected, notes
 
 

@@ -1,20 +1,19 @@
 """Find the input images, LoRAs and embeddings of a record by name and hash."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from artgen.errors import InputFileError, RefusedError, UsageError
+from artgen.jobs.recorded_images import file_sha256
 from artgen.registry import embeddings as embedding_files
 from artgen.registry import lora as lora_files
-from artgen.registry.hashes import compute_sha256
 from artgen.spec.embedding import EmbeddingSpec, parse_embedding
 from artgen.spec.lora import LoraSpec, parse_lora
 from artgen.spec.mask_source import is_trusted_mask_model
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import MaskTextSettings, options_of, path_settings
-from artgen.system.memory_file import MEMORY_NAME, MemoryFile
+from artgen.system.memory_file import MEMORY_NAME
 
 _LABELS = {"lora": "LoRA", "embedding": "embedding", "reference": "reference image"}
 _SET_HINTS = {
@@ -48,7 +47,7 @@ def find_inputs(
         file_name = Path(str(record.get(name, ""))).name
         candidates = [folder / file_name for folder in (path.parent, Path())] if file_name else []
         candidates[:0] = [known[name]] if name in known else []
-        match = next((file for file in candidates if sha256 and _file_sha256(file) == sha256), None)
+        match = next((file for file in candidates if sha256 and file_sha256(file) == sha256), None)
         if match is None and file_name == MEMORY_NAME:
             raise InputFileError(
                 f"Cannot replay '{path}': its {name} was an object in a Python program, not a file (SHA-256 "
@@ -81,7 +80,7 @@ def find_references(path: Path, record: Mapping[str, Any], known: Mapping[str, P
         name = Path(text).name
         candidates = [known[key] for key in (f"reference:{i}",) if key in known]
         candidates += [folder / name for folder in (path.parent, Path()) if name]
-        match = next((file for file in candidates if digest and _file_sha256(file) == digest), None)
+        match = next((file for file in candidates if digest and file_sha256(file) == digest), None)
         if match is None:
             raise InputFileError(
                 f"Cannot replay '{path}': its reference image {name!r} (SHA-256 {digest[:10]}...) is neither next to "
@@ -200,14 +199,3 @@ def _not_found_error(path: Path, setting: str, spec: LoraSpec | EmbeddingSpec, d
         f"Set the path: --set {setting}={spec._replace(name='PATH')}. To generate without {_LABELS[setting]}s: "
         f"--set {setting}=",
     )
-
-
-def _file_sha256(path: Path) -> str | None:
-    if isinstance(path, MemoryFile) and path.sha256:
-        return path.sha256
-    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for long names
-        return None
-    try:
-        return compute_sha256(path)
-    except InputFileError:
-        return None
