@@ -11,10 +11,17 @@ from typing import Any
 
 from artgen.errors import UsageError
 from artgen.queue.entries import LINE_SETTINGS, Entry, parse_text_value, setting_name
+from artgen.spec.control import CONTROL_KEYS
+from artgen.spec.image_prompt import IMAGE_PROMPT_KEYS
 from artgen.spec.settings import describe_value, settings_of
 
 MAX_COMBINATIONS = 100_000
 _RANGE = re.compile(r"(-?[0-9.]+):(-?[0-9.]+)(?::([0-9.]+))?")
+_CONTINUED = {
+    "control": re.compile(rf"(?:{'|'.join(CONTROL_KEYS)})\s*=", re.IGNORECASE),
+    "image_prompt": re.compile(rf"(?:{'|'.join(IMAGE_PROMPT_KEYS)})\s*=", re.IGNORECASE),
+}
+"""Begin of a text that continues the value before it, such as `scale=0.8`, for settings whose values have keys."""
 _RANGE_HINT = "Use FIRST:LAST:STEP. 3:9:2 counts from 3 to 9 in steps of 2."
 
 
@@ -30,7 +37,7 @@ def parse_axes(texts: Sequence[str]) -> list[SweepAxis]:
     """Parse the values of `--sweep steps=10,20 --sweep guidance=3:9:2`.
 
     Values are separated by commas; a value with a comma is in double quotes. `3:9:2` counts from 3 to 9 in steps of 2
-    (default 1), both ends included.
+    (default 1), both ends included. A key such as `scale=0.8` belongs to the control image or image prompt before it.
 
     Raises:
         UsageError: a setting is unknown, repeated or cannot be swept; a value is missing or has the wrong type; there
@@ -97,7 +104,7 @@ def _parse_values(name: str, text: str) -> list[str]:
         raise UsageError(
             f"Cannot parse the values of {name}: {error}.", 'Put a value with a comma in double quotes: "a, b".'
         ) from None
-    for part in parts:
+    for part in _join_keys(name, parts):
         if LINE_SETTINGS[name] is not LINE_SETTINGS["prompt"] and (bounds := _RANGE.fullmatch(part.strip())):
             parsed += _expand_range(part, *bounds.groups())
         else:
@@ -105,6 +112,17 @@ def _parse_values(name: str, text: str) -> list[str]:
     for value in parsed:
         parse_text_value(name, value)
     return list(dict.fromkeys(parsed))
+
+
+def _join_keys(name: str, parts: Sequence[str]) -> list[str]:
+    """Join each text that begins with a key of the setting to the value before it."""
+    values: list[str] = []
+    for part in parts:
+        if values and name in _CONTINUED and _CONTINUED[name].match(part.strip()):
+            values[-1] += f",{part.strip()}"
+        else:
+            values.append(part)
+    return values
 
 
 def _expand_range(text: str, first: str, last: str, step_text: str | None) -> list[str]:

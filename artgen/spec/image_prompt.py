@@ -10,6 +10,7 @@ from artgen.errors import UsageError
 from artgen.spec.control import format_number
 
 MAX_IMAGE_PROMPT_SCALE = 10.0
+IMAGE_PROMPT_KEYS = ("scale", "mask", "model")
 _KEY_PATTERN = re.compile(r",\s*([A-Za-z_]+)=")
 _SCALE_PATTERN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|[-+]?(nan|inf|infinity)", re.IGNORECASE)
 _EXAMPLE = "--image-prompt photo.png:0.6"
@@ -52,7 +53,7 @@ def parse_image_prompt(text: str) -> ImagePromptSpec:
     ends = [*(match.start() for match in matches[1:]), len(text)]
     for match, end in zip(matches, ends, strict=False):
         key, value = match[1].lower(), text[match.end() : end].strip()
-        if key not in ("mask", "model", "scale"):
+        if key not in IMAGE_PROMPT_KEYS:
             raise _error(f"image_prompt has the keys scale, mask and model, not {key[:80]!r}.")
         if key in values or not value:
             raise _error(f"The key {key} of image_prompt {'is given twice' if key in values else 'has no value'}.")

@@ -267,6 +267,14 @@ def test_two_images_do_not_share_a_mask(images: tuple[str, str]) -> None:
         ("seed=1:3", "seed", ("1", "2", "3")),
         ("scheduler=euler,dpm++2m", "scheduler", ("euler", "dpm++2m")),
         ('prompt=a fox,"a cat, blue",1:3', "prompt", ("a fox", "a cat, blue", "1:3")),
+        (
+            "image_prompt=a.png:0.4, mask=m.png,a.png,model=sd15-plus,b.png",
+            "image_prompt",
+            ("a.png:0.4,mask=m.png", "a.png,model=sd15-plus", "b.png"),
+        ),
+        ('image_prompt="a,b.png:0.5",c.png', "image_prompt", ("a,b.png:0.5", "c.png")),
+        ("control=canny=a.png,scale=0.5,depth=b.png", "control", ("canny=a.png,scale=0.5", "depth=b.png")),
+        ('control="canny=a.png,depth=b.png",canny=c.png', "control", ("canny=a.png,depth=b.png", "canny=c.png")),
     ],
 )
 def test_sweep_values_are_parsed(text: str, name: str, values: tuple[str, ...]) -> None:
