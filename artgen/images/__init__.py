@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from artgen.images.mask_fill import fill_masked
     from artgen.images.mask_values import MIN_WHITE
     from artgen.images.masks import LoadedMask, composite, feather, load_mask, repainted_pixels
+    from artgen.images.resampling import resize_lanczos
 
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "parse_size",
     "paste_generated",
     "repainted_pixels",
+    "resize_lanczos",
     "resize_lossless",
     "with_alpha_of",
 ]
@@ -97,6 +99,7 @@ _MODULES = {
     "mask_values": ("MIN_WHITE",),
     "mask_fill": ("fill_masked",),
     "masks": ("LoadedMask", "composite", "feather", "load_mask", "repainted_pixels"),
+    "resampling": ("resize_lanczos",),
 }
 """Names of each module, which is imported when the first of the names is used."""
 

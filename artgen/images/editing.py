@@ -9,6 +9,7 @@ from artgen.images.canvas import Expansion
 from artgen.images.color_profiles import embedded_profile, from_srgb, from_srgb_16bit, to_srgb
 from artgen.images.lossless import LosslessImage, drop_alpha
 from artgen.images.masks import composite
+from artgen.images.resampling import resize_lanczos
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -132,14 +133,10 @@ def _composite_16bit(
 def _resize_16bit(high: Image.Image, low: Image.Image, size: tuple[int, int]) -> tuple[Image.Image, Image.Image]:
     import numpy  # as above
 
-    resized = []
-    for bands in zip(high.split(), low.split(), strict=True):
-        values = numpy.asarray(bands[0]).astype(numpy.float32) * 256 + numpy.asarray(bands[1])
-        resized.append(numpy.asarray(Image.fromarray(values).resize(size, Image.Resampling.LANCZOS)))
-    values = numpy.clip(numpy.rint(numpy.stack(resized, axis=-1)), 0, 65535)
-    return _split_16bit(values[..., 0] if len(resized) == 1 else values, high.mode)
+    values = numpy.asarray(high).astype(numpy.uint16) << 8 | numpy.asarray(low)
+    return _split_16bit(resize_lanczos(values, size), high.mode)
 
 
 def _split_16bit(values: "NDArray[Any]", mode: str) -> tuple[Image.Image, Image.Image]:
-    high, low = (values // 256).astype("uint8"), (values % 256).astype("uint8")
+    high, low = (values >> 8).astype("uint8"), (values & 255).astype("uint8")
     return Image.fromarray(high, mode), Image.fromarray(low, mode)
