@@ -1,50 +1,42 @@
 """Find the models of text masks: entries of `assets/mask_models.json`, or folders on the disk."""
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from artgen.errors import ModelUnavailableError, UsageError
-from artgen.events import Downloading, Listener, Notice, no_op
-from artgen.registry import extras
-from artgen.registry.catalog import ASSETS_FOLDER
-from artgen.registry.hub import cache as hub_cache
-from artgen.registry.model_configs import read_config
-from artgen.registry.safetensors_header import reject_pickle
+from artgen.events import Listener, no_op
+from artgen.registry.transformers_models import (
+    ListedModel,
+    check_model_folder,
+    fetch_listed,
+    model_files,
+    read_table,
+)
 from artgen.spec.mask_source import LOCAL_PREFIX
 from artgen.spec.settings import MASK_MODELS
 from artgen.system.counts import format_bytes
-from artgen.system.files import FileIdentity, file_identity
+from artgen.system.files import FileIdentity
 
 DEFAULT_MASK_MODEL = "clipseg"
 _MODEL_TYPES = ("clipseg", "grounding-dino", "owlv2")
 _SEPARATOR = "+"
 
 
-@dataclass(frozen=True)
-class MaskModelEntry:
-    """Describe a model of the table. The attributes have the names of its keys.
+@dataclass(frozen=True, kw_only=True)
+class MaskModelEntry(ListedModel):
+    """Describe a model of the table.
 
     Attributes:
-        source: hub id.
-        license: SPDX identifier of the license.
-        download_size: size of the files in bytes.
         model_type: architecture, as in `config.json` of transformers.
-        files: files that artgen downloads.
         threshold: default of `--mask-threshold`.
         segmenter: entry of the model that converts boxes to masks; empty for a model that scores pixels.
     """
 
-    source: str
-    license: str
-    download_size: int
     model_type: str
-    files: tuple[str, ...]
     threshold: float = 0.5
     segmenter: str = ""
 
@@ -83,10 +75,7 @@ class MaskModel:
     @property
     def files(self) -> tuple[FileIdentity, ...]:
         """Return the identities of the files of a downloaded model, for the cache of loaded models."""
-        if self.folder is None:
-            return ()
-        names = sorted(each for each in self.folder.iterdir() if each.suffix in (".json", ".txt", ".safetensors"))
-        return tuple(file_identity(path) for path in names)
+        return model_files(self.folder)
 
     def download_notes(self) -> tuple[str, ...]:
         """Return a sentence about each download that the model needs."""
@@ -106,10 +95,7 @@ class MaskModel:
 @cache
 def mask_model_entries() -> Mapping[str, MaskModelEntry]:
     """Return all entries of the table by name."""
-    table: dict[str, dict[str, Any]] = json.loads((ASSETS_FOLDER / "mask_models.json").read_text(encoding="utf-8"))
-    return MappingProxyType(
-        {name: MaskModelEntry(**{**values, "files": tuple(values["files"])}) for name, values in table.items()}
-    )
+    return read_table("mask_models.json", MaskModelEntry)
 
 
 def resolve_mask_model(
@@ -158,19 +144,10 @@ def _resolve_part(
     entry = entries[key]
     _check_type(name, entry.model_type, model_types)
     found = MaskModel(name, entry.model_type, entry.threshold, source=entry.source, license=entry.license)
-    snapshot = hub_cache.snapshot_folder(entry.source)
-    is_complete = snapshot is not None and all((snapshot / file).is_file() for file in entry.files)
-    if not download and not is_complete and not (offline or hub_cache.is_offline()):
+    folder = fetch_listed(entry, "--mask-model", offline=offline, download=download, listener=listener)
+    if folder is None:
         return replace(found, download_bytes=entry.download_size)
-    if not is_complete and not (offline or hub_cache.is_offline()):
-        listener(Notice(f"Downloading '{entry.source}': about {format_bytes(entry.download_size)}."))
-    files = extras.fetch_hub_files(
-        entry.source,
-        entry.files,
-        offline=offline,
-        on_download=lambda file, done, total: listener(Downloading(file, done, total)),
-    )
-    return replace(found, folder=files.folder, revision=files.folder.name)
+    return replace(found, folder=folder, revision=folder.name)
 
 
 def _is_folder(name: str) -> bool:
@@ -182,14 +159,8 @@ def _local_model(name: str, model_types: tuple[str, ...]) -> MaskModel:
     if not _is_folder(name):
         raise UsageError(f"Unknown mask model: {name!r}.", hint, settings=("mask_model",))
     folder = Path(os.path.expanduser(name))  # noqa: PTH111
-    if not (folder / "config.json").is_file():
-        raise ModelUnavailableError(f"'{name}' is not a mask model: it has no config.json.", hint)
-    model_type = str(read_config(folder / "config.json").get("model_type"))
+    model_type = check_model_folder(folder, "mask model", hint)
     _check_type(name, model_type, model_types)
-    if not any(folder.glob("*.safetensors")):
-        for file in sorted(folder.iterdir()):
-            reject_pickle(file)
-        raise ModelUnavailableError(f"The mask model '{name}' has no .safetensors weights.", "Use another copy.")
     defaults = {entry.model_type: entry.threshold for entry in mask_model_entries().values()}
     return MaskModel(name, model_type, defaults[model_type], folder)
 

@@ -1,40 +1,26 @@
 """Find or download the models that compute control maps (`assets/preprocessors.json`)."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
 from artgen.errors import ModelUnavailableError
-from artgen.events import Downloading, Listener, Notice, no_op
-from artgen.registry.catalog import ASSETS_FOLDER
-from artgen.registry.extras import fetch_hub_files
-from artgen.registry.hub import cache as hub_cache
-from artgen.registry.model_configs import read_config
+from artgen.events import Listener, no_op
+from artgen.registry.transformers_models import ListedModel, fetch_listed, model_files, read_model_type, read_table
 from artgen.system.counts import format_bytes
-from artgen.system.files import FileIdentity, file_identity
-
-FILE_NAMES = ("config.json", "preprocessor_config.json", "model.safetensors")
+from artgen.system.files import FileIdentity
 
 
-@dataclass(frozen=True)
-class PreprocessorEntry:
-    """Describe a model of the table. The attributes have the names of its keys.
+@dataclass(frozen=True, kw_only=True)
+class PreprocessorEntry(ListedModel):
+    """Describe a model of the table.
 
     Attributes:
-        source: hub id.
-        license: SPDX identifier of the license.
-        download_size: size of the files in bytes.
         kind: kind of the control maps.
         model_types: supported architectures, as in `config.json` of transformers.
     """
 
-    source: str
-    license: str
-    download_size: int
     kind: str
     model_types: tuple[str, ...]
 
@@ -61,7 +47,7 @@ class Preprocessor:
     @property
     def files(self) -> tuple[FileIdentity, ...]:
         """Return the identities of the files of a downloaded model, for the cache of loaded models."""
-        return () if self.folder is None else tuple(file_identity(self.folder / name) for name in FILE_NAMES)
+        return model_files(self.folder)
 
     @property
     def download_note(self) -> str:
@@ -75,13 +61,7 @@ class Preprocessor:
 @cache
 def preprocessor_entries() -> Mapping[str, PreprocessorEntry]:
     """Return all entries of the table by name."""
-    table: dict[str, dict[str, Any]] = json.loads((ASSETS_FOLDER / "preprocessors.json").read_text(encoding="utf-8"))
-    return MappingProxyType(
-        {
-            name: PreprocessorEntry(**{**values, "model_types": tuple(values["model_types"])})
-            for name, values in table.items()
-        }
-    )
+    return read_table("preprocessors.json", PreprocessorEntry)
 
 
 def resolve_preprocessors(
@@ -108,23 +88,14 @@ def resolve_preprocessors(
 
 def _resolve(found: Preprocessor, *, offline: bool, download: bool, listener: Listener) -> Preprocessor:
     entry = found.entry
-    snapshot = hub_cache.snapshot_folder(entry.source)
-    is_complete = snapshot is not None and all((snapshot / name).is_file() for name in FILE_NAMES)
-    if not is_complete and not (offline or hub_cache.is_offline()):
-        if not download:
-            return found
-        listener(Notice(f"Downloading '{entry.source}': about {format_bytes(entry.download_size)}."))
-    files = fetch_hub_files(
-        entry.source,
-        FILE_NAMES,
-        offline=offline,
-        on_download=lambda file, done, total: listener(Downloading(file, done, total)),
-    )
-    model_type = str(read_config(files.folder / "config.json").get("model_type"))
+    folder = fetch_listed(entry, "--preprocessor", offline=offline, download=download, listener=listener)
+    if folder is None:
+        return found
+    model_type = read_model_type(folder)
     if model_type not in entry.model_types:
         raise ModelUnavailableError(
             f"Cannot use the preprocessor '{entry.source}': its type is {model_type[:40]!r}, not "
             f"{' or '.join(entry.model_types)}.",
             "Use --control raw=MAP with a map of another tool.",
         )
-    return Preprocessor(found.name, entry, files.folder)
+    return Preprocessor(found.name, entry, folder)

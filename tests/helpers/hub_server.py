@@ -19,6 +19,7 @@ from local_server import run_server
 from safetensors_files import filled_bytes
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+OTHER_COMMIT = COMMIT[::-1]
 LARGE = (".safetensors", ".bin", ".ckpt", ".msgpack", ".onnx")
 
 
@@ -87,6 +88,7 @@ class Hub:
         repo: hub id.
         commit: hash of all revisions.
         revisions: branches and tags.
+        only_at: name of a file -> the only revision that has the file; the commit of such a revision is `OTHER_COMMIT`.
         url: address, set by `serve`.
         requests: (method, path, Range or "", Authorization or "") of each received request.
         cut_after: name -> number of bytes after which the server disconnects, once.
@@ -106,6 +108,7 @@ class Hub:
     repo: str = "owner/tiny"
     commit: str = COMMIT
     revisions: tuple[str, ...] = ("main", "v1.0")
+    only_at: dict[str, str] = field(default_factory=dict)
     url: str = ""
     requests: list[tuple[str, str, str, str]] = field(default_factory=list)
     cut_after: dict[str, int] = field(default_factory=dict)
@@ -184,17 +187,20 @@ class _Handler(BaseHTTPRequestHandler):
             names = [{"name": name, "ref": name, "targetCommit": hub.commit} for name in hub.revisions]
             return self._json({"branches": names, "tags": [], "converts": []})
         revision = rest.removeprefix("revision/") if rest else "main"
-        if revision not in (*hub.revisions, hub.commit):
+        if revision not in (*hub.revisions, *hub.only_at.values(), hub.commit):
             return self._plain(404, {"X-Error-Code": "RevisionNotFound"})
         siblings: list[dict[str, Any]] = []
         for name, data in hub.files.items():
+            if hub.only_at.get(name, revision) != revision:
+                continue
             sibling: dict[str, Any] = {"rfilename": name, "size": len(data), "blobId": "0" * 40}
             if name.endswith(LARGE):
                 sibling["lfs"] = {"sha256": etag(name, data), "size": len(data), "pointerSize": 134}
             else:
                 sibling["blobId"] = etag(name, data)
             siblings.append(sibling | hub.sibling)
-        answer = {"id": hub.repo, "modelId": hub.repo, "sha": hub.commit, "siblings": siblings}
+        commit = OTHER_COMMIT if revision in hub.only_at.values() else hub.commit
+        answer = {"id": hub.repo, "modelId": hub.repo, "sha": commit, "siblings": siblings}
         return self._json(answer | hub.listing)
 
     def _json(self, value: object) -> None:
@@ -204,7 +210,8 @@ class _Handler(BaseHTTPRequestHandler):
         hub = self.hub
         if hub.gated:
             return self._plain(hub.gated, {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted."})
-        if repo != hub.repo or name not in hub.files:
+        is_other = revision == hub.commit and name in hub.only_at
+        if repo != hub.repo or name not in hub.files or is_other:
             return self._plain(404, {"X-Error-Code": "EntryNotFound"})
         if hub.redirect and name.endswith(LARGE) and self.path.startswith(f"/{repo}/"):
             other_host = hub.url.replace("127.0.0.1", "localhost")

@@ -6,10 +6,10 @@ Depth Anything V2: Yang et al. 2024, arXiv 2406.09414. DPT: Ranftl et al. 2021, 
 import numpy as np
 from PIL import Image
 
-from artgen.engine.control_maps.models import LoadedPreprocessor
+from artgen.engine.loading.transformers_models import ModelWithProcessor
 
 
-def depth_map(image: Image.Image, model: LoadedPreprocessor) -> Image.Image:
+def depth_map(image: Image.Image, model: ModelWithProcessor) -> Image.Image:
     """Return the relative inverse depth, near pixels white, mode RGB, same size.
 
     Args:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from artgen.engine.control_maps.models import LoadedPreprocessor
+from artgen.engine.loading.transformers_models import ModelWithProcessor
 
 Point = tuple[float, float]
 Person = tuple[Point | None, ...]
@@ -58,7 +58,7 @@ def openpose_points(points: Sequence[Point], scores: Sequence[float]) -> Person:
     return tuple(neck if i is None else coco[i] for i in _COCO_INDEX)
 
 
-def find_people(image: Image.Image, detector: LoadedPreprocessor, poser: LoadedPreprocessor) -> list[Person]:
+def find_people(image: Image.Image, detector: ModelWithProcessor, poser: ModelWithProcessor) -> list[Person]:
     """Return the points of each person in an image, the most certain person first.
 
     Args:

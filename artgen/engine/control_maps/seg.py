@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from artgen.engine.control_maps.models import LoadedPreprocessor
+from artgen.engine.loading.transformers_models import ModelWithProcessor
 from artgen.errors import ModelUnavailableError
 
 # fmt: off
@@ -35,7 +35,7 @@ ADE_PALETTE = (
 # fmt: on
 
 
-def seg_map(image: Image.Image, model: LoadedPreprocessor) -> Image.Image:
+def seg_map(image: Image.Image, model: ModelWithProcessor) -> Image.Image:
     """Return the class of each pixel in its color of `ADE_PALETTE`, mode RGB, same size.
 
     Args:

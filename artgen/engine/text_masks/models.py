@@ -5,20 +5,15 @@ https://arxiv.org/abs/2303.05499. OWLv2: Minderer et al. 2023, https://arxiv.org
 2023, https://arxiv.org/abs/2304.02643.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
-import transformers
 from PIL import Image
-from safetensors import SafetensorError
 
-from artgen.engine.loading import free_memory, loaded_models, pipeline_cache
-from artgen.engine.loading.oom import first_line, is_device_lost, is_oom
-from artgen.errors import ModelUnavailableError
-from artgen.events import Listener, Loading
+from artgen.engine.loading.transformers_models import ModelSource, ModelWithProcessor, load_model
+from artgen.events import Listener
 from artgen.registry.mask_models import MaskModel
 
 MIN_BOX_SCORE = 0.02
@@ -35,37 +30,13 @@ class Scorer(Protocol):
         """Return the score of each pixel of an RGB image, float32 of shape (H, W), 0 to 1."""
 
 
-@dataclass(frozen=True)
-class _Loaded:
-    """Store a model of transformers with its processor.
-
-    Attributes:
-        model: module in evaluation mode, fp32.
-        processor: processor of transformers without torchvision.
-        device: device name of torch.
-    """
-
-    model: Any
-    processor: Any
-    device: str
-
-    @property
-    def components(self) -> dict[str, Any]:
-        """Return the modules, for the count of memory."""
-        return {"model": self.model}
-
-    def run(self, inputs: Any) -> Any:
-        """Return the outputs of the model for the tensors of a processor."""
-        with torch.inference_mode():
-            return self.model(**{name: value.to(self.device) for name, value in inputs.items()})
-
-
-_CLASSES: dict[str, tuple[str, str]] = {
+CLASSES = {
     "clipseg": ("CLIPSegForImageSegmentation", "CLIPSegProcessor"),
     "grounding-dino": ("GroundingDinoForObjectDetection", "GroundingDinoProcessor"),
     "owlv2": ("Owlv2ForObjectDetection", "Owlv2Processor"),
     "sam": ("SamModel", "SamProcessor"),
 }
+"""Classes of the model and of its processor, by `model_type` of the configuration."""
 
 
 def load_scorer(model: MaskModel, device: str, listener: Listener) -> Scorer:
@@ -79,17 +50,17 @@ def load_scorer(model: MaskModel, device: str, listener: Listener) -> Scorer:
     Raises:
         ModelUnavailableError: the model is damaged.
     """
-    loaded = _load_cached(model, device, listener)
+    loaded = _load(model, device, listener)
     if model.segmenter is None:
         return ClipSegScorer(loaded)
-    return BoxScorer(loaded, model.model_type, _load_cached(model.segmenter, device, listener))
+    return BoxScorer(loaded, model.model_type, _load(model.segmenter, device, listener))
 
 
 @dataclass(frozen=True)
 class ClipSegScorer:
     """Compute the scores of CLIPSeg, upscaled from the size of the model."""
 
-    loaded: _Loaded
+    loaded: ModelWithProcessor
 
     def scores(self, image: Image.Image, text: str) -> np.ndarray:
         """Return the score of each pixel; see `Scorer`."""
@@ -113,9 +84,9 @@ class ClipSegScorer:
 class BoxScorer:
     """Compute scores from the boxes of a detector: the pixels that SAM selects in a box have the score of the box."""
 
-    detector: _Loaded
+    detector: ModelWithProcessor
     model_type: str
-    segmenter: _Loaded
+    segmenter: ModelWithProcessor
 
     def scores(self, image: Image.Image, text: str) -> np.ndarray:
         """Return the score of each pixel; see `Scorer`."""
@@ -160,60 +131,14 @@ class BoxScorer:
         inputs = self.segmenter.processor(images=[image], input_boxes=[boxes], return_tensors="pt")
         sizes = {name: inputs.pop(name) for name in ("original_sizes", "reshaped_input_sizes")}
         inputs = {name: value.float() for name, value in inputs.items()}
-        with torch.inference_mode():
-            outputs = self.segmenter.model(
-                **{name: value.to(self.segmenter.device) for name, value in inputs.items()}, multimask_output=False
-            )
+        outputs = self.segmenter.run(inputs, multimask_output=False)
         masks = self.segmenter.processor.image_processor.post_process_masks(
             outputs.pred_masks.cpu(), sizes["original_sizes"], sizes["reshaped_input_sizes"]
         )[0]
         return [mask.numpy() for mask in masks[:, 0]]
 
 
-def _load_cached(model: MaskModel, device: str, listener: Listener) -> _Loaded:
-    key = ("mask model", model.model_type, device)
-    entry = loaded_models.find(model, key)
-    if entry is None:
-        loaded_models.reserve_part()
-        listener(Loading("mask model"))
-        loaded = _Loaded(*_load(model), device)
-        loaded.model.to(device)
-        device_bytes = free_memory.count_bytes(loaded.model)
-        description = loaded_models.LoadedModel(model.name, device, "fp32", sum(device_bytes.values()))
-        hashes = loaded_models.file_hashes(model.files)
-        entry = loaded_models.Entry(key, model.files, description, loaded, device_bytes, hashes=hashes, is_part=True)
-        loaded_models.add(entry)
-    entry.active, entry.used = False, True
-    loaded_value: _Loaded = entry.value
-    return loaded_value
-
-
-def _load(model: MaskModel) -> tuple[Any, Any]:
-    """Return the model and its processor.
-
-    Raises:
-        ModelUnavailableError: the files are damaged or do not fit each other.
-    """
-    names = _CLASSES[model.model_type]
-    load_model: Callable[..., Any] = getattr(transformers, names[0]).from_pretrained
-    load_processor: Callable[..., Any] = getattr(transformers, names[1]).from_pretrained
-    try:
-        with pipeline_cache.silence_libraries():
-            options = {"local_files_only": True, "trust_remote_code": False}
-            module, report = load_model(
-                model.folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **options
-            )
-            processor = load_processor(model.folder, **options)
-    except (SafetensorError, OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
-        if is_oom(error) or is_device_lost(error):
-            raise
-        raise _load_error(model, first_line(error).rstrip(".")) from error
-    if missing := sorted(report["missing_keys"]):
-        raise _load_error(model, f"its weights lack the tensor {missing[0]}")
-    return module.eval(), processor
-
-
-def _load_error(model: MaskModel, reason: str) -> ModelUnavailableError:
-    return ModelUnavailableError(
-        f"Cannot load the mask model '{model.name}': {reason}.", "Use another copy of the model."
-    )
+def _load(model: MaskModel, device: str, listener: Listener) -> ModelWithProcessor:
+    hint = "Use another copy of the model."
+    source = ModelSource("mask model", model.name, model.folder, model.files, CLASSES[model.model_type], hint)
+    return load_model(source, device, listener)

@@ -34,6 +34,7 @@ class NetEntry:
         modes: index of the control type of a union net, by kind.
         is_inpaint: whether the net reads the masked input image instead of a control map.
         gated: whether the hub requires that the user accepts the license.
+        verified: files of the main branch that public records of the hub of 2026 name; empty if none was found.
     """
 
     name: str
@@ -49,6 +50,7 @@ class NetEntry:
     modes: Mapping[str, int] = field(default_factory=lambda: EMPTY, hash=False)
     is_inpaint: bool = False
     gated: bool = False
+    verified: tuple[str, ...] = ()
 
     @property
     def bundled_folder(self) -> Path | None:
@@ -75,7 +77,7 @@ def net_entries() -> Mapping[str, NetEntry]:
 
 
 def _entry(name: str, values: Mapping[str, Any]) -> NetEntry:
-    lists = {key: tuple(values[key]) for key in ("kinds", "default_for") if key in values}
+    lists = {key: tuple(values[key]) for key in ("kinds", "default_for", "verified") if key in values}
     return NetEntry(name=name, **{**values, **lists})
 
 

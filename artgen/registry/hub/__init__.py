@@ -5,7 +5,7 @@ need it.
 """
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,6 +14,7 @@ from artgen.errors import ModelUnavailableError
 from artgen.registry.gguf_header import is_complete_header
 from artgen.registry.hub import cache, client, download, explain
 from artgen.registry.hub.client import RemoteFile, RepoListing
+from artgen.registry.hub.named_files import MissingFilesError, pull_files, select_named
 from artgen.registry.hub.ranges import OnProgress
 from artgen.registry.hub.select_files import (
     FileSelection,
@@ -26,9 +27,10 @@ from artgen.registry.hub.select_files import (
 from artgen.system.cache_folders import use_cache_folder
 from artgen.system.counts import counted, format_bytes
 from artgen.system.external_data import parse_json, read_limited
-from artgen.system.files import wrap_write_errors, write_atomically
+from artgen.system.files import wrap_write_errors
 
 __all__ = [
+    "MissingFilesError",
     "OnProgress",
     "PendingDownload",
     "fetch_component",
@@ -112,7 +114,8 @@ def fetch_configs(
     listing = client.fetch_listing(repo, revision)
     folder = cache.repository_folder(repo) / "snapshots" / listing.commit
     if file is not None:
-        return PendingDownload(listing, revision, FileSelection(tuple(_named_files(listing, [file])), ()), folder)
+        selection = FileSelection(tuple(select_named(listing, [file])), ())
+        return PendingDownload(listing, revision, selection, folder)
     index = _download_index(listing, force)
     if check_index is not None:
         check_index(index)
@@ -172,7 +175,7 @@ def finish(pending: PendingDownload, *, force: bool = False, on_progress: OnProg
         ArtgenError: see `pull`.
     """
     files = sorted(pending.selection.files, key=lambda file: file.size)
-    return _download_files(pending.listing, files, pending.revision, force=force, on_progress=on_progress)
+    return download.download_files(pending.listing, files, pending.revision, force=force, on_progress=on_progress)
 
 
 def pull(
@@ -202,27 +205,6 @@ def pull(
     """
     pending = fetch_configs(repo, revision, file=file, force=force, omitted=omitted)
     return finish(pending, force=force, on_progress=on_progress)
-
-
-def pull_files(repo: str, file_names: Sequence[str], *, on_progress: OnProgress | None = None) -> Path:
-    """Download some files of a repository's main branch; return the folder of its snapshot.
-
-    Raises:
-        ModelUnavailableError: the repository is unknown or gated, a file is missing, or the hub cannot be reached.
-        RefusedError: a hash does not match.
-        OutputError: the disk has too little space, or the cache cannot be written.
-    """
-    listing = client.fetch_listing(repo, None)
-    return _download_files(listing, _named_files(listing, file_names), None, force=False, on_progress=on_progress)
-
-
-def _named_files(listing: RepoListing, names: Sequence[str]) -> list[RemoteFile]:
-    files = [file for file in listing.files if file.name in names]
-    if missing := sorted(set(names) - {file.name for file in files}):
-        raise ModelUnavailableError(
-            f"'{listing.repo}' does not contain {' and '.join(missing)}.", "See its page on the hub."
-        )
-    return files
 
 
 def pull_vae(
@@ -287,26 +269,6 @@ def fetch_component(
     selected = (files["config.json"], *select_component_weights(repo, component, files)[1])
     snapshot = cache.repository_folder(repo) / "snapshots" / listing.commit
     return PendingDownload(listing, revision, FileSelection(selected, ()), snapshot)
-
-
-def _download_files(
-    listing: RepoListing,
-    files: Iterable[RemoteFile],
-    revision: str | None,
-    *,
-    force: bool,
-    on_progress: OnProgress | None,
-) -> Path:
-    """Download files; write `refs/REVISION` last, so that a ref never points to an incomplete snapshot."""
-    files = tuple(files)
-    download.check_disk_space(listing, files)
-    for file in files:
-        download.download(listing, file, force=force, on_progress=on_progress)
-    root, ref = cache.repository_folder(listing.repo), revision or "main"
-    if ref != listing.commit:
-        cache.reject_links(root, (root / "refs" / ref).parent)
-        write_atomically(root / "refs" / ref, listing.commit)
-    return root / "snapshots" / listing.commit
 
 
 def _download_index(listing: RepoListing, force: bool) -> dict[str, Any]:

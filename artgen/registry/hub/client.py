@@ -35,6 +35,10 @@ RETRY_STATUS_CODES = frozenset({408, 425, 429, 500, 502, 503, 504})
 T = TypeVar("T")
 
 
+class UnknownRevisionError(ModelUnavailableError):
+    """Report a branch, tag, pull request or commit that a repository does not have."""
+
+
 @dataclass(frozen=True)
 class RemoteFile:
     """Describe a file of a hub repository.
@@ -175,7 +179,7 @@ def _check_status(answer: Answer, repo: str, revision: str | None = None) -> Non
         raise ModelUnavailableError(f"'{repo}' is gated: its owner requires that you accept its license.", hint)
     if code == "RevisionNotFound" and revision:
         hint = _similar_names_hint(revision, _fetch_revisions(repo)) or f"See its branches: {page}/tree/main"
-        raise ModelUnavailableError(f"'{repo}' has no revision '{revision}'.", hint)
+        raise UnknownRevisionError(f"'{repo}' has no revision '{revision}'.", hint)
     if code == "EntryNotFound":
         raise ModelUnavailableError(f"A file of '{repo}' was deleted from the hub.", "Run `artgen models pull` again.")
     if status in (401, 404) or code == "RepoNotFound":

@@ -15,7 +15,7 @@ from artgen.errors import OutputError
 from artgen.registry.hub import cache, client
 from artgen.registry.hub.client import RemoteFile, RepoListing
 from artgen.registry.hub.ranges import OnProgress, Source, download_and_verify, file_size, partial_file
-from artgen.system.files import nearest_existing
+from artgen.system.files import nearest_existing, write_atomically
 
 DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -56,6 +56,26 @@ def download(
     except OSError as error:
         raise _write_error(error, root) from None
     return pointer
+
+
+def download_files(
+    listing: RepoListing,
+    files: Iterable[RemoteFile],
+    revision: str | None,
+    *,
+    force: bool,
+    on_progress: OnProgress | None,
+) -> Path:
+    """Download files; write `refs/REVISION` last, so that a ref never points to an incomplete snapshot."""
+    files = tuple(files)
+    check_disk_space(listing, files)
+    for file in files:
+        download(listing, file, force=force, on_progress=on_progress)
+    root, ref = cache.repository_folder(listing.repo), revision or "main"
+    if ref != listing.commit:
+        cache.reject_links(root, (root / "refs" / ref).parent)
+        write_atomically(root / "refs" / ref, listing.commit)
+    return root / "snapshots" / listing.commit
 
 
 def missing_bytes(listing: RepoListing, files: Iterable[RemoteFile]) -> int:

@@ -24,6 +24,7 @@ class EncoderEntry:
         hidden_size: width of the hidden states, which plus adapters read.
         projection_dim: width of the image embedding, which base adapters read.
         license: SPDX identifier.
+        verified: files of the main branch that public records of the hub of 2026 name; empty if none was found.
     """
 
     name: str
@@ -33,6 +34,7 @@ class EncoderEntry:
     hidden_size: int
     projection_dim: int
     license: str
+    verified: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class AdapterEntry:
         download_size: size of the file in bytes.
         cross_attention_dim: width of the text embedding of the models that the adapter fits.
         default: whether the adapter is the default of its architecture.
+        verified: files of the main branch that public records of the hub of 2026 name; empty if none was found.
     """
 
     name: str
@@ -62,6 +65,7 @@ class AdapterEntry:
     download_size: int
     cross_attention_dim: int
     default: bool = False
+    verified: tuple[str, ...] = ()
 
     @property
     def address(self) -> str:
@@ -116,16 +120,20 @@ def _table() -> Mapping[str, Any]:
     return MappingProxyType(content)
 
 
+def _values(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+
+
 @cache
 def adapter_entries() -> Mapping[str, AdapterEntry]:
     """Return the adapters of the table by name."""
-    return MappingProxyType({name: AdapterEntry(name, **values) for name, values in _table()["adapters"].items()})
+    return MappingProxyType({name: AdapterEntry(name, **_values(each)) for name, each in _table()["adapters"].items()})
 
 
 @cache
 def encoder_entries() -> Mapping[str, EncoderEntry]:
     """Return the image encoders of the table by name."""
-    return MappingProxyType({name: EncoderEntry(name, **values) for name, values in _table()["encoders"].items()})
+    return MappingProxyType({name: EncoderEntry(name, **_values(each)) for name, each in _table()["encoders"].items()})
 
 
 def find_entry(name: str) -> AdapterEntry | None:
