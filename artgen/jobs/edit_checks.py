@@ -12,14 +12,17 @@ from artgen.spec.requests import Img2Img, Inpaint
 CROPPING_PIPELINES = frozenset(
     {
         "Flux2KleinInpaintPipeline", "FluxInpaintPipeline", "QwenImageEditInpaintPipeline", "QwenImageInpaintPipeline",
-        "StableDiffusion3InpaintPipeline", "StableDiffusionInpaintPipeline", "StableDiffusionXLInpaintPipeline",
+        "StableDiffusion3InpaintPipeline", "StableDiffusionControlNetInpaintPipeline",
+        "StableDiffusionControlNetPAGInpaintPipeline", "StableDiffusionInpaintPipeline",
+        "StableDiffusionXLControlNetInpaintPipeline", "StableDiffusionXLInpaintPipeline",
         "StableDiffusionXLPAGInpaintPipeline",
     }
 )  # fmt: skip
 """Classes of diffusers (0.42.1) that crop the masked area and put it back (`padding_mask_crop`).
 
-ChromaInpaintPipeline does not put it back, FluxKontextInpaintPipeline returns another size, and
-StableDiffusionPAGInpaintPipeline refuses every output type.
+ChromaInpaintPipeline and FluxControlNetInpaintPipeline do not put it back, FluxKontextInpaintPipeline returns another
+size, StableDiffusionPAGInpaintPipeline refuses every output type, and StableDiffusionXLControlNetUnionInpaintPipeline
+refuses every control map.
 """
 
 INVERSION_CALLS_PER_STEP = 4
@@ -49,20 +52,12 @@ def check_editing(request: PromptRequest, model: ResolvedModel, *, has_pag: bool
 
 
 def _check_control(request: PromptRequest, model: ResolvedModel) -> None:
-    """Check that a setting works with control images: the ControlNet pipelines do not replace their mask."""
-    if not getattr(request, "control", ()):
-        return
-    unsupported = {
-        "invert": getattr(request, "invert", False),
-        "only_masked": getattr(request, "only_masked", None) is not None,
-        "soft_mask": getattr(request, "soft_mask", False) and not needs_latent_masking(model),
-    }
-    for name in (name for name, is_used in unsupported.items() if is_used):
-        option = f"--{name.replace('_', '-')}"
+    """Check that a setting works with control images: the inversion calls the denoiser without nets."""
+    if getattr(request, "control", ()) and getattr(request, "invert", False):
         raise UsageError(
-            f"Cannot combine {option} and --control with '{model.name}'.",
-            f"Remove {option} or --control.",
-            settings=(name,),
+            f"Cannot combine --invert and --control with '{model.name}': the inversion does not use control nets.",
+            "Remove --invert or --control.",
+            settings=("invert",),
         )
 
 
@@ -84,10 +79,11 @@ def _check_inpainting(request: Inpaint, model: ResolvedModel, *, has_pag: bool) 
     if request.only_masked is None:
         return
     class_name = (entry.pag if has_pag else entry.tasks)["inpaint"]
-    if class_name not in CROPPING_PIPELINES or needs_latent_masking(model):
+    crops = request.control or class_name in CROPPING_PIPELINES  # `jobs.control.checks` checks pipelines with nets
+    if not crops or needs_latent_masking(model):
         raise UsageError(
             f"Cannot use --only-masked with '{model.name}': "
-            f"{'its inpainting pipeline' if class_name in CROPPING_PIPELINES else class_name} "
+            f"{'its inpainting pipeline' if crops else class_name} "
             "cannot crop the masked area (padding_mask_crop of diffusers).",
             "Remove --only-masked.",
             settings=("only_masked",),

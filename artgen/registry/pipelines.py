@@ -19,7 +19,7 @@ from artgen.registry.catalog import ASSETS_FOLDER
 
 MAX_FAMILIES_IN_HINT = 12
 EMPTY: Mapping[str, Any] = MappingProxyType({})
-CLASSES_BY_TASK = ("pag", "control", "control_union", "control_pag", "adapter")
+CLASSES_BY_TASK = ("pag", "control", "control_union", "control_inpaint", "control_pag", "adapter")
 """Keys of the table that contain further pipeline classes by task, for the tasks that an entry has."""
 
 
@@ -89,6 +89,8 @@ class PipelineEntry:
         control: diffusers' pipeline class with ControlNets of each task that has one.
         control_union: diffusers' pipeline class with union ControlNets of each task that has one; empty if the class in
             `control` also takes union nets (Flux).
+        control_inpaint: diffusers' pipeline class of each task that has one for ControlNets with the mask as a further
+            input channel. Without such a class, inpaint nets use the class in `control`.
         control_pag: diffusers' pipeline class with ControlNets and PAG of each task that has one.
         adapter: diffusers' pipeline class with T2I-Adapters of each task that has one.
         control_guess: tasks whose class in `control` and `control_union` takes `guess_mode`.
@@ -150,6 +152,7 @@ class PipelineEntry:
     pag: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     control: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     control_union: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    control_inpaint: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     control_pag: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     adapter: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     control_guess: tuple[str, ...] = ()

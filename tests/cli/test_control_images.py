@@ -100,6 +100,42 @@ def test_combination_is_refused_before_anything_loads(
     assert "Loading" not in result.stderr.replace("Loading torch", "")
 
 
+@pytest.mark.parametrize(
+    ("model", "kind", "arguments", "message"),
+    [
+        ("sd1", "sd1", ("--only-masked",), ""),
+        ("sd1", "sd1", ("--soft-mask",), ""),
+        ("sd1", "sd1", ("--only-masked", "--control", "raw=map.png,model=NET"), "with several control images"),
+        ("sd1", "sd1-inpaint", ("--only-masked",), "--only-masked with a control net for inpainting"),
+        ("sdxl", "union", ("--only-masked",), "--only-masked with a union ControlNet"),
+        ("sdxl", "union", ("--control-guess",), "--control-guess with a union ControlNet"),
+        ("sd3", "sd3", (), "a ControlNet ('NET') with inpaint and Stable Diffusion 3"),
+        ("sd3", "sd3-inpaint", (), ""),
+        ("sd3", "sd3-inpaint", ("--strength", "0.5"), "--strength with a ControlNet that reads the mask"),
+        ("sd3", "sd3-inpaint", ("--only-masked",), "--only-masked with a ControlNet that reads the mask"),
+        ("sd3", "sd3-inpaint", ("--soft-mask",), "Cannot use --soft-mask"),
+        ("sd3", "sd3-inpaint", ("--control-guess",), "--control-guess with a ControlNet that reads the mask"),
+    ],
+)
+def test_combinations_of_inpaint_are_checked_before_anything_loads(
+    net: str, models: Mapping[str, Path], model: str, kind: str, arguments: tuple[str, ...], message: str
+) -> None:
+    changes = {"extra_conditioning_channels": 1} if kind == "sd3-inpaint" else {}
+    if kind != "sd1":
+        net = str(tiny_controls.save(kind.removesuffix("-inpaint"), Path(f"net-{kind}"), models[model], **changes))
+    given = ("--control", f"{'canny' if kind == 'union' else 'raw'}=map.png,model={net}", *arguments)
+    given = tuple(each.replace("NET", net) for each in given)
+    source = ("in.png", "a fox", "--mask", "mask.png", "-m", str(models[model]))
+    result = run("inpaint", *source, *FAST, *given, "--dry-run", code=2 if message else 0)
+    assert message.replace("NET", net) in result.stderr
+
+
+def test_inversion_is_refused_with_control(net: str, models: Mapping[str, Path]) -> None:
+    control = ("--control", f"raw=map.png,model={net}", "--invert")
+    result = run("img2img", "in.png", "a fox", "-m", str(models["sd1"]), *FAST, *control, "--dry-run", code=2)
+    assert "Cannot combine --invert and --control" in result.stderr
+
+
 def test_architecture_without_a_pipeline_is_refused_by_name(models: Mapping[str, Path], net: str) -> None:
     control = ("--control", f"raw=map.png,model={net}")
     refused = run("img2img", "in.png", "a fox", "-m", str(models["sd3"]), *control, "--dry-run", code=2).stderr

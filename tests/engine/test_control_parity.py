@@ -18,6 +18,7 @@ from diffusers.models.controlnets import FluxMultiControlNetModel, SD3MultiContr
 from PIL import Image
 
 from artgen import generate
+from artgen.jobs.prepare import prepare_jobs
 
 PLAIN = {"seed": 3, "num_inference_steps": 4, "guidance_scale": 6.0}
 PLAIN |= {"prompt": "a red fox in the snow", "negative_prompt": "a small house"}
@@ -226,6 +227,80 @@ def test_inpaint_net_reads_the_image_with_masked_pixels_of_minus_one(
         controlnet_conditioning_scale=1.0,
     )  # fmt: skip
     assert sample_images.same(ours, theirs)
+
+
+@pytest.mark.parametrize(("kind", "setting"), [("sd1", {}), ("sd1", {"pag_scale": 3.0}), ("sdxl", {})])
+def test_only_the_masked_area_with_control_equals_plain_diffusers(
+    folders: dict[str, Path], nets: dict[str, Path], kind: str, setting: dict[str, Any]
+) -> None:
+    """The pipeline crops the control map together with the image, which has another size than the model."""
+    model = folders[kind]
+    photo = Image.open("photo.png").convert("RGB").resize((75, 61))
+    photo.save("photo.png")
+    mask = Image.new("L", photo.size)
+    mask.paste(255, (20, 10, 50, 40))
+    mask.save("mask.png")
+    control_map = tiny_controls.control_map(size=photo.size)
+    control_map.save("map.png")
+    request = request_for("inpaint", model, only_masked=6, control=(f"raw=map.png,model={nets[kind]}",), **setting)
+    ours = generate(request).image
+    (job,) = prepare_jobs([request])
+    width, height = job.model.native_size
+    theirs = plain_control(
+        kind, "inpaint", model, [tiny_controls.build(kind, model)], control_image=control_map, width=width,
+        height=height, padding_mask_crop=6, controlnet_conditioning_scale=1.0, mask_image=mask,
+        **setting,
+    )  # fmt: skip
+    assert ours.size == photo.size
+    assert sample_images.same(ours, theirs)
+    off = request.replace(control=(), pag_scale=None)
+    assert not sample_images.same(ours, generate(off).image)
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sdxl", "union"])
+def test_soft_masks_with_control(folders: dict[str, Path], nets: dict[str, Path], kind: str, tmp_path: Path) -> None:
+    """A net without training changes nothing, and a soft mask without gray values equals the mask of diffusers."""
+    model = folders[kind]
+    control = tiny_controls.control(tiny_controls.net_of(nets[kind], model.name))
+    request = request_for("inpaint", model, strength=0.9)
+    soft = request.replace(soft_mask=True)
+    assert sample_images.same(controlled(soft, control).image, controlled(request, control).image)
+    mask = Image.open("mask.png").convert("L").point(lambda value: value * 150 // 255)
+    mask.save("mask.png")
+    folder = tiny_controls.save(kind, tmp_path / "fresh", model, fresh=True)
+    fresh = tiny_controls.control(tiny_controls.net_of(folder, model.name))
+    without = generate(soft).image
+    assert sample_images.same(controlled(soft, fresh).image, without)
+    assert not sample_images.same(controlled(soft, control).image, without)
+
+
+@pytest.mark.parametrize(("task", "count"), [("inpaint", 1), ("inpaint", 2), ("outpaint", 1)])
+def test_inpaint_nets_of_sd3_equal_plain_diffusers(
+    folders: dict[str, Path], tmp_path: Path, task: str, count: int
+) -> None:
+    model = folders["sd3"]
+    folder = tiny_controls.save("sd3", tmp_path / "net", model, extra_conditioning_channels=1)
+    net = tiny_controls.net_of(folder, "sd3", is_inpaint=True)
+    request = request_for(task, model)
+    controls = [tiny_controls.control(net, "raw=m.png,scale=0.7")] * count
+    ours = controlled(request, *controls).image
+    (job,) = prepare_jobs([request])
+    module = tiny_controls.build("sd3", model, extra_conditioning_channels=1)
+    with plain.quiet():
+        pipe = diffusers.StableDiffusion3ControlNetInpaintingPipeline.from_pretrained(
+            model, controlnet=module if count == 1 else [module] * count, **dict.fromkeys(plain.ABSENT)
+        )
+    pipe.set_progress_bar_config(disable=True)
+    torch.manual_seed(3)
+    theirs = plain.run(
+        pipe, **PLAIN, width=job.width, height=job.height, control_mask=job.padded_mask,
+        control_image=job.padded_image if count == 1 else [job.padded_image] * count,
+        controlnet_conditioning_scale=0.7 if count == 1 else [0.7] * count,
+    )  # fmt: skip
+    assert sample_images.same(ours, theirs)
+    alone = [controlled(request.replace(seed=seed), *controls).image for seed in (3, 4)]
+    together = batch([request, request.replace(seed=4)], [controls] * 2, size=2)
+    assert all(sample_images.difference(a, b.image) <= 1 for a, b in zip(alone, together, strict=True))
 
 
 @pytest.mark.parametrize("kind", KINDS)

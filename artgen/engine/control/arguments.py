@@ -34,7 +34,7 @@ def control_arguments(pipe: Any, jobs: Sequence[GenerationJob]) -> dict[str, Any
         return {}
     accepted = inspect.signature(pipe.__call__).parameters
     name = "control_image" if "control_image" in accepted else "image"
-    maps = [_map_batch(jobs, i) for i in range(len(controls))]
+    maps = [_map_argument(jobs, i) for i in range(len(controls))]
     is_adapter = controls[0].net.is_adapter
     scale_name = "adapter_conditioning_scale" if is_adapter else "controlnet_conditioning_scale"
     arguments: dict[str, Any] = {
@@ -44,6 +44,8 @@ def control_arguments(pipe: Any, jobs: Sequence[GenerationJob]) -> dict[str, Any
     if not is_adapter:
         arguments["control_guidance_start"] = _single_or_list([each.spec.start for each in controls])
         arguments["control_guidance_end"] = _single_or_list([each.spec.end for each in controls])
+    if "control_mask" in accepted:
+        arguments["control_mask"] = [job.padded_mask for job in jobs]
     if "control_mode" in accepted:
         arguments |= _mode_argument(jobs, controls)
     if jobs[0].request.control_guess:
@@ -79,6 +81,17 @@ def _check_guess_mode(controls: Sequence[ControlInput], accepted: Any) -> None:
             "Cannot use --control-guess with these control nets: diffusers does not support it.",
             "Remove --control-guess.",
         )
+
+
+def _map_argument(jobs: Sequence[GenerationJob], index: int) -> Any:
+    """Return the control maps of a batch for one net in the form that the pipeline takes."""
+    job, control = jobs[0], active_controls(jobs[0].controls)[index]
+    if control.net.reads_mask:  # The pipeline masks the images.
+        return [each.padded_image for each in jobs]
+    if job.crop_padding is None:
+        return _map_batch(jobs, index)
+    # The pipeline crops the map in the same way as the image.
+    return control.map or control.image
 
 
 def _map_batch(jobs: Sequence[GenerationJob], index: int) -> torch.Tensor:

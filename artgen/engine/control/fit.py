@@ -35,7 +35,7 @@ def _mismatch(class_name: str, config: Mapping[str, Any], pipe: Pipeline) -> str
     if class_name == "SD3ControlNetModel":
         if config["patch_size"] != denoiser["patch_size"]:
             return f"its patch_size is {config['patch_size']}, and that of the model is {denoiser['patch_size']}"
-        return "it reads a mask" if config.get("extra_conditioning_channels") else ""
+        return ""
     if class_name not in ("ControlNetModel", "ControlNetUnionModel"):
         return ""
     if config["in_channels"] != (channels := pipe.vae.config.latent_channels):

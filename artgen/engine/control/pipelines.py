@@ -1,7 +1,7 @@
 """Build the diffusers pipeline with control nets from the components of a model's pipeline."""
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import diffusers
@@ -49,7 +49,8 @@ def control_pipeline(
         ModelUnavailableError: a net is damaged or does not fit the model, or diffusers has no such pipeline.
     """
     key = pipeline_key(controls[0].net)
-    class_name = getattr(model.pipeline_entry, "control_pag" if pag and key == "control" else key).get(task)
+    table: Mapping[str, str] = getattr(model.pipeline_entry, "control_pag" if pag and key == "control" else key)
+    class_name = table.get(task)
     if class_name is None or (pag and key != "control"):
         raise ModelUnavailableError(
             f"Cannot use the control net '{controls[0].net.name}' with {task} of {model.pipeline_entry.title}: "

@@ -35,8 +35,10 @@ def call_arguments(
     """
     request, entry = jobs[0].request, jobs[0].model.pipeline_entry
     accepted = inspect.signature(pipe.__call__).parameters
-    # Some image pipelines have no size arguments and use the size of the image.
-    kwargs = {name: value for name, value in task_kwargs.items() if name in accepted or name not in ("width", "height")}
+    # Some image pipelines have no size arguments and use the size of the image. A pipeline with `control_mask` receives
+    # the input image and the mask as control images, and starts from noise.
+    optional = ("width", "height", *(("image", "mask_image", "strength") if "control_mask" in accepted else ()))
+    kwargs = {name: value for name, value in task_kwargs.items() if name in accepted or name not in optional}
     if request.task in entry.no_strength:
         kwargs.pop("strength", None)
         references = jobs[0].references
@@ -80,8 +82,20 @@ def _size_arguments(pipe: Any, accepted: Mapping[str, Any], size: tuple[int, int
 def _callback_arguments(pipe: Any, accepted: Mapping[str, Any], nan_guard: NanGuard) -> dict[str, Any]:
     """Return the argument that reports the steps; older pipelines have `callback`, and some have none."""
     if "callback_on_step_end" in accepted:
-        return {"callback_on_step_end": nan_guard}
+        return {"callback_on_step_end": nan_guard, **_variable_names(pipe, nan_guard)}
     return {"callback": _legacy_callback(pipe, nan_guard)} if "callback" in accepted else {}
+
+
+def _variable_names(pipe: Any, nan_guard: NanGuard) -> dict[str, Any]:
+    """Return the argument that passes variables of the pipeline to the callback.
+
+    The pipelines read all names from their local variables, but accept only the names in `_callback_tensor_inputs`.
+    """
+    if nan_guard.step_callback is None or not nan_guard.step_callback.variables:
+        return {}
+    names = ["latents", *nan_guard.step_callback.variables]
+    pipe._callback_tensor_inputs = list(dict.fromkeys([*pipe._callback_tensor_inputs, *names]))
+    return {"callback_on_step_end_tensor_inputs": names}
 
 
 def _legacy_callback(pipe: Any, nan_guard: NanGuard) -> Callable[[int, Any, torch.Tensor], None]:

@@ -6,12 +6,11 @@ are replaced by the source latents, noised to the noise level of that step (the 
 2022, arXiv 2201.09865).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.nn import functional
 
 from artgen.engine.loading.device import execution_device
@@ -42,12 +41,6 @@ def step_callback(pipe: Any, jobs: Sequence[GenerationJob]) -> StepCallback | No
     return SoftMaskCallback(pipe, jobs) if jobs[0].strength_map is not None else None
 
 
-def first_mask(job: GenerationJob) -> Image.Image | None:
-    """Return the mask of the first step, extended to `padded_size`; None if nothing is masked."""
-    strengths = job.padded_strengths
-    return strengths and strengths.point([0] * 255 + [255])
-
-
 class MaskedLatentCallback:
     """Restore the source latents outside the mask after each step.
 
@@ -56,6 +49,8 @@ class MaskedLatentCallback:
         strengths: Strength of each latent, 0 to 255. Shape (B, 1, H/f, W/f).
         noise: Noise added to the source latents. Same shape as `source_latents`.
     """
+
+    variables: tuple[str, ...] = ()
 
     def __init__(self, pipe: Any, jobs: Sequence[GenerationJob]) -> None:
         self.source_latents = torch.cat([_encode_source(pipe, job) for job in jobs])
@@ -69,24 +64,22 @@ class MaskedLatentCallback:
             self.source_latents
         )
 
-    def __call__(self, pipe: Any, step: int, latents: torch.Tensor) -> dict[str, torch.Tensor]:
+    def __call__(self, pipe: Any, step: int, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return the latents after `step` (counted from 0) with the source latents outside the mask. Same shape."""
-        timesteps = pipe.scheduler.timesteps
-        num_steps = int(pipe.num_timesteps)
-        next_index = len(timesteps) - num_steps + step + 1
-        known = self.source_latents
-        if next_index < len(timesteps):
-            timestep = timesteps[next_index].reshape(1).repeat(len(known))
-            known = pipe.scheduler.add_noise(known, self.noise, timestep)
-        mask = released(self.strengths, step, num_steps).to(latents)
-        return {"latents": mask * latents + (1 - mask) * known.to(latents)}
+        latents, known = values["latents"], self.source_latents
+        if (timestep := _next_timestep(pipe, step)) is not None:
+            known = pipe.scheduler.add_noise(known, self.noise, timestep.repeat(len(known)))
+        mask = released(self.strengths, step, int(pipe.num_timesteps)).to(latents)
+        return mask * latents + (1 - mask) * known.to(latents)
 
 
 class SoftMaskCallback:
-    """Replace the mask of an inpainting pipeline of diffusers after each step.
+    """Restore the source latents of the gray pixels after each step of an inpainting pipeline of diffusers.
 
-    The pipeline itself restores the source latents outside its mask.
+    The pipeline itself restores the source latents of the black pixels, with the same noise and the same formula.
     """
+
+    variables: tuple[str, ...] = ("image_latents", "noise")
 
     def __init__(self, pipe: Any, jobs: Sequence[GenerationJob]) -> None:
         width, height = jobs[0].padded_size
@@ -94,11 +87,20 @@ class SoftMaskCallback:
         # Nearest neighbors, as in the pipeline.
         self._strengths = functional.interpolate(_stack_strengths(jobs), size=size).to(execution_device(pipe))
 
-    def __call__(self, pipe: Any, step: int, latents: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return the mask for the step after `step`, counted from 0."""
-        mask = released(self._strengths, step + 1, int(pipe.num_timesteps)).to(latents)
-        has_pag = getattr(pipe, "do_perturbed_attention_guidance", False)
-        return {"mask": torch.cat([mask] * (1 + bool(pipe.do_classifier_free_guidance) + bool(has_pag)))}
+    def __call__(self, pipe: Any, step: int, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return the latents after `step` (counted from 0) with the source latents outside the mask. Same shape."""
+        latents, known = values["latents"], values["image_latents"]
+        if (timestep := _next_timestep(pipe, step)) is not None:
+            known = pipe.scheduler.add_noise(known, values["noise"], timestep)
+        mask = released(self._strengths, step, int(pipe.num_timesteps))
+        return torch.where(mask > 0, latents, known.to(latents))
+
+
+def _next_timestep(pipe: Any, step: int) -> torch.Tensor | None:
+    """Return the timestep after a step (counted from 0), shape (1,); None after the last step."""
+    timesteps = pipe.scheduler.timesteps
+    index = len(timesteps) - int(pipe.num_timesteps) + step + 1
+    return timesteps[index].reshape(1) if index < len(timesteps) else None
 
 
 def _stack_strengths(jobs: Sequence[GenerationJob]) -> torch.Tensor:

@@ -1,9 +1,9 @@
 """Detect NaN and infinity during sampling. Decode again in fp32 if only the VAE overflowed."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,9 +13,24 @@ from artgen.engine.sampling.vae import unscale_latents
 from artgen.errors import NonFiniteError
 from artgen.events import Listener, Notice
 
-StepCallback = Callable[[Any, int, torch.Tensor], dict[str, torch.Tensor]]
-"""Function of the pipeline, the step (counted from 0) and the latents. It returns the variables of the pipeline to
-replace: `latents` or `mask`."""
+
+class StepCallback(Protocol):
+    """Change the latents after a step.
+
+    Attributes:
+        variables: Names of the variables of the pipeline that the callback needs besides the latents.
+    """
+
+    variables: tuple[str, ...]
+
+    def __call__(self, pipe: Any, step: int, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return the latents for the next step.
+
+        Args:
+            pipe: Pipeline.
+            step: Completed step, counted from 0.
+            values: Value of `latents` and of each name in `variables`.
+        """
 
 
 class _AsyncFlags:
@@ -45,7 +60,7 @@ class NanGuard:
 
     Attributes:
         on_step: Receives the number of completed steps and the number of steps.
-        step_callback: Changes the latents or the mask for the next step. None: nothing is changed.
+        step_callback: Changes the latents for the next step. None: nothing is changed.
         last_latents: Latents of the last step. Shape (B, C, H/f, W/f) for most models.
     """
 
@@ -68,9 +83,8 @@ class NanGuard:
         self.on_step(step + 1, int(getattr(pipe, "num_timesteps", 0) or len(pipe.scheduler.timesteps)))
         if self.step_callback is None:
             return {}
-        changed = self.step_callback(pipe, step, self.last_latents)
-        self.last_latents = changed.get("latents", self.last_latents)
-        return changed
+        self.last_latents = self.step_callback(pipe, step, callback_kwargs)
+        return {"latents": self.last_latents}
 
     @property
     def finite(self) -> list[bool]:

@@ -10,7 +10,6 @@ basic method of RePaint, Lugmayr et al. 2022, arXiv 2201.09865).
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from artgen.engine.sampling.masked_latents import first_mask
 from artgen.jobs.job import GenerationJob
 from artgen.spec.tasks import Task
 
@@ -19,7 +18,7 @@ _VALUES: Mapping[str, Callable[[Sequence[GenerationJob]], Any]] = {
     "height": lambda jobs: jobs[0].pipeline_size[1],
     "strength": lambda jobs: jobs[0].strength,
     "image": lambda jobs: [job.padded_image for job in jobs],
-    "mask_image": lambda jobs: [first_mask(job) for job in jobs],
+    "mask_image": lambda jobs: [job.padded_mask for job in jobs],
 }
 
 

@@ -4,18 +4,23 @@ from collections.abc import Mapping, Sequence
 
 from artgen import registry
 from artgen.errors import UsageError
+from artgen.jobs.edit_checks import CROPPING_PIPELINES
 from artgen.registry.control_nets import ControlNet
 from artgen.registry.pipelines import PipelineEntry
 from artgen.spec.base_requests import PromptRequest
 
-CONTROL, UNION, ADAPTER = "control", "control_union", "adapter"
+CONTROL, UNION, INPAINT, ADAPTER = "control", "control_union", "control_inpaint", "adapter"
 """Keys of the table of pipelines."""
 
-_TITLES = {CONTROL: "ControlNet", UNION: "union ControlNet", ADAPTER: "T2I-Adapter"}
+_TITLES = {
+    CONTROL: "ControlNet", UNION: "union ControlNet", INPAINT: "ControlNet that reads the mask", ADAPTER: "T2I-Adapter"
+}  # fmt: skip
 
 
 def pipeline_key(net: ControlNet) -> str:
     """Return the key of the table of pipelines that has the pipelines of a net."""
+    if net.reads_mask:
+        return INPAINT
     return ADAPTER if net.is_adapter else UNION if net.class_name == "ControlNetUnionModel" else CONTROL
 
 
@@ -31,7 +36,7 @@ def check_task_has_control(request: PromptRequest, model: registry.ResolvedModel
                 "--control-guess needs a control image.", "Add --control canny=photo.png, or remove --control-guess."
             )
         return
-    tables = [_pipelines(kind, model.pipeline_entry) for kind in (CONTROL, UNION, ADAPTER)]
+    tables = [_pipelines(kind, model.pipeline_entry) for kind in _TITLES]
     if not any(request.task in table for table in tables):
         tasks = tuple(dict.fromkeys(task for table in tables for task in table))
         raise _no_pipeline(request, model.pipeline_entry, "control images", tasks)
@@ -58,12 +63,8 @@ def check_nets(request: PromptRequest, model: registry.ResolvedModel, nets: Sequ
                 f"The control net '{net.name}' reads the masked input image, and {request.task} has no mask.",
                 "Use the net with inpaint or outpaint.",
             )
-        if net.class_name == "SD3ControlNetModel" and net.config.get("extra_conditioning_channels"):
-            raise UsageError(
-                f"The control net '{net.name}' reads a mask, and artgen does not support such nets with {entry.title}.",
-                "Use another net, or remove --control.",
-            )
     _check_settings(request, entry, kinds[0])
+    _check_crop(request, entry, nets)
     if kinds[0] == ADAPTER:
         for spec in request.controls:
             if spec.start > 0 or spec.end < 1:
@@ -96,6 +97,8 @@ def _check_settings(request: PromptRequest, entry: PipelineEntry, kind: str) -> 
             "remove --guidance-rescale",
             "guidance_rescale",
         )
+    if kind == INPAINT and getattr(request, "strength", None) not in (None, 1.0):
+        raise _conflict(f"--strength with a {_TITLES[kind]}", "remove --strength", "strength")
     if entry.negative_prompt == "true-cfg" and request.negative_prompt and task != "txt2img":
         raise _conflict(
             f"a negative prompt with control images, {task} and {entry.title}",
@@ -104,8 +107,27 @@ def _check_settings(request: PromptRequest, entry: PipelineEntry, kind: str) -> 
         )
 
 
+def _check_crop(request: PromptRequest, entry: PipelineEntry, nets: Sequence[ControlNet]) -> None:
+    """Check that the pipeline crops the masked area, if a request repaints only this area."""
+    if getattr(request, "only_masked", None) is None:
+        return
+    kind = pipeline_key(nets[0])
+    pag_scale = entry.default_pag_scale if request.pag_scale is None else request.pag_scale
+    class_name = (entry.control_pag if pag_scale > 0 else _pipelines(kind, entry)).get(request.task)
+    if class_name not in CROPPING_PIPELINES:
+        raise _conflict(
+            f"--only-masked with a {_TITLES[kind]} and {entry.title}", "remove --only-masked", "only_masked"
+        )
+    # The pipelines of diffusers 0.42 crop one image, and no tensor with masked pixels of -1.
+    if len(nets) > 1:
+        raise _conflict("--only-masked with several control images", "remove --only-masked", "only_masked")
+    if nets[0].is_inpaint:
+        raise _conflict("--only-masked with a control net for inpainting", "remove --only-masked", "only_masked")
+
+
 def _pipelines(kind: str, entry: PipelineEntry) -> Mapping[str, str]:
-    return {CONTROL: entry.control, UNION: entry.control_union, ADAPTER: entry.adapter}[kind]
+    tables = {CONTROL: entry.control, UNION: entry.control_union, INPAINT: entry.control_inpaint}
+    return tables.get(kind, entry.adapter)
 
 
 def _no_pipeline(request: PromptRequest, entry: PipelineEntry, what: str, tasks: Sequence[str]) -> UsageError:

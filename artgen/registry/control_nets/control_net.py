@@ -69,6 +69,11 @@ class ControlNet:
         )
 
     @property
+    def reads_mask(self) -> bool:
+        """Return whether the net has the mask as a further input channel (Stable Diffusion 3)."""
+        return self.class_name == "SD3ControlNetModel" and bool(self.config.get("extra_conditioning_channels"))
+
+    @property
     def is_adapter(self) -> bool:
         """Return whether the net is a T2I-Adapter."""
         return self.class_name == "T2IAdapter"

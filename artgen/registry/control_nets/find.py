@@ -177,12 +177,13 @@ def describe_net(net: ControlNet, entry: NetEntry | None = None) -> ControlNet:
     """Fill in the architecture, the kinds and the modes of a net from its configuration and its entry of the table."""
     architecture = entry.architecture if entry else net_architecture(net.class_name, net.config)
     modes = dict(entry.modes) if entry and entry.modes else union_modes(net.class_name, net.config)
+    is_inpaint = entry.is_inpaint if entry else net.reads_mask or "inpaint" in Path(net.name).name.lower()
     return replace(
         net,
         architecture=architecture,
         kinds=entry.kinds if entry else net_kinds(net.config, modes),
         modes=modes,
-        is_inpaint=entry.is_inpaint if entry else "inpaint" in Path(net.name).name.lower(),
+        is_inpaint=is_inpaint,
         license=entry.license if entry else "",
         source=entry.source if entry else net.source,
     )
