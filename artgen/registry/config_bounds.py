@@ -36,8 +36,8 @@ LIST_KEYS = frozenset(
 """Keys whose value must be a list with 1 to `MAX_BLOCKS` numbers."""
 SCALAR_OR_LIST_KEYS = frozenset(
     {"layers_per_block", "layers_per_down_block", "transformer_layers_per_block", "num_attention_heads",
-     "reverse_transformer_layers_per_block", "attention_head_dim", "cross_attention_dim", "sample_size", "num_layers",
-     "patch_size", "image_size"}
+     "num_heads", "reverse_transformer_layers_per_block", "attention_head_dim", "cross_attention_dim", "sample_size",
+     "num_layers", "patch_size", "image_size"}
 )  # fmt: skip
 REQUIRED_NUMBERS = frozenset(
     {"in_channels", "hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddings", "intermediate_size",

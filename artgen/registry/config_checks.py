@@ -30,14 +30,7 @@ def check_index(name: str, index: Mapping[str, Any]) -> None:
         ModelUnavailableError: artgen does not support the pipeline, a package is not installed, or the model has no
             scheduler.
     """
-    pipeline = index.get("_class_name")
-    if not isinstance(pipeline, str) or not pipeline.isidentifier():
-        raise RefusedError(f"Cannot load '{name}': it requires its own code for the pipeline.", _CODE_HINT)
-    for component, library, class_name in diffusers_folder.iter_components(index):
-        if library not in {*COMPONENT_LIBRARIES, *_pipeline_modules()}:
-            source = f"{component} ({class_name}) from '{library}'"
-            raise RefusedError(f"Cannot load '{name}': it requires its own code for {source}.", _CODE_HINT)
-    pipelines.require_entry(name, pipeline, index)
+    pipelines.require_entry(name, check_classes(name, index), index)
     _check_packages(name, index)
     if index.get("scheduler") in (None, [None, None]):
         raise ModelUnavailableError(
@@ -45,6 +38,22 @@ def check_index(name: str, index: Mapping[str, Any]) -> None:
             "Use a complete copy, or copy the folder 'scheduler' of its base model and add the line "
             '"scheduler": ["diffusers", CLASS] to model_index.json.',
         )
+
+
+def check_classes(name: str, index: Mapping[str, Any]) -> str:
+    """Return the class of the pipeline in a `model_index.json`; check that all classes are in the libraries.
+
+    Raises:
+        RefusedError: the pipeline or a component requires code of the model.
+    """
+    pipeline = index.get("_class_name")
+    if not isinstance(pipeline, str) or not pipeline.isidentifier():
+        raise RefusedError(f"Cannot load '{name}': it requires its own code for the pipeline.", _CODE_HINT)
+    for component, library, class_name in diffusers_folder.iter_components(index):
+        if library not in {*COMPONENT_LIBRARIES, *_pipeline_modules()}:
+            source = f"{component} ({class_name}) from '{library}'"
+            raise RefusedError(f"Cannot load '{name}': it requires its own code for {source}.", _CODE_HINT)
+    return pipeline
 
 
 def _check_packages(name: str, index: Mapping[str, Any]) -> None:
@@ -87,6 +96,18 @@ def check_configs(folder: Path, *, name: str = "", is_complete: bool = True) -> 
     """
     index = diffusers_folder.read_model_index(folder)
     check_index(name or folder.name, index)
+    check_components(name or folder.name, folder, index, is_complete=is_complete)
+
+
+def check_components(name: str, folder: Path, index: Mapping[str, Any], *, is_complete: bool = True) -> None:
+    """Check the configurations of the components of a model folder; see `check_configs`.
+
+    Args:
+        name: name of the model.
+        folder: folder of the model.
+        index: content of `model_index.json`.
+        is_complete: whether the folder contains all files, not only the configurations.
+    """
     for component, _, class_name in diffusers_folder.iter_components(index):
         component_path = diffusers_folder.component_folder(folder, component, class_name)
         if not component_path.is_dir():
@@ -95,6 +116,6 @@ def check_configs(folder: Path, *, name: str = "", is_complete: bool = True) -> 
         is_tokenizer = is_complete and class_name.endswith(TOKENIZER_CLASSES)
         if is_tokenizer and not any((component_path / file).is_file() for file in VOCABULARY_FILES):
             raise ModelUnavailableError(
-                f"Cannot load '{name or folder.name}': its {component} has no vocabulary.",
+                f"Cannot load '{name}': its {component} has no vocabulary.",
                 "Use another copy of the model.",
             )

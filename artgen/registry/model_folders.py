@@ -18,7 +18,7 @@ from artgen.registry.safetensors_header import PICKLE_SUFFIXES, reject_pickle
 from artgen.spec import config
 from artgen.system.paths import user_data_folder
 
-Kind = Literal["model", "lora", "vae", "embedding", "text_encoder", "controlnet"]
+Kind = Literal["model", "lora", "vae", "embedding", "text_encoder", "controlnet", "upscaler"]
 
 FOLDER_NAMES: dict[Kind, tuple[str, ...]] = {
     "model": ("checkpoints", "stable-diffusion", "diffusion_models", "unet", "diffusers"),
@@ -27,6 +27,7 @@ FOLDER_NAMES: dict[Kind, tuple[str, ...]] = {
     "embedding": ("embeddings",),
     "text_encoder": ("text_encoders", "clip"),
     "controlnet": ("controlnet",),
+    "upscaler": ("upscale_models", "esrgan", "realesrgan"),
 }
 """Names of the subfolders of each kind, without case. A1111 and ComfyUI use them; the first one is artgen's own."""
 DESCRIPTIONS: dict[Kind, str] = {
@@ -36,8 +37,15 @@ DESCRIPTIONS: dict[Kind, str] = {
     "embedding": "embedding",
     "text_encoder": "text encoder",
     "controlnet": "ControlNet",
+    "upscaler": "upscaler",
 }
-OPTIONS: dict[Kind, str] = {"model": "-m", "lora": "--lora", "vae": "--vae", "embedding": "--embedding"}
+OPTIONS: dict[Kind, str] = {
+    "model": "-m",
+    "lora": "--lora",
+    "vae": "--vae",
+    "embedding": "--embedding",
+    "upscaler": "--upscaler",
+}
 """Option that takes the name of a file of each kind."""
 WEIGHTS_SUFFIX = ".safetensors"
 MODEL_SUFFIXES = frozenset({WEIGHTS_SUFFIX, ".sft", ".gguf", *PICKLE_SUFFIXES})

@@ -91,6 +91,8 @@ PROVENANCE_FIELDS: Mapping[str, RecordField] = {
         str, "Mask of `mask_text`: hash of its settings, and its pixels, compressed; `replay` uses it."
     ),
     "mask_model_source": RecordField(list, "Origin of the mask model and of its SAM: hub id with its commit, `local`."),
+    "upscale_model_source": RecordField(str, "Origin of the upscaling network: hub id with its commit, or `local`."),
+    "upscale_model_sha256": RecordField(str, "SHA-256 of the weights of the upscaling network."),
     "reference_sha256": RecordField(list, "SHA-256 of each reference image file."),
     "prompt_template": RecordField(str, "Prompt before its wildcards, variants, styles and tags were replaced."),
     "negative_prompt_template": RecordField(str, "Negative prompt before these replacements."),

@@ -28,6 +28,8 @@ A1111 = {
     "models/LyCORIS/loha.safetensors": "lora",
     "models/VAE/vae-ft-mse.safetensors": "vae",
     "models/ControlNet/canny.safetensors": "controlnet",
+    "models/ESRGAN/4x_sharp.safetensors": "upscaler",
+    "models/RealESRGAN/RealESRGAN_x4plus.pth": "upscaler",
     "embeddings/bad-hands.safetensors": "embedding",
 }
 COMFYUI = {
@@ -41,6 +43,7 @@ COMFYUI = {
     "models/text_encoders/t5.safetensors": "text_encoder",
     "models/clip/clip_l.safetensors": "text_encoder",
     "models/controlnet/depth.safetensors": "controlnet",
+    "models/upscale_models/4x_soft.safetensors": "upscaler",
 }
 
 
@@ -71,7 +74,7 @@ def test_files_are_found_by_the_kind_of_their_folder(tmp_path: Path, names: dict
             continue
         found = {each: [file.path for file in model_folders.iter_files(each)] for each in model_folders.FOLDER_NAMES}
         assert [each for each, paths in found.items() if path in paths] == [kind]
-        if path.suffix in (".ckpt", ".pt"):
+        if path.suffix in (".ckpt", ".pt", ".pth"):
             with pytest.raises(RefusedError, match="pickle"):
                 model_folders.find(found_kind(kind), path.stem)
             continue

@@ -314,7 +314,8 @@ def test_the_address_selects_a_file_of_the_version(web: WebServer) -> None:
 @pytest.mark.parametrize(
     ("model_type", "data", "kind"),
     [("LORA", UNKNOWN, "lora"), ("DoRA", LORA, "lora"), ("VAE", VAE, "vae"), ("TextualInversion", UNKNOWN, "embedding"),
-     ("Controlnet", UNKNOWN, "controlnet"), ("Checkpoint", UNKNOWN, "model"), ("Checkpoint", LORA, "lora")],
+     ("Controlnet", UNKNOWN, "controlnet"), ("Upscaler", UNKNOWN, "upscaler"), ("Checkpoint", UNKNOWN, "model"),
+     ("Checkpoint", LORA, "lora")],
 )  # fmt: skip
 def test_content_or_else_type_selects_the_folder(web: WebServer, model_type: str, data: bytes, kind: Any) -> None:
     set_model(web, data, model={"type": model_type})
@@ -445,8 +446,8 @@ def test_damaged_safetensors_files_are_refused_and_deleted(web: WebServer) -> No
     assert "truncated" in pull(f"{web.other_host}/a.safetensors", 5).stderr
     web.replies["/b.safetensors"] = Reply(UNKNOWN)
     assert "not a checkpoint" in pull(f"{web.other_host}/b.safetensors", 4).stderr
-    web.replies["/c.safetensors"] = Reply(filled_bytes({"model.1.sub.0.RDB1.conv1.0.weight": (3, 3)}))
-    assert "an upscaler" in pull(f"{web.other_host}/c.safetensors", 4).stderr
+    web.replies["/c.safetensors"] = Reply(filled_bytes({"1280.0.linear1.weight": (3, 3)}))
+    assert "a hypernetwork" in pull(f"{web.other_host}/c.safetensors", 4).stderr
     assert len(web.requests) == 3, "only the headers are requested"
     assert not list(own_folder("lora").parent.rglob("*.incomplete"))
 

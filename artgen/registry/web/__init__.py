@@ -56,6 +56,7 @@ CONTENT_KINDS: Mapping[str, Kind] = {
     "control_lora": "controlnet",
     "t2i_adapter": "controlnet",
     "text_encoder": "text_encoder",
+    "upscaler": "upscaler",
 }
 """Kind of the files that are not image models, by the name of `file_kinds`."""
 

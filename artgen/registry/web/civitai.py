@@ -29,6 +29,7 @@ KINDS: Mapping[str, Kind] = {
     "vae": "vae",
     "textualinversion": "embedding",
     "controlnet": "controlnet",
+    "upscaler": "upscaler",
 }
 """Kind of each type of Civitai, in lower case."""
 MAX_LISTED_VERSIONS = 8
@@ -176,7 +177,7 @@ def _describe(
     if kind is None:
         raise ModelUnavailableError(
             f"Cannot use '{name}' (civitai:{model_id}): its type is '{model_type}'.",
-            "artgen uses checkpoints, LoRAs, VAEs, embeddings and ControlNets.",
+            "artgen uses checkpoints, LoRAs, VAEs, embeddings, ControlNets and upscalers.",
         )
     if text_of(version.get("usageControl")) not in ("", "Download"):
         raise ModelUnavailableError(
