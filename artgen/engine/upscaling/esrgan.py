@@ -145,7 +145,8 @@ def receptive_radius(upscaler: Upscaler) -> int:
     """Return how many pixels of the input around a pixel affect its enlarged pixels."""
     config = upscaler.config
     if upscaler.class_name == COMPACT:
-        return config["convs"]
+        return int(config["convs"])
     trunk = 2 + config["blocks"] * NUM_DENSE_BLOCKS * NUM_DENSE_CONVS
     head = sum(0.5**index for index in range(1, config["upconvs"] + 1)) + 2 * 0.5 ** config["upconvs"]
-    return math.ceil((trunk + head) * config["unshuffle"])
+    radius: float = (trunk + head) * config["unshuffle"]
+    return math.ceil(radius)

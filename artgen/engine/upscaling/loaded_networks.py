@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import diffusers
 import numpy as np
@@ -24,7 +24,7 @@ from artgen.registry.upscalers import Upscaler
 from artgen.registry.upscalers.upscaler import SD_LATENT_UPSCALE, SWIN2SR
 from artgen.system.files import FileIdentity
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+Pixels = NDArray[np.unsignedinteger]
 
 NETWORK_TILE_PX = 256
 """Default side of a tile of a feed-forward network. RRDBNet with the scale 4 then needs 0.8 GiB for activations."""
@@ -61,33 +61,19 @@ class TileSettings:
     on_step: Callable[[], None] = field(default=lambda: None)
 
 
-class Network(Protocol):
-    """Enlarge tiles.
-
-    Attributes:
-        tile_px: default side of a tile in pixels of the input.
-        multiple: the sides of a padded image, and the edges of tiles, are multiples of this number of pixels.
-        context: pixels at the edge of a tile that have no weight.
-        blend: width of the band in which tiles are blended, in pixels of the input.
-        pad_mode: mode of `numpy.pad` that extends the complete image.
-    """
-
-    tile_px: int
-    multiple: int
-    context: int
-    blend: int
-    pad_mode: Literal["reflect", "symmetric"]
-
-    def padding(self, side: int) -> int:
-        """Return the number of pixels that are added to a side of the complete image."""
-
-    def predict(self, tile: Pixels, settings: TileSettings) -> NDArray[np.float32]:
-        """Return the enlarged tile, shape (h, w, 3), 0 to 1."""
-
-
 @dataclass(frozen=True)
 class FeedForwardNetwork:
-    """Run a network of the ESRGAN family or Swin2SR."""
+    """Run a network of the ESRGAN family or Swin2SR.
+
+    Attributes:
+        module: network in evaluation mode.
+        device_config: device and dtype of the network.
+        multiple: the sides of a padded image, and the edges of tiles, are multiples of this number of pixels.
+        context: pixels at the edge of a tile that have no weight.
+        is_swin2sr: whether the module is a Swin2SR of transformers.
+        tile_px: default side of a tile in pixels of the input.
+        blend: width of the band in which tiles are blended, in pixels of the input.
+    """
 
     module: Any
     device_config: DeviceConfig
@@ -131,7 +117,14 @@ class FeedForwardNetwork:
 
 @dataclass(frozen=True)
 class DiffusionNetwork:
-    """Run a diffusion pipeline with an empty prompt and without guidance."""
+    """Run a diffusion pipeline with an empty prompt and without guidance.
+
+    Attributes:
+        pipe: pipeline of diffusers.
+        is_latent: whether the pipeline enlarges latents by 2; else it enlarges the image by 4.
+        blend: width of the band in which tiles are blended, in pixels of the input.
+        pad_mode: mode of `numpy.pad` that extends the complete image.
+    """
 
     pipe: Any
     is_latent: bool
@@ -178,8 +171,8 @@ class DiffusionNetwork:
                 callback=lambda *_: settings.on_step(),
                 **arguments,
             )
-        images: NDArray[np.float32] = result.images
-        return images[0]
+        pixels: NDArray[np.float32] = result.images[0]
+        return pixels
 
 
 def _pipeline_input(tile: Pixels) -> Any:
@@ -187,6 +180,9 @@ def _pipeline_input(tile: Pixels) -> Any:
     if tile.dtype == np.uint8:
         return Image.fromarray(tile)
     return torch.from_numpy(tile.astype(np.float32) / np.iinfo(tile.dtype).max).permute(2, 0, 1)[None]
+
+
+Network = FeedForwardNetwork | DiffusionNetwork
 
 
 @dataclass(frozen=True)

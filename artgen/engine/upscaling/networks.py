@@ -80,13 +80,14 @@ def enlarge(
     tiles = _iter_tiles(padded, grid, network, upscaler, options)
     result = blend_tiles(grid.scaled(upscaler.scale), tiles, is_16bit=image.dtype == np.uint16)
     enlarged = result[: height * upscaler.scale, : width * upscaler.scale]
-    return enlarged if options.size is None else _resize(enlarged, options.size)
+    return enlarged if options.size is None else images.resize_lanczos(enlarged, options.size)
 
 
 def _pad(image: Pixels, network: Network) -> Pixels:
     """Extend an image to the right and to the bottom by reflection."""
     padding = [(0, network.padding(side)) for side in image.shape[:2]]
-    return np.pad(image, [*padding, (0, 0)], mode=network.pad_mode) if any(map(sum, padding)) else image
+    padded: Pixels = np.pad(image, [*padding, (0, 0)], mode=network.pad_mode)
+    return padded
 
 
 def _iter_tiles(
@@ -105,9 +106,3 @@ def _iter_tiles(
             )
         options.on_tile(index + 1, total)
         yield pixels.clip(0, 1) * largest
-
-
-def _resize(image: Pixels, size: tuple[int, int]) -> Pixels:
-    if image.shape[1::-1] == size:
-        return image
-    return images.resize_lanczos(image, size)
