@@ -35,6 +35,7 @@ from artgen.spec.settings import (
     MaskTextSettings,
     ModelRef,
     ModelSettings,
+    MorphSettings,
     OpaqueInput,
     OptimizerSettings,
     OutpaintSettings,
@@ -48,6 +49,7 @@ from artgen.spec.settings import (
     SeriesSettings,
     SizeSettings,
     StepsSettings,
+    VariationSettings,
     options_of,
 )
 
@@ -105,18 +107,19 @@ class FunctionSpec:
 
 _ONE_IMAGE = {**_FRAMES, **COMMON_KEYWORDS}
 _IMAGES = {**_SERIES, **_ONE_IMAGE}
+_VARIATION = (VariationSettings, MorphSettings)
 _MODEL = (PresetSettings, ModelSettings, ControlSettings, ComputeSettings, FramesSettings)
 
 FUNCTIONS: dict[str, FunctionSpec] = {
     "txt2img": FunctionSpec(
-        (PromptSettings, SamplingSettings, CanvasSettings, SizeSettings, SeriesSettings, *_MODEL),
+        (PromptSettings, SamplingSettings, *_VARIATION, CanvasSettings, SizeSettings, SeriesSettings, *_MODEL),
         ("prompt", *_NOT_IN_PYTHON),
         _IMAGES,
     ),
     "img2img": FunctionSpec(
         (
-            *(Img2ImgInput, PromptSettings, InvertSettings, SamplingSettings, CanvasSettings, SizeSettings),
-            *(SeriesSettings, *_MODEL),
+            *(Img2ImgInput, PromptSettings, InvertSettings, SamplingSettings, VariationSettings, CanvasSettings),
+            *(SizeSettings, SeriesSettings, *_MODEL),
         ),
         ("image", "prompt", *_NOT_IN_PYTHON),
         _IMAGES,
@@ -131,6 +134,7 @@ FUNCTIONS: dict[str, FunctionSpec] = {
                 InpaintBlend,
                 InpaintDetails,
                 SamplingSettings,
+                VariationSettings,
             ),
             *(CanvasSettings, SizeSettings, SeriesSettings, *_MODEL),
         ),
@@ -138,7 +142,10 @@ FUNCTIONS: dict[str, FunctionSpec] = {
         _IMAGES,
     ),
     "outpaint": FunctionSpec(
-        (Img2ImgInput, PromptSettings, OutpaintSettings, InpaintBlend, SamplingSettings, SeriesSettings, *_MODEL),
+        (
+            *(Img2ImgInput, PromptSettings, OutpaintSettings, InpaintBlend, SamplingSettings, VariationSettings),
+            *(SeriesSettings, *_MODEL),
+        ),
         ("image", "prompt", *_NOT_IN_PYTHON),
         _IMAGES,
     ),
@@ -182,7 +189,7 @@ FUNCTIONS: dict[str, FunctionSpec] = {
         (
             *(PromptSettings, InvertSettings, MaskSettings, Img2ImgInput, OutpaintSettings),
             *(MaskTextSettings, InpaintBlend, InpaintDetails, EditSettings, DenoiseSettings),
-            *(SamplingSettings, CanvasSettings, ClassSettings, SeedSettings, *_MODEL[1:]),
+            *(SamplingSettings, *_VARIATION, CanvasSettings, ClassSettings, SeedSettings, *_MODEL[1:]),
         ),
         _NOT_IN_PYTHON,
         {
@@ -197,7 +204,7 @@ FUNCTIONS: dict[str, FunctionSpec] = {
         (
             *(BatchRunSettings, PromptSettings, SamplingSettings, ClassSettings, CanvasSettings, SizeSettings),
             *(Img2ImgInput, InvertSettings, MaskSettings, InpaintBlend, InpaintDetails, OutpaintSettings),
-            *(MaskTextSettings, EditSettings, DenoiseSettings, SeriesSettings),
+            *(MaskTextSettings, EditSettings, DenoiseSettings, *_VARIATION, SeriesSettings),
             *(CombinationSettings, PresetSettings, ModelSettings, ControlSettings, ComputeSettings),
             *(OutputSettings, FramesSettings),
         ),

@@ -19,7 +19,7 @@ from artgen.jobs.recorded_prompt import DROPPABLE, add_unsupported, with_recorde
 from artgen.jobs.trained_words import words_note
 from artgen.spec.base_requests import Request
 from artgen.spec.fields import describe_value
-from artgen.spec.seeds import expand_seeds
+from artgen.spec.seeds import expand_series
 from artgen.spec.settings import FramesSettings, SeriesSettings, options_of
 from artgen.system.counts import counted
 
@@ -46,19 +46,20 @@ def run_series(
         SomeFailedError: some images failed.
     """
     is_list = call.values.get("count") is not None or _is_list(call.values.get("seed"))
-    seeds = expand_seeds(take_series(call.values))
+    variation = call.values.get("variation_seed"), call.values.get("variation_strength")
+    all_seeds = expand_series(take_series(call.values), *variation)
     batch_size = parse_batch_size(take_group(SeriesSettings, call.values).batch_size)
 
     def build(values: dict[str, Any]) -> Sequence[Request]:
         settings = {**inputs, **convert(values)}
         if settings.get("prompt", "") is not None or "image" not in inputs:
-            return [request_class(**settings, seed=seed) for seed in seeds]
-        requests = [request_class(**{**settings, "prompt": ""}, seed=seed) for seed in seeds]
+            return [request_class(**{**settings, **seeds}) for seeds in all_seeds]
+        requests = [request_class(**{**settings, "prompt": "", **seeds}) for seeds in all_seeds]
         return with_recorded_prompts(requests, given, call.listener)
 
     given = set(call.values)
     images = run_call(call, build, batch_size, given=given if inputs.get("prompt", "") is None else None)
-    return images if is_list or len(seeds) > 1 else images[0]
+    return images if is_list or len(all_seeds) > 1 else images[0]
 
 
 def run_call(

@@ -30,6 +30,12 @@ class Txt2ImgKeywords(TypedDict, total=False):
     guide: Literal["cfg", "apg", "zero-star"] | None
     sigmas: Literal["normal", "karras", "exponential", "beta"] | None
     fast: str | None
+    variation_seed: int | None
+    variation_strength: float | None
+    morph_prompt: str | None
+    morph_negative_prompt: str | None
+    morph_seed: str | None
+    morph_position: float | None
     width: int | None
     height: int | None
     size: str | tuple[int, int] | None
@@ -82,6 +88,8 @@ class Img2ImgKeywords(TypedDict, total=False):
     guide: Literal["cfg", "apg", "zero-star"] | None
     sigmas: Literal["normal", "karras", "exponential", "beta"] | None
     fast: str | None
+    variation_seed: int | None
+    variation_strength: float | None
     width: int | None
     height: int | None
     size: str | tuple[int, int] | None
@@ -144,6 +152,8 @@ class InpaintKeywords(TypedDict, total=False):
     guide: Literal["cfg", "apg", "zero-star"] | None
     sigmas: Literal["normal", "karras", "exponential", "beta"] | None
     fast: str | None
+    variation_seed: int | None
+    variation_strength: float | None
     width: int | None
     height: int | None
     size: str | tuple[int, int] | None
@@ -198,6 +208,8 @@ class OutpaintKeywords(TypedDict, total=False):
     guide: Literal["cfg", "apg", "zero-star"] | None
     sigmas: Literal["normal", "karras", "exponential", "beta"] | None
     fast: str | None
+    variation_seed: int | None
+    variation_strength: float | None
     batch_size: int | Literal["auto"] | None
     preset: str | Sequence[str] | None
     model: str | PathLike[str] | None
@@ -378,6 +390,12 @@ class ReplayKeywords(TypedDict, total=False):
     guide: Literal["cfg", "apg", "zero-star"] | None
     sigmas: Literal["normal", "karras", "exponential", "beta"] | None
     fast: str | None
+    variation_seed: int | None
+    variation_strength: float | None
+    morph_prompt: str | None
+    morph_negative_prompt: str | None
+    morph_seed: str | None
+    morph_position: float | None
     width: int | None
     height: int | None
     class_label: int | str | None
@@ -465,6 +483,12 @@ class BatchKeywords(TypedDict, total=False):
     eta: float | None
     self_ensemble: int | None
     fidelity: float | None
+    variation_seed: int | None
+    variation_strength: float | None
+    morph_prompt: str | None
+    morph_negative_prompt: str | None
+    morph_seed: str | None
+    morph_position: float | None
     seed: int | Sequence[int] | None
     count: int | None
     batch_size: int | Literal["auto"] | None

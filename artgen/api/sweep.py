@@ -19,6 +19,7 @@ from artgen.queue.fingerprints import significant_values
 from artgen.queue.ledger import Ledger
 from artgen.queue.plan import BatchPlan
 from artgen.queue.sweeps import SweepAxis, combinations
+from artgen.queue.variation_values import line_seed
 from artgen.spec.seeds import expand_seeds, hash_seed
 from artgen.spec.settings import FramesSettings, OutputSettings, SeriesSettings, options_of
 from artgen.system.files import write_atomically
@@ -66,6 +67,9 @@ def plan_sweep(
     if shared.pop("combinatorial", False):
         axes, chosen = _combine_prompts(axes, shared)
     axis_names = {axis.name for axis in axes}
+    is_varied = bool(shared.get("variation_strength")) or "variation_strength" in axis_names
+    if is_varied and "variation_seed" not in axis_names:
+        _add_variation_seeds(axes, shared)
     if "seed" not in axis_names:
         first_seed = shared.pop("seed", None) or sweep_seed(shared)
         seeds = expand_seeds(SeriesSettings(seed=first_seed, count=shared.pop("count", 1)))
@@ -83,6 +87,19 @@ def plan_sweep(
         for entry in sweeps.sweep_entries(axes, {})
     ]
     return Sweep(axes, entries, folder, defaults)
+
+
+def _add_variation_seeds(axes: list[SweepAxis], shared: dict[str, Any]) -> None:
+    """Set the variation seed of all combinations. With `count`, the variation seed is an axis."""
+    rest = {name: value for name, value in shared.items() if name != "variation_strength"}
+    first = shared.get("variation_seed")
+    first = line_seed(rest, "variation") if first in (None, -1) else first
+    seeds = expand_seeds(SeriesSettings(seed=str(first), count=shared.pop("count", 1)))
+    if len(seeds) > 1:
+        axes.insert(0, SweepAxis("variation_seed", tuple(map(str, seeds))))
+        sweeps.check_combinations(axes)
+    else:
+        shared["variation_seed"] = seeds[0]
 
 
 def _combine_prompts(

@@ -31,6 +31,7 @@ from artgen.spec.settings import (
     MaskSettings,
     MaskTextSettings,
     ModelSettings,
+    MorphSettings,
     OutpaintSettings,
     OutputSettings,
     PresetSettings,
@@ -39,6 +40,7 @@ from artgen.spec.settings import (
     SamplingSettings,
     SeriesSettings,
     SizeSettings,
+    VariationSettings,
 )
 from artgen.system.counts import counted, format_duration
 from artgen.system.input_files import is_stdin
@@ -89,6 +91,8 @@ def run(
     series: SeriesSettings,
     combination: CombinationSettings,
     sampling: SamplingSettings,
+    variation: VariationSettings,
+    morph: MorphSettings,
     class_settings: ClassSettings,
     canvas: CanvasSettings,
     size: SizeSettings,
@@ -132,9 +136,9 @@ def run(
     name = "stdin" if is_stdin(files[0]) else batch_name(files[0])
     folder, output_settings = batch_folder(output, name)
     groups = (
-        preset, prompt, series, combination, sampling, class_settings, canvas, size, source, inversion, mask,
-        mask_text,
-        blend, details, expansion, editing, denoise_settings, model, control, compute, frames,
+        preset, prompt, series, combination, sampling, variation, morph, class_settings, canvas, size, source,
+        inversion, mask, mask_text, blend, details, expansion, editing, denoise_settings, model, control,
+        compute, frames,
     )  # fmt: skip
     defaults = non_default_settings(*groups) | output_settings
     defaults.pop("batch_size", None)

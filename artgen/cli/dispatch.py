@@ -20,6 +20,7 @@ from artgen.spec.settings import (
     RunSettings,
     SeriesSettings,
     SweepSettings,
+    VariationSettings,
     options_of,
 )
 from artgen.system.files import missing_file_error
@@ -66,10 +67,12 @@ def dispatch(
         return None
     if not options.report.quiet:
         note_unused_settings(sweep)
-    from artgen.spec.seeds import expand_seeds
+    from artgen.spec.seeds import expand_series
 
     image = {"image": image_paths[0]} if image_paths else {}
-    requests = [request_type.from_settings(*groups, **image, seed=seed) for seed in expand_seeds(series)]
+    varied = next((group for group in groups if isinstance(group, VariationSettings)), VariationSettings())
+    all_seeds = expand_series(series, varied.variation_seed, varied.variation_strength)
+    requests = [request_type.from_settings(*groups, **image, **seeds) for seeds in all_seeds]
     # Imported here: an invalid request is refused before these slow imports.
     from artgen.cli.request_jobs import RequestJobs
     from artgen.jobs.batch_size import parse_batch_size

@@ -15,6 +15,8 @@ SECTION_TITLES: dict[type, str] = {
     settings.SchedulerSettings: "Sampling",
     settings.ClassSettings: "Sampling",
     settings.SamplingSettings: "Sampling",
+    settings.VariationSettings: "Variations",
+    settings.MorphSettings: "Variations",
     settings.CanvasSettings: "Size",
     settings.SizeSettings: "Size",
     settings.InputImage: "Input",

@@ -23,6 +23,7 @@ from artgen.spec.settings import (
     SeriesSettings,
     SizeSettings,
     SweepSettings,
+    VariationSettings,
 )
 
 
@@ -36,6 +37,7 @@ def img2img(
     combination: CombinationSettings,
     sweep: SweepSettings,
     sampling: SamplingSettings,
+    variation: VariationSettings,
     canvas: CanvasSettings,
     size: SizeSettings,
     preset: PresetSettings,
@@ -60,7 +62,8 @@ def img2img(
     from artgen.spec.requests import Img2Img
 
     image_paths, prompt = split_positionals(positionals, source, prompt)
-    groups = (preset, source, prompt, inversion, sampling, resolve_size(canvas, size), model, control, compute)
+    canvas = resolve_size(canvas, size)
+    groups = (preset, source, prompt, inversion, sampling, variation, canvas, model, control, compute)
     dispatch(
         Img2Img, groups, series, sweep, OutputOptions(output, frames, report), combination, image_paths=image_paths
     )

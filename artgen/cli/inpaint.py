@@ -28,6 +28,7 @@ from artgen.spec.settings import (
     SeriesSettings,
     SizeSettings,
     SweepSettings,
+    VariationSettings,
 )
 
 
@@ -44,6 +45,7 @@ def inpaint(
     combination: CombinationSettings,
     sweep: SweepSettings,
     sampling: SamplingSettings,
+    variation: VariationSettings,
     canvas: CanvasSettings,
     size: SizeSettings,
     preset: PresetSettings,
@@ -72,7 +74,9 @@ def inpaint(
     if mask.mask is None and mask_text.mask_text is None and len(image_paths) == 2:
         raise missing_mask_error(image_paths, prompt.prompt)
     canvas = resolve_size(canvas, size)
-    groups = (preset, source, prompt, mask, mask_text, blend, details, sampling, canvas, model, control, compute)
+    groups = (
+        preset, source, prompt, mask, mask_text, blend, details, sampling, variation, canvas, model, control, compute,
+    )  # fmt: skip
     dispatch(
         Inpaint, groups, series, sweep, OutputOptions(output, frames, report), combination, image_paths=image_paths
     )

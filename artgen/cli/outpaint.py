@@ -23,6 +23,7 @@ from artgen.spec.settings import (
     SamplingSettings,
     SeriesSettings,
     SweepSettings,
+    VariationSettings,
 )
 
 
@@ -37,6 +38,7 @@ def outpaint(
     combination: CombinationSettings,
     sweep: SweepSettings,
     sampling: SamplingSettings,
+    variation: VariationSettings,
     preset: PresetSettings,
     model: ModelSettings,
     control: ControlSettings,
@@ -61,7 +63,7 @@ def outpaint(
     from artgen.spec.requests import Outpaint
 
     image_paths, prompt = split_positionals(positionals, source, prompt)
-    groups = (preset, source, prompt, expansion, blend, sampling, model, control, compute)
+    groups = (preset, source, prompt, expansion, blend, sampling, variation, model, control, compute)
     dispatch(
         Outpaint, groups, series, sweep, OutputOptions(output, frames, report), combination, image_paths=image_paths
     )

@@ -34,6 +34,7 @@ from artgen.spec.settings import (
     SamplingSettings,
     SeriesSettings,
     SizeSettings,
+    VariationSettings,
     options_of,
 )
 
@@ -48,7 +49,7 @@ app = App(
 
 PresetName = Annotated[str, typer.Argument(help="Name of the preset.", metavar="NAME")]
 
-SETTINGS_OF_ONE_IMAGE = ("prompt", "seed", "image", "mask", "reference")
+SETTINGS_OF_ONE_IMAGE = ("prompt", "seed", "variation_seed", "image", "mask", "reference")
 """Settings that a preset does not contain. Their options are accepted to explain this."""
 
 
@@ -78,6 +79,7 @@ def save(
     prompt: PromptSettings,
     series: SeriesSettings,
     sampling: SamplingSettings,
+    variation: VariationSettings,
     canvas: CanvasSettings,
     size: SizeSettings,
     source: Img2ImgInput,
@@ -106,7 +108,7 @@ def save(
     from artgen.spec.preset_values import PRESET_SETTINGS
 
     groups = (
-        prompt, series, sampling, resolve_size(canvas, size), source, inversion, mask, mask_text, blend,
+        prompt, series, sampling, variation, resolve_size(canvas, size), source, inversion, mask, mask_text, blend,
         details, editing, denoise_settings, model, compute, output,
     )  # fmt: skip
     if refused := [each for each in SETTINGS_OF_ONE_IMAGE if is_typed(each)]:

@@ -17,6 +17,7 @@ from artgen.spec.settings import (
     FramesSettings,
     GenerationReportSettings,
     ModelSettings,
+    MorphSettings,
     OutputSettings,
     PresetSettings,
     PromptSettings,
@@ -24,6 +25,7 @@ from artgen.spec.settings import (
     SeriesSettings,
     SizeSettings,
     SweepSettings,
+    VariationSettings,
 )
 
 
@@ -35,6 +37,8 @@ def txt2img(
     combination: CombinationSettings,
     sweep: SweepSettings,
     sampling: SamplingSettings,
+    variation: VariationSettings,
+    morph: MorphSettings,
     canvas: CanvasSettings,
     size: SizeSettings,
     preset: PresetSettings,
@@ -56,5 +60,5 @@ def txt2img(
     prompt = read_prompt(prompt)
     if not prompt.prompt.strip() and not any(text.startswith("prompt=") for text in sweep.sweep):
         raise UsageError("Cannot run txt2img: the prompt is missing.", missing_prompt_hint())
-    groups = (preset, prompt, sampling, resolve_size(canvas, size), model, control, compute)
+    groups = (preset, prompt, sampling, variation, morph, resolve_size(canvas, size), model, control, compute)
     dispatch(Txt2Img, groups, series, sweep, OutputOptions(output, frames, report), combination)

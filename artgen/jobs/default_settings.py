@@ -53,6 +53,8 @@ def default_settings(
             scheduler, sigmas = entry.default_settings["scheduler"], None
     known = options_of(type(request))
     filled = {name: value for name, value in defaults.items() if name in known and getattr(request, name) is None}
+    if getattr(request, "variation_strength", None) and getattr(request, "variation_seed", None) in (None, -1):
+        filled["variation_seed"] = generate_seed()
     filled.pop("scheduler", None)
     if request.scheduler is None and scheduler is not None:
         filled.update(scheduler=scheduler, sigmas=request.sigmas or sigmas)

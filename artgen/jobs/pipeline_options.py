@@ -8,6 +8,7 @@ from typing import Any
 
 from artgen.errors import UsageError
 from artgen.jobs.edit_checks import check_editing
+from artgen.jobs.noise_checks import check_noise
 from artgen.jobs.prompt_plan import prompt_plan
 from artgen.registry import ResolvedModel, diffusers_folder
 from artgen.registry.pipelines import PipelineEntry, pipeline_entries
@@ -95,6 +96,7 @@ def check_options(
     if request.long_prompt == "chunk" and not entry.supports("long-prompts"):
         raise _unsupported_error("--long-prompt chunk", "long_prompt", entry, model.name)
     check_editing(request, model, has_pag=pag_scale(request, entry) > 0)
+    check_noise(request, model)
     if not entry.supports("schedulers"):
         _check_scheduler(request, model, default_scheduler)
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from artgen.errors import UsageError
+from artgen.jobs.noise_checks import check_mixed_prompts
 from artgen.jobs.pipeline_options import pag_scale, uses_cfg
 from artgen.jobs.prompt_plan import prompt_plan
 from artgen.registry import ResolvedModel, diffusers_folder
@@ -20,12 +21,13 @@ def check_prompts(request: PromptRequest, model: ResolvedModel) -> None:
     """Check that the prompts of a complete request work with its model.
 
     Raises:
-        UsageError: AND needs another model or guidance, or `clip_skip` is not supported.
+        UsageError: AND needs another model or guidance, or `clip_skip` or a mix of prompts is not supported.
     """
     if (request.clip_skip or 1) > 1:
         _check_clip_skip(request.clip_skip or 1, model)
     if request.prompt_weights == "a1111" and "AND" in request.prompt:
         _check_composition(request, model)
+    check_mixed_prompts(request, model)
 
 
 def _check_composition(request: PromptRequest, model: ResolvedModel) -> None:

@@ -68,6 +68,30 @@ def prompts_of(request: PromptRequest) -> tuple[str, str]:
     return prompt, negative_prompt
 
 
+def morph_target(request: PromptRequest) -> PromptRequest | None:
+    """Return the request with the prompts of the second image of a morph; None if the prompts are not mixed."""
+    if not getattr(request, "morph_position", None):
+        return None
+    prompt, negative = getattr(request, "morph_prompt", None), getattr(request, "morph_negative_prompt", None)
+    target = request.replace(
+        prompt=request.prompt if prompt is None else prompt,
+        negative_prompt=request.negative_prompt if negative is None else negative,
+        morph_prompt=None,
+        morph_negative_prompt=None,
+        morph_seed=None,
+        morph_position=None,
+    )
+    return None if prompts_of(target) == prompts_of(request) else target
+
+
+def conditioning_key(request: PromptRequest) -> tuple[str, str, str, str, float]:
+    """Return the texts that determine the embeddings of a request, and the position between them."""
+    target = morph_target(request)
+    if target is None:
+        return (*prompts_of(request), "", "", 0.0)
+    return (*prompts_of(request), *prompts_of(target), float(getattr(request, "morph_position", 0.0)))
+
+
 def encoded_text(text: str, request: PromptRequest) -> str:
     """Return a prompt without the syntax that text encoders other than CLIP do not support. JSON is not changed."""
     return text if text.lstrip().startswith("{") else prompt_syntax.plain_text(text, request.prompt_weights or "none")

@@ -14,12 +14,13 @@ from artgen.spec.schedulers import find_scheduler
 
 SUPPORTED_FIELDS = (
     "prompt", "negative_prompt", "prompt_weights", "clip_skip", "steps", "scheduler", "sigmas", "guidance_scale",
-    "guidance_rescale", "seed", "width", "height", "only_masked", "fill",
+    "guidance_rescale", "seed", "variation_strength", "variation_seed", "width", "height", "only_masked", "fill",
 )  # fmt: skip
 """Fields that are used. The model is not used, because other tools name models differently."""
 
 OPTIONAL_FIELDS = (
     "negative_prompt", "clip_skip", "scheduler", "sigmas", "guidance_scale", "guidance_rescale", "only_masked",
+    "variation_seed", "variation_strength",
 )  # fmt: skip
 """Fields that are ignored, with a note, if the model does not support them: the user chooses another model."""
 

@@ -117,6 +117,9 @@ def _parameter_pairs(record: Mapping[str, object]) -> Iterator[tuple[str, str]]:
         yield "Model hash", digest[:10].lower()
     if model := public_model_name(record.get("model")):
         yield "Model", model
+    if record.get("variation_strength") and record.get("variation_seed") is not None:
+        yield "Variation seed", _to_text(record["variation_seed"])
+        yield "Variation seed strength", _to_text(record["variation_strength"])
     if record.get("strength") is not None:
         yield "Denoising strength", _to_text(record["strength"])
     for name, field in (

@@ -37,6 +37,8 @@ FIELD_KINDS: Mapping[str, type[FieldValue]] = MappingProxyType(
         "prompt_weights": str,
         "clip_skip": int,
         "seed": int,
+        "variation_strength": float,
+        "variation_seed": int,
         "steps": int,
         "guidance_scale": float,
         "guidance_rescale": float,

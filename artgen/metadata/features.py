@@ -24,7 +24,8 @@ _SUPPORTED: Mapping[str, str] = MappingProxyType(
 _REASONS: Mapping[str, str] = MappingProxyType(
     {
         "noise source": "artgen generates the noise on the CPU, so the image will differ.",
-        "variation seed": "artgen does not mix the noise of two seeds, so the image will differ.",
+        "variation seed": "The tool mixes noise in another way than artgen, so the image will differ.",
+        "seed resize": "artgen does not generate the noise at another size, so the image will differ.",
         "sampler options": "artgen uses the default options of the scheduler, so the image will differ.",
         "hypernetwork": "Hypernetworks are not supported.",
         "several passes": "The settings of the first pass are used.",

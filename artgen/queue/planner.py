@@ -34,6 +34,7 @@ from artgen.queue.job_templates import JobTemplates
 from artgen.queue.line_presets import LinePresets
 from artgen.queue.plan import BatchPlan, JobTemplate, PlannedJob
 from artgen.queue.recorded_prompts import PROMPT_NAMES, PROMPT_STATE, RecordedPrompts
+from artgen.queue.variation_values import variation_values
 from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import (
@@ -167,7 +168,11 @@ class Planner:
     def _add_jobs(
         self, plan: BatchPlan, entry: Entry, defaults: Mapping[str, Any], dropped: Collection[str] = ()
     ) -> None:
-        values = merge_defaults(entry.setting_values, defaults)
+        values, *other_variations = variation_values(merge_defaults(entry.setting_values, defaults))
+        if other_variations:
+            for each in (values, *other_variations):
+                self._add_jobs(plan, Entry(entry.source, entry.line, each, entry.defaults), {}, dropped)
+            return
         if (task_name := values.get("task", "txt2img")) in TASKS:
             plan.accepted_settings |= accepted_settings(task_name)
             plan.file_defaults |= dict.fromkeys(entry.defaults)

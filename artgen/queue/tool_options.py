@@ -40,7 +40,7 @@ A1111_IGNORED = _words(
     model_hash outpath_grids outpath_samples override_settings override_settings_restore_afterwards
     prompt_for_display refiner_checkpoint refiner_switch_at resize_mode restore_faces s_churn s_min_uncond s_noise
     s_tmax s_tmin sampler_index save_images script_args script_name sd_model_hash seed_resize_from_h
-    seed_resize_from_w send_images subseed subseed_strength tiling
+    seed_resize_from_w send_images tiling
     """
 )
 """Names of A1111 without a setting in artgen: tags of "Prompts from file", keys of the API, columns of `log.csv`."""

@@ -78,6 +78,7 @@ class PipelineEntry:
         no_strength: tasks whose pipeline uses the image as a reference and has no strength.
         image_guidance_scale: default of the setting with this name; 0 if the pipelines do not take it. With guidance,
             the denoiser has three inputs per image: with the prompt, without it, and without prompt and image.
+        initial_noise: whether the pipelines generate their initial noise in `prepare_latents`, so that it can be mixed.
         references: whether `edit` takes reference images besides the input image.
         needs_mask_channels: whether inpaint and outpaint need a denoiser with the mask as further input channels.
         guidance_rescale: tasks whose pipeline takes `guidance_rescale`, with and without PAG.
@@ -144,6 +145,7 @@ class PipelineEntry:
     true_cfg_scale: float = 4.0
     no_strength: tuple[str, ...] = ()
     image_guidance_scale: float = 0.0
+    initial_noise: bool = True
     references: bool = False
     needs_mask_channels: bool = False
     guidance_rescale: tuple[str, ...] = ()

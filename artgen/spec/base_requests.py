@@ -34,6 +34,7 @@ from artgen.spec.settings import (
     ScaledInput,
     SeedSettings,
     StepsSettings,
+    VariationSettings,
     options_of,
     path_settings,
     settings_of,
@@ -185,6 +186,17 @@ class PromptRequest(ComputeSettings, ControlSettings, ModelSettings, SamplingSet
                 "Remove --sigmas, or use euler, dpm++2m or another scheduler that `artgen schedulers` marks.",
                 settings=("sigmas", "scheduler"),
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariedRequest(VariationSettings, PromptRequest):
+    """Store the settings of all tasks whose initial noise can be mixed with the noise of a second seed."""
+
+    def group_key(self) -> Request:
+        """Return a request without the values that may differ in a pipeline call."""
+        key = super().group_key()
+        is_mixed = bool(self.variation_strength)
+        return key.replace(variation_strength=0.5 if is_mixed else None, variation_seed=0 if is_mixed else None)
 
 
 @dataclass(frozen=True, kw_only=True)

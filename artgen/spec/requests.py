@@ -11,7 +11,9 @@ from artgen.spec.base_requests import (
     PromptedImageRequest,
     PromptRequest,
     Request,
+    VariedRequest,
 )
+from artgen.spec.initial_noise import parse_seed_noise
 from artgen.spec.mask_source import MaskSource
 from artgen.spec.schedulers import find_scheduler_with_sigmas
 from artgen.spec.settings import (
@@ -25,6 +27,7 @@ from artgen.spec.settings import (
     InpaintDetails,
     InvertSettings,
     LoraSettings,
+    MorphSettings,
     OutpaintSettings,
     SchedulerSettings,
 )
@@ -33,14 +36,19 @@ from artgen.spec.tasks import COMPOSITE, ENHANCED, GENERATED, Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Txt2Img(CanvasSettings, PromptRequest):
+class Txt2Img(MorphSettings, VariedRequest, CanvasSettings, PromptRequest):
     """Generate an image from a prompt."""
 
     task: ClassVar[str] = "txt2img"
 
+    def _normalize(self, names: Collection[str]) -> None:
+        super()._normalize(names)
+        if self.morph_seed is not None and "morph_seed" in names:
+            object.__setattr__(self, "morph_seed", str(parse_seed_noise(str(self.morph_seed))))
+
 
 @dataclass(frozen=True, kw_only=True)
-class Img2Img(InvertSettings, CanvasSettings, PromptedImageRequest):
+class Img2Img(InvertSettings, VariedRequest, CanvasSettings, PromptedImageRequest):
     """Generate an image from an input image and a prompt."""
 
     task: ClassVar[str] = "img2img"
@@ -62,7 +70,7 @@ class Img2Img(InvertSettings, CanvasSettings, PromptedImageRequest):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inpaint(InpaintDetails, InpaintBlend, MaskSource, CanvasSettings, PromptedImageRequest):
+class Inpaint(InpaintDetails, InpaintBlend, MaskSource, VariedRequest, CanvasSettings, PromptedImageRequest):
     """Repaint the masked part of an image."""
 
     task: ClassVar[str] = "inpaint"
@@ -90,7 +98,7 @@ class Inpaint(InpaintDetails, InpaintBlend, MaskSource, CanvasSettings, Prompted
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outpaint(InpaintBlend, OutpaintSettings, PromptedImageRequest):
+class Outpaint(InpaintBlend, OutpaintSettings, VariedRequest, PromptedImageRequest):
     """Extend an image beyond its edges."""
 
     task: ClassVar[str] = "outpaint"

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from artgen.errors import UsageError
 from artgen.spec.settings import MAX_SEED, SeriesSettings, describe_value
@@ -36,6 +37,34 @@ def expand_seeds(series: SeriesSettings, random_seed: Callable[[], int] = genera
     if max(seeds[-1], *seeds) > MAX_SEED:
         raise UsageError(f"Seeds must be 0 to 2^64-1, not {max(seeds)}.")
     return seeds
+
+
+def expand_series(
+    series: SeriesSettings,
+    variation_seed: int | None,
+    variation_strength: float | None,
+    random_seed: Callable[[], int] = generate_seed,
+) -> list[dict[str, int]]:
+    """Return the seed of each image, and its variation seed if the command has several variations.
+
+    Several variations have the same seed, and variation seeds that count up, as in AUTOMATIC1111.
+
+    Args:
+        series: seeds and number of images.
+        variation_seed: seed of the first variation; None or -1: a random seed.
+        variation_strength: amount of the second noise; None or 0: no variations.
+        random_seed: returns a random seed.
+
+    Raises:
+        UsageError: see `expand_seeds`.
+    """
+    is_list = re.search(r",|\d-", series.seed or "") is not None
+    if not variation_strength or series.count == 1 or is_list:
+        return [{"seed": seed} for seed in expand_seeds(series, random_seed)]
+    seed = expand_seeds(replace(series, count=1), random_seed)[0]
+    first = random_seed() if variation_seed in (None, -1) else variation_seed
+    varied = expand_seeds(SeriesSettings(seed=str(first), count=series.count))
+    return [{"seed": seed, "variation_seed": each} for each in varied]
 
 
 def hash_seed(data: bytes) -> int:

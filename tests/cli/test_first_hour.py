@@ -124,7 +124,7 @@ TYPED = (
     refused("txt2img", SYNTAX, hint="lora_folder", code=3),
     refused("txt2img", "a fox", "--style", "oil", hint="style_folder"),
     option("--tile", hint="Tiling for seamless textures is not supported.", without="quiet"),
-    option("--variation", "0.2", hint="A variation seed is not supported.", without="acceleration"),
+    option("--variation", "0.2", hint="Did you mean --variation-strength?", without="acceleration"),
     option("--outdir", "pics", hint="Did you mean --output?", without="count"),
     option("--lowvram", hint="--offload auto", without="lora"),
     option("--cpu", hint="Did you mean --device cpu?", without="fps"),

@@ -41,7 +41,7 @@ VALUES = {
     "background": "red", "sigma": "10", "mask": "mask.png", "expand": "8", "target_size": "64x64", "model": "tiny",
     "lora": "x", "device": "cpu", "memory_budget": "8GiB", "output": "out/",
     "class_label": "3", "control": "raw=in.png,model=x", "image_prompt": "in.png", "source_prompt": "x",
-    "vae": "x", "refiner": "x", "style": "x",
+    "vae": "x", "refiner": "x", "style": "x", "morph_prompt": "x", "morph_negative_prompt": "x", "morph_seed": "7",
     "embedding": "x", "mask_text": "a dog", "mask_model": "clipseg", "save_mask": "saved.png", "reference": "in.png",
 }  # fmt: skip
 NOT_IN_LINES = {*options_of(RunSettings), *options_of(FramesSettings), *options_of(ReportSettings), "task"} | {
@@ -123,6 +123,7 @@ CASES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("source_prompt", "a fox", ("img2img", "in.png", "x", "-m", "tiny")),
     ("mask_model", "owlv2", ("inpaint", "in.png", "x", "--mask", "mask.png", "-m", "tiny")),
     ("fill", "blur", SOFT_MASK),
+    ("variation_strength", "0.2", INVERT),
     ("only_masked", "8", SOFT_MASK),
     ("only_masked", "8", SOFT_MASK[:-1]),
     ("soft_mask", "true", (*SOFT_MASK[:-1], "--fill", "noise")),

@@ -24,6 +24,7 @@ PARSED: list[Image.Image] = []
         ({"clip_skip": 2}, "Clip skip: 2"),
         ({"guidance_rescale": 0.7}, "Guidance rescale: 0.7"),
         ({"pag_scale": 3.0}, "PAG scale: 3"),
+        ({"variation_seed": 9, "variation_strength": 0.25}, "Variation seed: 9, Variation seed strength: 0.25"),
         ({"prompt_weights": "none"}, "Emphasis: None"),
         ({"architecture": "sdxl"}, "Emphasis: No norm"),
         ({"prompt_weights": "comfy"}, "Prompt weights: comfy"),
@@ -42,7 +43,7 @@ def test_each_setting_has_its_field(changes: dict[str, Any], pair: str, tmp_path
     assert metadata.format_a1111(RECORD).count("Emphasis") == 0
     found = metadata.parse_a1111(text)
     assert found.fields["prompt_weights"] == record["prompt_weights"]
-    for name in ("prompt", "negative_prompt", "seed", "steps", "clip_skip", "guidance_rescale"):
+    for name in ("prompt", "negative_prompt", "seed", "steps", "clip_skip", "guidance_rescale", "variation_seed"):
         assert found.fields.get(name) == record.get(name)
     assert [lora.digest for lora in found.loras] == record.get("lora_autov3", [])
     assert [each.digest for each in found.embeddings] == [each[:12] for each in record.get("embedding_sha256", [])]

@@ -126,6 +126,12 @@ def test_prepared_requests_are_complete(models: dict[str, Path], task: str) -> N
         "save_mask",
         "expand",
         "target_size",
+        "variation_seed",
+        "variation_strength",
+        "morph_prompt",
+        "morph_negative_prompt",
+        "morph_seed",
+        "morph_position",
     }
     unset = {name for name in options_of(type(job.request)) if getattr(job.request, name) is None}
     assert unset <= may_be_unset

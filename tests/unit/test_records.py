@@ -46,6 +46,7 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
         st.sampled_from(["a.png", "b.png:0.5,mask=m.png", "c.png,model=sd15-plus"]), max_size=2
     ).map(tuple),
     "embedding": st.lists(FILE, max_size=3).map(tuple),
+    "morph_seed": st.none() | st.sampled_from(["7", "7:12:0.25"]),
     "memory_budget": st.none() | st.sampled_from(["8GiB", "6500MB"]),
     "invert": st.just(False),
     "soft_mask": st.just(False),

@@ -194,3 +194,18 @@ def test_records_of_other_tools_are_replayed(texts: dict[str, object], task: str
     assert "fox" in request.prompt
     assert note in " | ".join(spec.notes)
     assert request.expansion is not None
+
+
+def test_variation_seeds_of_a1111_are_used() -> None:
+    text = f"fox\n{PARAMS}, Variation seed: 12, Variation seed strength: 0.25"
+    request, notes = replay(text)
+    assert (request.task, request.variation_seed, request.variation_strength) == ("txt2img", 12, 0.25)
+    assert "ariation" not in notes
+    request, _ = replay(f"{text}, Denoising strength: 0.5", image="in.png")
+    assert (request.task, request.variation_seed, request.variation_strength) == ("img2img", 12, 0.25)
+    request, notes = replay(f"{text}, Seed resize from: 512x768")
+    assert "Not used: seed resize (Seed resize from: 512x768)." in notes
+    for bad in ("Variation seed: 12", "Variation seed: x, Variation seed strength: 2"):
+        request, notes = replay(f"fox\n{PARAMS}, {bad}")
+        assert request.variation_strength is None
+        assert "ariation" in notes

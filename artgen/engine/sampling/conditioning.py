@@ -9,7 +9,7 @@ is the unconditional prediction, so that classifier-free guidance gives u + g * 
 import bisect
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from artgen.engine.sampling.denoiser_hooks import ModuleWithHook, attached_hooks
 from artgen.engine.sampling.prompt_embeddings import EncodedPrompt, stack_embeddings
 from artgen.jobs.job import GenerationJob
 from artgen.jobs.pipeline_options import uses_cfg
-from artgen.jobs.prompt_plan import prompt_plan
+from artgen.jobs.prompt_plan import morph_target, prompt_plan
 
 Embeddings = dict[str, torch.Tensor]
 EncodePair = Callable[[str, str, TextOptions, int], EncodedPrompt]
@@ -87,6 +87,22 @@ def encode_job(job: GenerationJob, encode: EncodePair, num_chunks: int) -> Condi
         encode: encodes a prompt and a negative prompt.
         num_chunks: number of chunks of all prompts.
     """
+    first = _encode_job(job, encode, num_chunks)
+    target = morph_target(job.request)
+    if target is None:
+        return first
+    second = _encode_job(replace(job, request=target), encode, num_chunks)
+    return _interpolated(first, second, float(getattr(job.request, "morph_position", 0.0)))
+
+
+def _interpolated(first: Conditioning, second: Conditioning, position: float) -> Conditioning:
+    """Interpolate the embeddings of two conditionings of one step and one part linearly."""
+    (last_step, (low,)), (_, (high,)) = first.steps[0], second.steps[0]
+    mixed = {name: torch.lerp(low[name], high[name], position) for name in low}
+    return replace(first, steps=((last_step, (mixed,)),))
+
+
+def _encode_job(job: GenerationJob, encode: EncodePair, num_chunks: int) -> Conditioning:
     plan, options = prompt_plan(job.request), text_options(job)
     encoded: dict[tuple[tuple[str, ...], str], tuple[Embeddings, ...]] = {}
     steps = []
@@ -104,8 +120,9 @@ def chunks_of_jobs(pipe: Any, jobs: Sequence[GenerationJob]) -> int:
     """Return the largest number of chunks of the prompts of jobs."""
     counts = [1]
     for job in jobs:
-        plan, options = prompt_plan(job.request), text_options(job)
-        if options.chunked:
+        options = text_options(job)
+        requests = filter(None, (job.request, morph_target(job.request)))
+        for plan in map(prompt_plan, requests) if options.chunked else ():
             with_negative = uses_cfg(job.request, job.model.pipeline_entry)
             counts += [count_chunks(pipe, text, options) for text in plan.texts(with_negative=with_negative)]
     return max(counts)

@@ -35,6 +35,7 @@ from artgen.engine.sampling.pipeline_errors import wrap_pipeline_errors
 from artgen.engine.sampling.prepared_pipeline import job_seeds, plan_optimizations, prepare_pipeline
 from artgen.engine.sampling.prompt_arguments import prompt_conditioning, truncated_prompts
 from artgen.engine.sampling.task_arguments import task_arguments
+from artgen.engine.sampling.variation_noise import mixed_noise
 from artgen.errors import NonFiniteError
 from artgen.events import Decoding, Listener, Notice, StageStarted, StepEvent
 from artgen.jobs.edit_checks import needs_latent_masking
@@ -165,6 +166,7 @@ def _run_pipeline_once(
                 conditioned(pipe, conditioning, batch_size) as step_counter,
                 with_guidance(pipe, jobs[0]),
                 seeded_control_latents(pipe, job_seeds(padded_jobs)),
+                mixed_noise(pipe, padded_jobs, kwargs["generator"]),
             ):
                 result = pipe(**{**kwargs, **image_arguments, **refiner.base_arguments(jobs[0])})
         if jobs[0].model.refiner is not None:

@@ -10,7 +10,7 @@ from artgen.engine.sampling.prompt_embeddings import EncodedPrompt, encode_cache
 from artgen.events import Listener, Notice
 from artgen.jobs.job import GenerationJob
 from artgen.jobs.pipeline_options import uses_cfg
-from artgen.jobs.prompt_plan import encoded_text, prompts_of
+from artgen.jobs.prompt_plan import conditioning_key, encoded_text
 
 
 def prompt_conditioning(pipe: Any, jobs: Sequence[GenerationJob]) -> Conditioning | None:
@@ -23,9 +23,9 @@ def prompt_conditioning(pipe: Any, jobs: Sequence[GenerationJob]) -> Conditionin
     def encode(prompt: str, negative_prompt: str, options: TextOptions, chunks: int) -> EncodedPrompt:
         return encode_cached(pipe, prompt, negative_prompt, cfg, options, chunks)
 
-    distinct = {prompts_of(job.request): job for job in jobs}
+    distinct = {conditioning_key(job.request): job for job in jobs}
     encoded = {key: encode_job(job, encode, num_chunks) for key, job in distinct.items()}
-    return stack_conditionings([encoded[prompts_of(job.request)] for job in jobs])
+    return stack_conditionings([encoded[conditioning_key(job.request)] for job in jobs])
 
 
 def text_arguments(jobs: Sequence[GenerationJob]) -> dict[str, Any]:

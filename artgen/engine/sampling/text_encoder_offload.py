@@ -28,7 +28,7 @@ from artgen.engine.sampling.prompt_embeddings import EncodedPrompt
 from artgen.events import Listener
 from artgen.jobs.job import GenerationJob
 from artgen.jobs.pipeline_options import uses_cfg
-from artgen.jobs.prompt_plan import prompt_plan, prompts_of
+from artgen.jobs.prompt_plan import conditioning_key, prompt_plan
 from artgen.system.command_state import register_reset
 
 MAX_PREFETCH_BYTES = 256 << 20
@@ -42,8 +42,7 @@ _embedding_cache: dict[tuple[Any, ...], dict["_PromptKey", Conditioning]] = {}
 class _PromptKey:
     """Identify the embeddings of a job for one model."""
 
-    prompt: str
-    negative_prompt: str
+    texts: tuple[str, str, str, str, float]
     uses_cfg: bool
     options: TextOptions
     steps: int
@@ -53,7 +52,7 @@ class _PromptKey:
         request = job.request
         steps = (request.steps or 1) if prompt_plan(request).is_dynamic else 0
         cfg = uses_cfg(request, job.model.pipeline_entry)
-        return cls(*prompts_of(request), cfg, text_options(job), steps)
+        return cls(conditioning_key(request), cfg, text_options(job), steps)
 
 
 def encodes_prompts_first(memory_settings: MemorySettings, device_config: DeviceConfig) -> bool:

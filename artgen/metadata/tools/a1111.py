@@ -17,9 +17,10 @@ _FIELDS = {
     "guidance rescale": "guidance_rescale", "schedule type": "sigmas", "scheduler": "sigmas",
     "guidance scale": "guidance_scale",
 }  # fmt: skip
+_VARIATION_FIELDS = {"variation seed": "variation_seed", "variation seed strength": "variation_strength"}
 _PREFIXES = {
     "hires": "hires fix", "first pass size": "hires fix", "controlnet": "ControlNet",
-    "variation seed": "variation seed", "seed resize": "variation seed", "refiner": "refiner",
+    "variation seed": "variation seed", "seed resize": "seed resize", "refiner": "refiner",
     "face restoration": "face restoration", "hypernet": "hypernetwork", "tiling": "seamless tiling",
     "token merging": "token merging", "hypertile": "token merging", "freeu": "FreeU", "adetailer": "ADetailer",
     "ultimate sd": "upscaling", "sd upscale": "upscaling", "postprocess upscale": "upscaling", "script": "script",
@@ -81,8 +82,10 @@ def _make_record(split: A1111Text) -> ExternalRecord:
     if size := re.fullmatch(r"([0-9]{1,6})\s?[x×]\s?([0-9]{1,6})", lowered.get("size", "")):
         values["width"], values["height"] = size[1], size[2]
     _set_sampler(values)
-    values |= _mask_settings(lowered)
-    hidden = _HIDDEN | _FIELDS.keys()
+    variation = {setting: lowered[name] for name, setting in _VARIATION_FIELDS.items() if name in lowered}
+    has_variation = len(variation) == len(_VARIATION_FIELDS)
+    values |= {**_mask_settings(lowered), **(variation if has_variation else {})}
+    hidden = _HIDDEN | _FIELDS.keys() | (_VARIATION_FIELDS.keys() if has_variation else set())
     rest = {
         name: value for name, value in pairs.items() if name.lower() not in hidden and not name.startswith("AddNet ")
     }

@@ -87,6 +87,7 @@ from artgen.spec.settings.training import (
     LossSettings,
     OptimizerSettings,
 )
+from artgen.spec.settings.variation import MorphSettings, VariationSettings
 from artgen.spec.settings.worker import WorkerSettings, parse_keep_alive
 from artgen.system.arguments import BOOLEAN_LITERALS
 
@@ -134,6 +135,7 @@ __all__ = [
     "ModelFolders",
     "ModelRef",
     "ModelSettings",
+    "MorphSettings",
     "OpaqueInput",
     "OptimizerSettings",
     "OutpaintSettings",
@@ -152,6 +154,7 @@ __all__ = [
     "SizeSettings",
     "StepsSettings",
     "SweepSettings",
+    "VariationSettings",
     "WorkerSettings",
     "aliases_of",
     "canonical_keys",
@@ -184,6 +187,8 @@ SETTING_GROUPS: tuple[type, ...] = (
     SchedulerSettings,
     ClassSettings,
     SamplingSettings,
+    VariationSettings,
+    MorphSettings,
     CanvasSettings,
     SizeSettings,
     InputImage,

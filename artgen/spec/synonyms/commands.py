@@ -289,6 +289,7 @@ COMMANDS_OF_GROUPS = {
     "MaskSettings": ("inpaint", "edit"),
     "ModelRef": _IMAGE_COMMANDS,
     "ModelSettings": _PROMPT_COMMANDS,
+    "MorphSettings": ("txt2img",),
     "OpaqueInput": _INPUT_COMMANDS[:4],
     "OptimizerSettings": ("train",),
     "OutpaintSettings": ("outpaint",),
@@ -304,6 +305,7 @@ COMMANDS_OF_GROUPS = {
     "SizeSettings": _SIZED_COMMANDS,
     "StepsSettings": _IMAGE_COMMANDS,
     "SweepSettings": _IMAGE_COMMANDS,
+    "VariationSettings": _PROMPT_COMMANDS[:4],
 }
 """Main commands that take all settings of a group. A test compares them with the commands.
 

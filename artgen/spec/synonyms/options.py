@@ -124,6 +124,13 @@ OPTION_ROWS = (
     ),
     OptionRow("prompt", "text prompts positive_prompt positive caption description", "dgenerate, ComfyUI"),
     OptionRow("seed", "seeds noise_seed rand_seed random_seed sd_seed rng_seed generator", "dgenerate, diffusers"),
+    OptionRow("variation_seed", "seed_variation var_seed", "A1111, SwarmUI"),
+    OptionRow(
+        "variation_strength",
+        "variation variation_amount vary v_amount seed_variance var_strength",
+        "A1111, InvokeAI",
+        "0 is the image of --seed, 1 the image of --variation-seed. Use --variation-strength 0.2.",
+    ),
     OptionRow("seed", "start_seed first_seed gen_seeds sameseed manual_seed", "dgenerate, Midjourney"),
     OptionRow(
         "model",

@@ -57,13 +57,16 @@ UNSUPPORTED_ROWS = (
         "For tiled decoding, which saves memory, use --vae-tiling.",
     ),
     UnsupportedRow(
-        "A variation seed",
-        "variation variations seed_variation variation_count variation_seed variation_strength "
-        "variation_amount with_variations subseed"
-        "subseed_strength seed_resize_from_w seed_resize_from_h vary v_amount seed_variance",
-        "A1111, InvokeAI",
-        "For similar images, use `artgen img2img IMAGE PROMPT --strength 0.6 --count 4`; for other images, use "
-        "--count.",
+        "Noise of another size",
+        "seed_resize seed_resize_from_w seed_resize_from_h seed_resize_from",
+        "A1111",
+        "Remove the option.",
+    ),
+    UnsupportedRow(
+        "A list of variations",
+        "variations variation_count with_variations",
+        "InvokeAI",
+        "For similar images, run `artgen variations IMAGE --count 4`.",
     ),
     UnsupportedRow(
         "A choice of the attention implementation",
