@@ -80,6 +80,7 @@ def _read_weight_file(path: Path) -> FileInfo:
     from artgen.registry import lora as lora_files
     from artgen.registry.checkpoint_content import inspect_file
     from artgen.registry.embeddings import describe_embedding
+    from artgen.registry.upscalers.layers import read_layers
     from artgen.registry.web import read_description
 
     checkpoint = inspect_file(path)
@@ -89,6 +90,10 @@ def _read_weight_file(path: Path) -> FileInfo:
     elif checkpoint.kind == "embedding":
         with contextlib.suppress(InputFileError):  # an embedding that artgen does not support
             values = describe_embedding(path)
+    elif checkpoint.kind == "upscaler":
+        with contextlib.suppress(InputFileError):  # a network that artgen does not support
+            layers = read_layers(path)
+            values |= {"architecture": layers.class_name, "scale": layers.scale}
     description = read_description(path)
     return FileInfo(
         "header", values | {name: description[name] for name in DESCRIPTION_FIELDS if description.get(name)}

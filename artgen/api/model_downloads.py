@@ -5,10 +5,12 @@ from pathlib import Path
 
 from artgen import registry
 from artgen.api.model_operations import local_path
+from artgen.api.upscaler_models import find_upscaler, pull_upscaler
 from artgen.errors import ArtgenError
 from artgen.events import Downloading, Listener, Notice
 from artgen.registry import hub, model_folders, web
 from artgen.registry.model_folders import DESCRIPTIONS, OPTIONS
+from artgen.registry.upscalers import UpscalerEntry
 
 
 @dataclass(frozen=True)
@@ -29,19 +31,21 @@ def local_file(name: str) -> PulledFile:
     return PulledFile(local_path(name), f"-m {name}")
 
 
-PullSource = registry.ModelReference | web.Source
-"""Origin of a download: a model, or a file of the hub, of Civitai or of another web server."""
+PullSource = registry.ModelReference | web.Source | UpscalerEntry
+"""Origin of a download: a model, an upscaler, or a file of the hub, of Civitai or of another web server."""
 
 
 def parse_pull_source(name: str) -> PullSource:
     """Return the origin that a name or an address means: alias, OWNER/NAME[@REVISION], civitai:MODEL[@VERSION], ..."""
-    return web.parse_source(name) or registry.parse_reference(name)
+    return web.parse_source(name) or find_upscaler(name) or registry.parse_reference(name)
 
 
 def pull_source(source: PullSource, force: bool, listener: Listener) -> PulledFile | None:
     """Download a model or a file. Return None if there is nothing to download, with a notice."""
     if isinstance(source, registry.ModelReference):
         return _pull_model(source, force, listener)
+    if isinstance(source, UpscalerEntry):
+        return PulledFile(pull_upscaler(source, force, listener), f"--upscaler {source.name}")
     if not isinstance(source, web.HubSource):
         return _pull_file(source, force, listener)
     if source.file is None:

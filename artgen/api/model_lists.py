@@ -70,13 +70,18 @@ class ModelDetails:
 
 
 def select_models(*, family: str | None = None, task: str | None = None) -> list[ModelDetails]:
-    """Return the models that have an alias, and the downloaded models. See `artgen.list_models`."""
+    """Return the models that have an alias, the downloaded models, and upscalers. See `artgen.list_models`."""
+    from artgen.api.upscaler_models import FAMILY, iter_upscalers  # imports this module
+
     if task is not None:
         check_choice("task", task, TASKS)
+    if family == FAMILY and task is None:
+        return list(iter_upscalers())
     entries = _entries_of_family(family) if family else None
-    return [
+    found = [
         each for each in iter_models() if (entries is None or each.family in entries) and _supports_task(each, task)
     ]
+    return found if family or task else [*found, *iter_upscalers()]
 
 
 def _entries_of_family(family: str) -> set[str]:
@@ -88,7 +93,7 @@ def _entries_of_family(family: str) -> set[str]:
     table = pipeline_entries()
     found = {name for name, entry in table.items() if family in (name, entry.architecture)}
     if not found:
-        known = sorted({info.architecture or "" for info in registry.listed_models().values()} - {""})
+        known = sorted({"upscaler", *(info.architecture or "" for info in registry.listed_models().values())} - {""})
         raise UsageError(f"Cannot find the family {family!r}.", f"The catalog has: {', '.join(known)}.")
     return found
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from artgen import registry
+from artgen.api import upscaler_models
 from artgen.api.model_lists import iter_models, model_details, stored_details
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.events import Listener, Loading, Notice
@@ -58,6 +59,11 @@ def describe_model(name: str) -> ModelCard:
     if stored and stored.kind != "model":
         details = _unset_details() | dict(stored.details) | asdict(stored_details(stored)) | {"path": str(stored.path)}
         return ModelCard(name, stored.path, details, "", "")
+    if entry := upscaler_models.find_upscaler(name):
+        folder = upscaler_models.local_folder(entry)
+        details = _unset_details() | asdict(upscaler_models.upscaler_details(entry))
+        details |= {"path": str(folder) if folder else None}
+        return ModelCard(name, folder, details, _read_readme(folder), upscaler_models.install_hint(entry))
     reference = registry.parse_reference(name)
     model_info = reference.info or registry.ModelInfo(name=reference.name, source=reference.target, builtin=False)
     model = registry.find_local_model(name)
@@ -70,7 +76,11 @@ def describe_model(name: str) -> ModelCard:
     if details.get("architecture") == "pixel":
         details |= dict.fromkeys(TXT2IMG_ONLY_FIELDS)
     return ModelCard(
-        name, model.path if model else None, details, _read_readme(model), _install_hint(reference, force=False)
+        name,
+        model.path if model else None,
+        details,
+        _read_readme(model.path if model and not model.is_file else None),
+        _install_hint(reference, force=False),
     )
 
 
@@ -94,8 +104,8 @@ def _details_of_catalog(model_info: registry.ModelInfo) -> dict[str, Any]:
     return {key: getattr(model_info, key) for key in keys}
 
 
-def _read_readme(model: registry.ResolvedModel | None) -> str:
-    readme = model.path / "README.md" if model and not model.is_file else None
+def _read_readme(folder: Path | None) -> str:
+    readme = folder / "README.md" if folder else None
     if readme is None or not readme.is_file():
         return ""
     with readme.open("rb") as file:
@@ -137,11 +147,13 @@ def local_path(name: str) -> Path:
     """
     if stored := find_stored(name):
         return stored.path
-    model = registry.find_local_model(name)
-    if model is None:
-        hint = _install_hint(registry.parse_reference(name), force=False)
+    entry = upscaler_models.find_upscaler(name)
+    model = None if entry else registry.find_local_model(name)
+    path = upscaler_models.local_folder(entry) if entry else model.path if model else None
+    if path is None:
+        hint = upscaler_models.install_hint(entry) if entry else _install_hint(registry.parse_reference(name), False)
         raise ModelUnavailableError(f"Cannot print the path of '{name}': the model is not downloaded.", hint)
-    return model.path.absolute()
+    return path.absolute()
 
 
 @dataclass(frozen=True)
@@ -182,7 +194,8 @@ def find_removal(name: str) -> Removal:
     """
     if stored := find_stored(name):
         return Removal(stored, stored.path.stat().st_size)
-    reference = registry.parse_reference(name)
+    entry = upscaler_models.find_upscaler(name)
+    reference = registry.parse_reference(entry.source if entry else name)
     if reference.kind != "hub":
         raise UsageError(f"Cannot delete '{name}': it was not downloaded by artgen.", "Delete the files manually.")
     return Removal(reference, cache.size_on_disk(reference.target))

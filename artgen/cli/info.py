@@ -51,7 +51,7 @@ class OtherToolFields(TypedDict, total=False):
 
 
 class WeightFileFields(TypedDict, total=False):
-    """Define the fields of LoRAs and embeddings.
+    """Define the fields of LoRAs, embeddings and upscalers.
 
     Attributes:
         types: types of the adapter, such as LoRA or LoKr.
@@ -68,6 +68,7 @@ class WeightFileFields(TypedDict, total=False):
         base_model: base model, as the source of the download states it.
         trigger_words: trigger words, as the source of the download states them.
         origin: source of the download, such as `civitai:4384`.
+        scale: factor of both sides of an upscaler.
     """
 
     types: list[str]
@@ -84,6 +85,7 @@ class WeightFileFields(TypedDict, total=False):
     base_model: Any
     trigger_words: Any
     origin: Any
+    scale: int
 
 
 def _info_schema() -> dict[str, Any]:

@@ -34,11 +34,12 @@ class _Search:
     entry: UpscalerEntry | None
     offline: bool
     download: bool
+    force: bool
     listener: Listener
 
 
 def resolve_upscaler(
-    name: str, *, offline: bool = False, download: bool = True, listener: Listener = no_op
+    name: str, *, offline: bool = False, download: bool = True, force: bool = False, listener: Listener = no_op
 ) -> Upscaler:
     """Find an upscaling network on the disk, or download it.
 
@@ -47,6 +48,7 @@ def resolve_upscaler(
             .safetensors file, or name in the model folders.
         offline: do not use the network.
         download: download missing weights; else the result describes them.
+        force: verify the hashes of the cached files of a hub repository, and download damaged files again.
         listener: receives the events of downloads.
 
     Raises:
@@ -64,7 +66,7 @@ def resolve_upscaler(
     if not HUB_ID_PATTERN.fullmatch(repo):
         raise _unknown_error(name)
     search = _Search(
-        name, repo, file, revision or None, entry or find_entry(source), offline, download, listener
+        name, repo, file, revision or None, entry or find_entry(source), offline, download, force, listener
     )  # fmt: skip
     return _hub_upscaler(search)
 
@@ -109,12 +111,14 @@ def read_upscaler(name: str, path: Path) -> Upscaler:
 def _hub_upscaler(search: _Search) -> Upscaler:
     entry = search.entry
     snapshot = cache.snapshot_folder(search.repo, search.revision)
-    if snapshot is None or not _is_complete(snapshot, search.file):
+    if snapshot is None or search.force or not _is_complete(snapshot, search.file):
         if search.offline or cache.is_offline():
             raise ModelUnavailableError(
                 f"The upscaler '{search.name}' is not on this computer, and the network is disabled (--offline or "
                 "HF_HUB_OFFLINE).",
-                f"Run `artgen models pull {search.name}` once with a network.",
+                f"Run `artgen models pull {search.name}` once with a network."
+                if entry
+                else "Run the command once with a network.",
             )
         if entry and entry.download_size and not search.download:
             return _preview(search, entry.class_name, entry.scale, entry.download_size)
@@ -124,7 +128,9 @@ def _hub_upscaler(search: _Search) -> Upscaler:
         if note := pending.size_note():
             search.listener(Notice(note))
         snapshot = hub.finish(
-            pending, on_progress=lambda file, done, total: search.listener(Downloading(file, done, total))
+            pending,
+            force=search.force,
+            on_progress=lambda file, done, total: search.listener(Downloading(file, done, total)),
         )
     found = read_upscaler(search.name, snapshot / search.file)
     _check_entry(search, found.class_name, found.scale)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from artgen.errors import InputFileError
-from artgen.registry.file_kinds import find_kind
+from artgen.registry.checkpoint_content import read_content
 from artgen.registry.safetensors_header import read_header
 from artgen.registry.upscalers.upscaler import COMPACT, RRDBNET
 
@@ -67,7 +67,7 @@ def read_layers(path: Path) -> NetworkLayers:
     shapes = {name: found[original] for name, original in names.items()}
     layers = _rrdb_layers(shapes) or _compact_layers(shapes)
     if layers is None:
-        raise _unsupported_error(path, found)
+        raise _unsupported_error(path)
     class_name, scale, config = layers
     expected = expected_shapes(class_name, config)
     if wrong := sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name)):
@@ -175,7 +175,7 @@ def _compact_layers(shapes: Shapes) -> tuple[str, int, dict[str, int]] | None:
     return COMPACT, scale, {"features": first[0], "convs": len(numbers), "scale": scale}
 
 
-def _unsupported_error(path: Path, shapes: Shapes) -> InputFileError:
-    kind = find_kind(shapes)
-    found = kind.description if kind else "another file"
-    return InputFileError(f"Cannot use '{path.name}' as an upscaler: it is {found}.", _HINT)
+def _unsupported_error(path: Path) -> InputFileError:
+    content = read_content(path)
+    kind = content.file_kind.description if content.file_kind else "an image model" if content.denoiser else None
+    return InputFileError(f"Cannot use '{path.name}' as an upscaler: it is {kind or 'another file'}.", _HINT)
