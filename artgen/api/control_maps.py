@@ -1,10 +1,10 @@
 """Compute control maps, for the command `control` and the function `control_map`."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from artgen.api.arguments import api_function
 from artgen.api.call import start_call
@@ -83,19 +83,30 @@ def control_map(
     with start_call("control_map", settings) as call:
         from artgen.images import load_image
 
-        device, offline = call.values.get("device", "auto"), call.values.get("offline", False)
-        if not isinstance(device, str) or not isinstance(offline, bool):
-            name, kinds = ("device", "text") if not isinstance(device, str) else ("offline", "True or False")
-            raise UsageError(f"{name} must be {kinds}, not {describe_value(call.values[name])}.")
+        device, offline, folders = _read_values(call.values)
         check_settings(kind, device)
         files = image_files(images, call.listener.add_note)
         for file in files:  # reports unreadable files before a preprocessor is loaded
             for text in load_image(file).notes:
                 call.listener.add_note(text)
-        found = resolve_preprocessors(kind, offline=offline, listener=call.listener)
+        found = resolve_preprocessors(kind, folders, offline=offline, listener=call.listener)
         maps = list(compute_maps(kind, files, found, device, call.listener))
         results = [ControlMap(image, kind, call.notes) for image in maps]
     return results[0] if is_single_image(images) else results
+
+
+def _read_values(values: Mapping[str, Any]) -> tuple[str, bool, str | None]:
+    """Return the device, whether the network is disabled, and the folders of the preprocessor."""
+    device, offline, folders = values.get("device", "auto"), values.get("offline", False), values.get("preprocessor")
+    checks = (
+        ("device", "text", isinstance(device, str)),
+        ("offline", "True or False", isinstance(offline, bool)),
+        ("preprocessor", "a path", isinstance(folders, str | os.PathLike | None)),
+    )
+    for name, expected, is_valid in checks:
+        if not is_valid:
+            raise UsageError(f"{name} must be {expected}, not {describe_value(values[name])}.")
+    return device, offline, None if folders is None else os.fspath(folders)
 
 
 def check_settings(kind: str, device: str) -> None:
@@ -124,21 +135,28 @@ def compute_maps(
         preprocessors: models of the kind, on the disk.
         device: `auto` or a device name of torch.
         listener: receives notes and the events of the loading.
+
+    Raises:
+        ModelUnavailableError: a model cannot be loaded.
+        MemoryExhaustedError: an image is too large for the memory.
     """
     from artgen import images
     from artgen.engine.control_maps.maps import MapModels
     from artgen.engine.control_maps.maps import control_map as compute
     from artgen.engine.lock import ENGINE_LOCK
+    from artgen.engine.out_of_memory import report_out_of_memory
 
     models = MapModels()
     if preprocessors:
         from artgen.engine import fast_import
 
         with process.paused_gc(), fast_import.quiet_log():
+            from artgen.engine.control_maps import depth, pose, seg  # noqa: F401 - imports transformers
             from artgen.engine.loading.device import resolve_device
         models = MapModels(preprocessors, resolve_device(device, "fp32").device)
     for file in files:
         image = images.load_image(file).image
-        with ENGINE_LOCK:
+        message = f"Cannot compute the {kind} map of {image.width}x{image.height}: out of memory."
+        with ENGINE_LOCK, report_out_of_memory(message, "Use a smaller image, or --device cpu."):
             found = compute(kind, image, models, listener)
         yield found

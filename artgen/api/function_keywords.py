@@ -257,6 +257,10 @@ FUNCTIONS: dict[str, FunctionSpec] = {
         {
             "device": Keyword("str", "Device of the preprocessor: auto, cpu, mps, cuda or cuda:N. [auto]", "auto"),
             "offline": Keyword("bool", "Use only files on the disk. [off]", False),
+            "preprocessor": Keyword(
+                "str | PathLike[str] | None",
+                "Folder of a model for depth or seg, or two folders DETECTOR+POSE for pose. [the default model]",
+            ),
             **COMMON_KEYWORDS,
         },
     ),

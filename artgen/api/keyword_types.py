@@ -602,6 +602,7 @@ class ControlMapKeywords(TypedDict, total=False):
 
     device: str
     offline: bool
+    preprocessor: str | PathLike[str] | None
     progress: bool | None
     listener: Listener | None
 

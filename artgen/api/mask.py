@@ -88,6 +88,7 @@ def find_mask(
     Raises:
         InputFileError: the image cannot be used, or the text selects no pixel.
         ModelUnavailableError: the mask model cannot be loaded.
+        MemoryExhaustedError: the image is too large for the memory.
     """
     from artgen.engine import fast_import
     from artgen.images import load_image
@@ -100,11 +101,17 @@ def find_mask(
     with process.paused_gc(), fast_import.quiet_log():
         from artgen.engine.loading.device import resolve_device
         from artgen.engine.text_masks.compute import compute_mask
+    from artgen.engine.out_of_memory import report_out_of_memory
+
     expression = parse_mask_text(text)
     source = TextMaskInput(
         expression, loaded.image, loaded.sha256, options.mask_threshold, options.grow or 0, model
     )  # fmt: skip
-    found = compute_mask(source, resolve_device(compute.device, "fp32"), listener)
+    size = f"{loaded.image.width}x{loaded.image.height}"
+    with report_out_of_memory(
+        f"Cannot compute the mask of {size}: out of memory.", "Use a smaller image, or --device cpu."
+    ):
+        found = compute_mask(source, resolve_device(compute.device, "fp32"), listener)
     if found.mask.getbbox() is None:
         settings = MaskModelSettings(mask_threshold=found.threshold)
         raise text_masks.empty_mask_error(file.name, settings, str(expression), found.highest)

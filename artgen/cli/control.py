@@ -31,6 +31,16 @@ OutputOption = Annotated[
         help="File, folder (with a trailing /), template, or - for stdout.  [default: outputs/{stem}-KIND.png]",
     ),
 ]
+PreprocessorOption = Annotated[
+    str | None,
+    typer.Option(
+        "--preprocessor",
+        metavar="FOLDER",
+        help="Folder of the model that computes the map. depth: Depth Anything or DPT. seg: UperNet, SegFormer or "
+        "Mask2Former for ADE20K. pose: DETECTOR+POSE, the folders of an RT-DETR and a ViTPose.  "
+        "[default: downloaded model]",
+    ),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +53,8 @@ class ControlMapReport:
         kind: kind of the map.
         width: width in pixels.
         height: height in pixels.
-        preprocessors: models that compute the map, each with its hub id and, if it is downloaded, its commit.
+        preprocessors: models that compute the map, each with its hub id and, if it is downloaded, its commit; `local`
+            for a folder.
     """
 
     file: Path
@@ -68,6 +79,7 @@ def control(
         str, typer.Option("--device", help="Device of the preprocessor: auto, cpu, mps, cuda or cuda:N.")
     ] = "auto",
     offline: Annotated[bool, typer.Option("--offline", help="Use only files on the disk.")] = False,
+    preprocessor: PreprocessorOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite existing files.")] = False,
 ) -> None:
     """Write the control map of an image.
@@ -96,7 +108,9 @@ def control(
         sizes.append(loaded.image.size)
         destination.check(*loaded.image.size, _record(kind, file))
     with Reporter(report.quiet, report.verbose) as reporter:
-        found = resolve_preprocessors(kind, offline=offline, download=not report.dry_run, listener=reporter)
+        found = resolve_preprocessors(
+            kind, preprocessor, offline=offline, download=not report.dry_run, listener=reporter
+        )
         names = tuple(each.address for each in found)
         if report.dry_run:
             reporter.close()

@@ -15,9 +15,9 @@ from artgen.engine.acceleration import apply
 from artgen.engine.loading import components, loaded_models, pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.loading.free_memory import retry_without_idle_models
-from artgen.engine.loading.oom import is_oom
 from artgen.engine.metrics import compare_images
-from artgen.errors import MemoryExhaustedError, ModelUnavailableError, NonFiniteError
+from artgen.engine.out_of_memory import report_out_of_memory
+from artgen.errors import ModelUnavailableError, NonFiniteError
 from artgen.events import Listener, Loading, no_op
 from artgen.registry import ResolvedModel
 
@@ -81,16 +81,10 @@ def reconstruct_all(
     """
     vae = load_vae(model, device_config, listener)
     for original in originals:
-        try:
-            with loaded_models.unloaded_after_error():
-                reconstructed = retry_without_idle_models(functools.partial(vae_roundtrip, vae, original))
-        except (MemoryError, RuntimeError) as error:
-            if not is_oom(error):
-                raise
-            raise MemoryExhaustedError(
-                f"Cannot reconstruct {original.width}x{original.height} on {device_config.device}: out of memory.",
-                "Use a smaller image.",
-            ) from None
+        size = f"{original.width}x{original.height}"
+        message = f"Cannot reconstruct {size} on {device_config.device}: out of memory."
+        with report_out_of_memory(message, "Use a smaller image."), loaded_models.unloaded_after_error():
+            reconstructed = retry_without_idle_models(functools.partial(vae_roundtrip, vae, original))
         yield Reconstruction(original, reconstructed, compare_images(reconstructed, original))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_controls
-import torch
+import tiny_preprocessors
 import transformers
 from command_line import run
 from PIL import Image, ImageDraw
@@ -32,90 +32,14 @@ def photo() -> Image.Image:
     return image
 
 
-def _dinov2() -> dict[str, Any]:
-    sizes = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "mlp_ratio": 2}
-    return {"model_type": "dinov2", "patch_size": 14, "image_size": 56, **sizes, "reshape_hidden_states": False}
-
-
-def _depth() -> tuple[Any, Any]:
-    backbone = transformers.Dinov2Config(
-        **_dinov2(), out_features=["stage1", "stage2", "stage3", "stage4"], apply_layernorm=True
-    )
-    config = transformers.DepthAnythingConfig(
-        backbone_config=backbone,
-        reassemble_hidden_size=16,
-        neck_hidden_sizes=[8, 8, 8, 8],
-        fusion_hidden_size=8,
-        head_hidden_size=8,
-    )
-    size = {"height": 56, "width": 56}
-    processor = transformers.DPTImageProcessorPil(size=size, keep_aspect_ratio=True, ensure_multiple_of=14)
-    return transformers.DepthAnythingForDepthEstimation(config), processor
-
-
-def _seg() -> tuple[Any, Any]:
-    config = transformers.SegformerConfig(
-        hidden_sizes=[8, 8, 8, 8], depths=[1, 1, 1, 1], decoder_hidden_size=8, num_labels=150
-    )
-    processor = transformers.SegformerImageProcessorPil(size={"height": 64, "width": 64})
-    return transformers.SegformerForSemanticSegmentation(config), processor
-
-
-def _detector() -> tuple[Any, Any]:
-    backbone = transformers.RTDetrResNetConfig(
-        embedding_size=8,
-        hidden_sizes=[8, 8, 8, 8],
-        depths=[1, 1, 1, 1],
-        layer_type="basic",
-        out_features=["stage2", "stage3", "stage4"],
-    )
-    config = transformers.RTDetrConfig(
-        backbone_config=backbone,
-        encoder_hidden_dim=16,
-        encoder_in_channels=[8, 8, 8],
-        encoder_ffn_dim=16,
-        encoder_attention_heads=2,
-        d_model=16,
-        decoder_in_channels=[16, 16, 16],
-        decoder_ffn_dim=16,
-        decoder_layers=1,
-        decoder_attention_heads=2,
-        num_queries=5,
-        num_denoising=0,
-        id2label={0: "person"},
-        label2id={"person": 0},
-    )
-    model = transformers.RTDetrForObjectDetection(config)
-    for head in [*model.model.decoder.class_embed, model.model.enc_score_head]:
-        torch.nn.init.constant_(head.bias, 2.0)  # each query is a person
-    return model, transformers.RTDetrImageProcessorPil(size={"height": 64, "width": 64})
-
-
-def _pose() -> tuple[Any, Any]:
-    backbone = transformers.VitPoseBackboneConfig(
-        image_size=[64, 48], patch_size=[16, 16], hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
-        out_indices=[2], mlp_ratio=2,
-    )  # fmt: skip
-    config = transformers.VitPoseConfig(backbone_config=backbone, num_labels=17, scale_factor=4)
-    model = transformers.VitPoseForPoseEstimation(config)
-    torch.nn.init.constant_(model.head.conv.bias, 1.0)  # each point has a score above the threshold
-    return model, transformers.VitPoseImageProcessorPil(size={"height": 64, "width": 48})
-
-
-BUILDERS = {"depth": _depth, "seg": _seg, "detector": _detector, "pose": _pose}
-
-
 @pytest.fixture(scope="module")
 def preprocessors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Preprocessor]:
     """Return a tiny model with random weights for each preprocessor."""
-    found = {}
-    for name, build in BUILDERS.items():
-        torch.manual_seed(0)
-        folder = tmp_path_factory.mktemp(name)
-        for part in build():
-            part.save_pretrained(folder)
-        found[name] = Preprocessor(name, preprocessor_entries()[name], folder)
-    return found
+    folder = tmp_path_factory.mktemp("preprocessors")
+    return {
+        name: Preprocessor(name, entry, tiny_preprocessors.save(entry.model_types[0], folder / name))
+        for name, entry in preprocessor_entries().items()
+    }
 
 
 @pytest.mark.parametrize("kind", CONTROL_KINDS)

@@ -1,5 +1,6 @@
 """Build mask models at tiny sizes: real classes of transformers with random weights."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -73,7 +74,7 @@ def owlv2(folder: Path) -> Path:
 
 
 def grounding_dino(folder: Path) -> Path:
-    """Save a Grounding DINO."""
+    """Save a Grounding DINO. transformers cannot save one with a single decoder layer: two tensors share memory."""
     folder.mkdir(parents=True, exist_ok=True)
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "?", *VOCABULARY]
     (folder / "vocab.txt").write_text("\n".join(words) + "\n")
@@ -85,9 +86,9 @@ def grounding_dino(folder: Path) -> Path:
             out_features=["stage2", "stage3", "stage4"],
         ),
         text_config=BertConfig(vocab_size=len(words), num_hidden_layers=1, max_position_embeddings=64, **_LAYERS),
-        d_model=32, num_queries=6, encoder_layers=1, decoder_layers=1, encoder_ffn_dim=16, decoder_ffn_dim=16,
+        d_model=32, num_queries=6, encoder_layers=1, decoder_layers=2, encoder_ffn_dim=16, decoder_ffn_dim=16,
         encoder_attention_heads=2, decoder_attention_heads=2, encoder_n_points=2, decoder_n_points=2,
-        disable_custom_kernels=True, max_text_len=32,
+        max_text_len=32,
     )  # fmt: skip
     GroundingDinoForObjectDetection(config).eval().save_pretrained(folder)
     size = {"shortest_edge": 64, "longest_edge": 96}
@@ -114,4 +115,14 @@ def sam(folder: Path) -> Path:
     sizes = {"longest_edge": 64}, {"height": 64, "width": 64}
     processor = SamImageProcessorPil(size=sizes[0], pad_size=sizes[1], mask_size={"longest_edge": 16})
     SamProcessor(processor).save_pretrained(folder)
+    return folder
+
+
+def use_hub_layout(folder: Path) -> Path:
+    """Replace `processor_config.json` of transformers 5 by the file of older repositories, with their class names."""
+    processor = json.loads((folder / "processor_config.json").read_text())
+    config = {**processor["image_processor"], "processor_class": processor["processor_class"]}
+    config["image_processor_type"] = config["image_processor_type"].removesuffix("Pil")
+    (folder / "preprocessor_config.json").write_text(json.dumps(config))
+    (folder / "processor_config.json").unlink()
     return folder

@@ -25,9 +25,9 @@ from artgen.engine.denoise import pixel_denoiser
 from artgen.engine.loading import loaded_models
 from artgen.engine.loading.device import resolve_device
 from artgen.engine.loading.free_memory import retry_without_idle_models
-from artgen.engine.loading.oom import is_oom
 from artgen.engine.lock import ENGINE_LOCK
-from artgen.errors import InputFileError, MemoryExhaustedError, NonFiniteError
+from artgen.engine.out_of_memory import report_out_of_memory
+from artgen.errors import InputFileError, NonFiniteError
 from artgen.events import Listener, ModelSelected, Notice, StepEvent, no_op
 from artgen.jobs.anomaly import Anomaly, AnomalyJob, FitHeader, load_input_image, prepare_anomaly_job
 from artgen.system.counts import counted
@@ -197,14 +197,9 @@ class AnomalyDetector:
                 reconstructions = list(pixel.reconstruct(self._pixel_denoiser, *arguments))
             return compute_feature_maps(reconstructions, pixels.shape[1:])
 
-        try:
+        message = f"Cannot score an image of {size[0]}x{size[1]}: out of memory."
+        with report_out_of_memory(message, "Use a smaller image, or --device cpu."):
             feature_maps = retry_without_idle_models(compute)
-        except (MemoryError, RuntimeError) as error:
-            if not is_oom(error):
-                raise
-            raise MemoryExhaustedError(
-                f"Cannot score an image of {size[0]}x{size[1]}: out of memory.", "Use a smaller image, or --device cpu."
-            ) from None
         if not np.isfinite(feature_maps.maps).all():
             raise NonFiniteError("Cannot score the image: the model produced NaN or infinity.", "Use --dtype fp32.")
         return feature_maps

@@ -31,6 +31,7 @@ def load_preprocessor(found: Preprocessor, device: str, listener: Listener) -> M
     if found.folder is None:
         raise ValueError("the preprocessor is not downloaded")
     classes = CLASSES[read_model_type(found.folder)]
-    hint = "Delete its folder in the cache."
-    source = ModelSource("preprocessor", found.entry.source, found.folder, found.files, classes, hint)
+    name = str(found.folder) if found.is_local else found.entry.source
+    hint = "Use another copy of the model." if found.is_local else "Delete its folder in the cache."
+    source = ModelSource("preprocessor", name, found.folder, found.files, classes, hint)
     return load_model(source, device, listener)
