@@ -14,7 +14,7 @@ from typing import Any
 from artgen import metadata
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, UsageError, shorten
 from artgen.events import Listener, Notice
-from artgen.jobs import replay_checks, replay_files, replay_other_tools, replay_prompts
+from artgen.jobs import replay_checks, replay_files, replay_nets, replay_other_tools, replay_prompts
 from artgen.jobs.control import replay as control_replay
 from artgen.jobs.image_prompts import replay as image_prompt_replay
 from artgen.jobs.job import Job
@@ -58,6 +58,7 @@ class ReplaySpec:
         recorded: values of the record that no `--set` changed.
         optional_settings: recorded settings that are ignored, with a note, if the model does not support them.
         original: the original image; None if the changes affect the pixels, or if it is not available.
+        with_typed_images: settings of recorded nets whose images the user set.
     """
 
     request: Request
@@ -67,6 +68,7 @@ class ReplaySpec:
     recorded: Mapping[str, Any] = field(default_factory=dict)
     optional_settings: tuple[str, ...] = IGNORED_SETTINGS
     original: Original | None = None
+    with_typed_images: tuple[str, ...] = ()
 
     def prepare(self, request: Request, prepare_jobs: PrepareJobs, listener: Listener) -> Job:
         """Return the job of a request of the image, without recorded settings that had no effect.
@@ -84,17 +86,22 @@ class ReplaySpec:
                 job = prepare_jobs([request])[0]
             except ArtgenError as error:
                 names = [name for name in error.settings if name in self.optional_settings and name in self.recorded]
-                if not names or getattr(request, names[0], None) in (None, ""):
+                if not names or getattr(request, names[0], None) in (None, "", ()):
                     if "acceleration" in error.settings and "acceleration" in self.recorded:
                         error.hint = (
                             f"{error.hint.rstrip('.')}. To replay without OpenVINO, add --set acceleration=none."
                         )
                     raise
-                changes = {names[0]: options_of(type(request))[names[0]].default}
+                changes: dict[str, Any] = {names[0]: options_of(type(request))[names[0]].default}
                 used = ""
-                if names[0] == "scheduler":
+                if names[0] in replay_nets.SETTINGS:
+                    changes[names[0]], used = replay_other_tools.other_nets(names[0], getattr(request, names[0]))
+                    if not changes[names[0]] and names[0] in self.with_typed_images:
+                        raise
+                elif names[0] == "scheduler":
                     changes, used = replay_other_tools.other_scheduler(str(getattr(request, "scheduler", "")))
-                listener(Notice(f"The recorded {names[0]} is ignored: {error.message}{used}"))
+                verb = "changed" if names[0] in replay_nets.SETTINGS and changes[names[0]] else "ignored"
+                listener(Notice(f"The recorded {names[0]} is {verb}: {error.message}{used}"))
                 request = request.replace(**changes)
                 continue
             for note in replay_checks.single_file_notes(job.provenance, self.recorded):
@@ -155,7 +162,7 @@ def read_replay_spec(
         RefusedError: the recorded model is a path.
     """
     found = metadata.read_metadata(path)
-    record, conversion_notes = _to_record(path, found, changes)
+    record, conversion_notes, changes, paths = _to_record(path, found, changes)
     notes = [*found.notes, *conversion_notes]
     _check_task(path, record)
     known = options_of(TASKS[record["task"]].request_class)
@@ -200,21 +207,28 @@ def read_replay_spec(
     optional = IGNORED_SETTINGS if found.record else replay_other_tools.OPTIONAL_FIELDS
     texts = tuple(map(shorten, notes))
     original = read_original(path, recorded_values) if found.record and not changes_pixels else None
-    return ReplaySpec(request, expected_hashes, texts, batch_size, recorded, optional, original)
+    return ReplaySpec(request, expected_hashes, texts, batch_size, recorded, optional, original, tuple(paths))
 
 
 def _to_record(
     path: Path, found: metadata.ImageMetadata, changes: Mapping[str, Any]
-) -> tuple[dict[str, Any], Sequence[str]]:
-    """Return the record of an image, or the metadata of another tool as a record, and notes about the conversion.
+) -> tuple[dict[str, Any], Sequence[str], Mapping[str, Any], Mapping[str, Any]]:
+    """Return the record of an image, or the metadata of another tool as a record.
+
+    Returns:
+        The record, notes about the conversion, the changes without the images of recorded nets, and these images.
 
     Raises:
         InputFileError: the metadata contains no record and no prompt.
+        UsageError: an image of the user cannot be used with a recorded net.
     """
     if found.record:
-        return dict(found.record), ()
+        return dict(found.record), (), changes, {}
     if found.external is not None and found.external.has_prompt:
-        return replay_other_tools.to_record(path, found.external, changes)
+        changes = settings.canonical_keys(changes, options_of(TASKS["txt2img"].request_class))
+        paths = replay_nets.typed_paths(found.external, changes)
+        changes = {name: value for name, value in changes.items() if name not in paths}
+        return (*replay_other_tools.to_record(path, found.external, changes, paths), changes, paths)
     raise InputFileError(
         f"Cannot replay '{path}': its metadata contains no prompt."
         + (f" It is of {found.external.tool_name}." if found.external else ""),

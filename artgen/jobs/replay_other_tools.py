@@ -1,11 +1,12 @@
 """Convert the metadata of other tools to a record of artgen."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from artgen.errors import InputFileError, UsageError
-from artgen.jobs.replay_controls import FEATURES, unit_notes
+from artgen.jobs import replay_nets
 from artgen.jobs.replay_files import find_embedding, find_lora
 from artgen.metadata import ExternalRecord, Feature
 from artgen.spec.records import from_record
@@ -21,6 +22,7 @@ SUPPORTED_FIELDS = (
 OPTIONAL_FIELDS = (
     "negative_prompt", "clip_skip", "scheduler", "sigmas", "guidance_scale", "guidance_rescale", "only_masked",
     "variation_seed", "variation_strength",
+    "control", "image_prompt",
 )  # fmt: skip
 """Fields that are ignored, with a note, if the model does not support them: the user chooses another model."""
 
@@ -47,13 +49,22 @@ INPUT_FEATURES = ("input image", "mask", "denoise below 1")
 """Features that the note about the missing input image covers."""
 
 
-def to_record(path: Path, external: ExternalRecord, changes: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def to_record(
+    path: Path,
+    external: ExternalRecord,
+    changes: Mapping[str, Any],
+    paths: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> tuple[dict[str, Any], list[str]]:
     """Return a record without unsupported values, and a note for each of these values.
 
     Args:
         path: image; its folder is searched for LoRAs.
         external: metadata of the other tool.
         changes: settings that `--set` replaces.
+        paths: images of the user for the recorded nets; see `replay_nets.typed_paths`.
+
+    Raises:
+        UsageError: an image of the user cannot be used with the recorded net.
     """
     fields = external.fields
     record, notes = _task_record(external, changes)
@@ -74,7 +85,9 @@ def to_record(path: Path, external: ExternalRecord, changes: Mapping[str, Any]) 
             record[name] = fields[name]
         else:
             notes.append(_unsupported_note(name, fields[name]))
-    notes += [*_feature_notes(path, external, record, changes), *_ignored_note(external)]
+    nets = replay_nets.find_nets(path, external, changes, paths, str(record["task"]))
+    record |= nets.values
+    notes += [*nets.notes, *_feature_notes(external, record), *_ignored_note(external)]
     if fields.get("model") and "model" not in changes:
         notes.append(
             f"The image was generated with the model {str(fields['model'])[:MAX_VALUE_CHARS]!r} of another tool. To "
@@ -150,6 +163,18 @@ def _set_scheduler(record: dict[str, Any], external: ExternalRecord) -> list[str
     return notes
 
 
+def other_nets(setting: str, texts: Sequence[str]) -> tuple[tuple[str, ...], str]:
+    """Return the texts of `control` or `image_prompt` that replace nets that do not fit the model, and a sentence.
+
+    The texts are empty if the nets have no replacement.
+    """
+    changed = replay_nets.with_default_nets(setting, texts)
+    if not changed or changed == tuple(texts):
+        return (), ""
+    weights = "nets" if setting == "control" else "adapter"
+    return changed, f" Its images are used with the default {weights} of the model."
+
+
 def other_scheduler(name: str) -> tuple[dict[str, Any], str]:
     """Return the settings that replace a scheduler that the model does not support, and a sentence about them.
 
@@ -163,19 +188,20 @@ def other_scheduler(name: str) -> tuple[dict[str, Any], str]:
     return {"scheduler": other}, f" '{other}' is used."
 
 
-def _feature_notes(
-    path: Path, external: ExternalRecord, record: Mapping[str, Any], changes: Mapping[str, Any]
-) -> Iterator[str]:
-    """Yield a note for each feature that is not used."""
+def _feature_notes(external: ExternalRecord, record: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a note for each feature that is not used. `replay_nets` has notes about the nets."""
+    nets = {net.setting for net in external.nets}
+    if nets and external.tool != "comfyui":  # The texts of the other tools name each net once.
+        nets |= set(replay_nets.SETTINGS)
     skipped = INPUT_FEATURES if "task" in external.fields else ()
     if record["task"] != "txt2img":
         skipped = INPUT_FEATURES
-    features = [feature for feature in external.features if feature.name not in skipped]
-    for feature in features[:MAX_NOTED_FEATURES]:
-        if feature.name in FEATURES:
-            yield from unit_notes(path, feature, changes)
-        else:
-            yield _feature_note(feature)
+    features = [
+        feature
+        for feature in external.features
+        if feature.name not in skipped and replay_nets.FEATURES.get(feature.name) not in nets
+    ]
+    yield from map(_feature_note, features[:MAX_NOTED_FEATURES])
     if len(features) > MAX_NOTED_FEATURES:
         names = ", ".join(feature.name for feature in features[MAX_NOTED_FEATURES:])
         yield f"Also not used: {names[: 4 * MAX_VALUE_CHARS]}."

@@ -101,6 +101,33 @@ class Feature:
 
 
 @dataclass(frozen=True)
+class RecordedNet:
+    """Represent a ControlNet, a T2I-Adapter or an adapter for image prompts (IP-Adapter, Flux Redux) of a record.
+
+    Attributes:
+        setting: setting of artgen that has the feature: `control` or `image_prompt`.
+        name: file name of the net, with AUTOMATIC1111's short hash in brackets, or a preset; empty if it is unknown.
+        module: preprocessor in the other tool; empty if the image is used as it is.
+        kind: name of the kind that a union net received; empty for other nets.
+        scale: weight, 0 to 10.
+        start: fraction of the steps before which the net is inactive, 0 to 1.
+        end: fraction of the steps after which the net is inactive, 0 to 1.
+        image: file name of the image; empty if the metadata does not contain it.
+        notes: what has no equivalent in artgen, as parts of a sentence.
+    """
+
+    setting: str
+    name: str
+    module: str = ""
+    kind: str = ""
+    scale: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+    image: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ExternalRecord:
     """Store the metadata of another tool. All values are untrusted; their types are validated.
 
@@ -113,6 +140,7 @@ class ExternalRecord:
         embeddings: textual inversions that the prompts name.
         features: other properties that affect the image.
         other: remaining metadata: name and value.
+        nets: ControlNets and adapters for image prompts. `features` names them too.
         notes: what was ignored or converted, and why, one sentence each.
     """
 
@@ -123,6 +151,7 @@ class ExternalRecord:
     features: tuple[Feature, ...] = ()
     other: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    nets: tuple[RecordedNet, ...] = ()
 
     @property
     def tool_name(self) -> str:

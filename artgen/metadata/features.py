@@ -9,6 +9,8 @@ _SUPPORTED: Mapping[str, str] = MappingProxyType(
     {
         "ControlNet": "To use it, add --set control=KIND=PATH.",
         "IP-Adapter": "To use it, add --set image_prompt=PATH:SCALE.",
+        "ControlNet stack": "To use it, add --set control=KIND=PATH.",
+        "style model": "To use it, add --set image_prompt=PATH:SCALE.",
         "VAE": "To use another VAE, add --set vae=PATH.",
         "refiner": "To use a refiner, add --set refiner=MODEL.",
         "hires fix": "The image before the second pass is generated; `artgen upscale` enlarges it.",
@@ -36,6 +38,7 @@ _REASONS: Mapping[str, str] = MappingProxyType(
         "LoRA without a tag": "Its scale is unknown. To use it, add --set lora=PATH:SCALE.",
         "embedding that no prompt names": "It has no effect.",
         "LoRA tag": "Its scale is not a number from -10 to 10.",
+        "unCLIP image": "artgen has no unCLIP. With Stable Diffusion 1, XL or Flux, add --set image_prompt=PATH:SCALE.",
         "LoRA options": "The LoRA is used with its scales only.",
         "emphasis": "artgen uses the normalization of --prompt-weights.",
     }

@@ -18,7 +18,7 @@ from artgen.registry.safetensors_header import PICKLE_SUFFIXES, reject_pickle
 from artgen.spec import config
 from artgen.system.paths import user_data_folder
 
-Kind = Literal["model", "lora", "vae", "embedding", "text_encoder", "controlnet", "upscaler"]
+Kind = Literal["model", "lora", "vae", "embedding", "text_encoder", "controlnet", "upscaler", "image_prompt"]
 
 FOLDER_NAMES: dict[Kind, tuple[str, ...]] = {
     "model": ("checkpoints", "stable-diffusion", "diffusion_models", "unet", "diffusers"),
@@ -28,6 +28,7 @@ FOLDER_NAMES: dict[Kind, tuple[str, ...]] = {
     "text_encoder": ("text_encoders", "clip"),
     "controlnet": ("controlnet",),
     "upscaler": ("upscale_models", "esrgan", "realesrgan"),
+    "image_prompt": ("ipadapter",),
 }
 """Names of the subfolders of each kind, without case. A1111 and ComfyUI use them; the first one is artgen's own."""
 DESCRIPTIONS: dict[Kind, str] = {
@@ -38,6 +39,7 @@ DESCRIPTIONS: dict[Kind, str] = {
     "text_encoder": "text encoder",
     "controlnet": "ControlNet",
     "upscaler": "upscaler",
+    "image_prompt": "image prompt adapter",
 }
 OPTIONS: dict[Kind, str] = {
     "model": "-m",

@@ -135,6 +135,7 @@ def _no_pipeline(request: PromptRequest, entry: PipelineEntry, what: str, tasks:
     return UsageError(
         f"Cannot use {what} with {request.task} and {entry.title}: diffusers has no such pipeline.",
         f"{hint if tasks else ''}Remove --control.",
+        settings=("control",),
     )
 
 

@@ -17,7 +17,7 @@ from artgen.jobs.recorded_images import (
     recorded_values,
 )
 from artgen.registry.image_prompts import find_recorded_adapter
-from artgen.registry.image_prompts.adapter import adapter_entries
+from artgen.registry.image_prompts.adapter import is_known
 from artgen.spec.image_prompt import ImagePromptSpec, parse_image_prompt
 
 SETTING = RecordedSetting("image_prompt", "image prompts", "PATH:SCALE")
@@ -64,7 +64,7 @@ def _find_file(path: Path, spec: ImagePromptSpec, file: Path, digest: str, known
 
 
 def _adapter_name(path: Path, spec: ImagePromptSpec, source: str, digest: str) -> str | None:
-    if spec.model is None or spec.model in adapter_entries():
+    if spec.model is None or is_known(spec.model):
         return spec.model
     found = find_recorded_adapter(spec.model, digest, (path.parent, Path())) if source == "local" else None
     if found is None:

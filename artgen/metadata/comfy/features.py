@@ -17,6 +17,7 @@ _KINDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         r"control.?net|controllora|t2iadapter|cnet",
         ("control_net_name", "strength", "start_percent", "end_percent"),
     ),
+    ("ControlNet stack", r"(?:control.?net|cnet).*(?:stack|multi)|(?:stack|multi).*(?:control.?net|cnet)", ()),
     ("model merge", r"merge", ("ratio",)),
     ("hypernetwork", r"hypernet", ("hypernetwork_name", "strength")),
     ("IP-Adapter", r"ipadapter|ip.?adapter|instantid|pulid|faceid|photomaker", ("weight", "preset")),
@@ -49,7 +50,7 @@ _KINDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )
 """Name of a feature, pattern of the classes of its nodes in lower case, and the inputs that its value lists."""
 
-_IMAGE_FEATURES = ("ControlNet", "IP-Adapter")
+_IMAGE_FEATURES = ("ControlNet", "IP-Adapter", "style model", "unCLIP image")
 """Features that read an image."""
 
 _SILENT_PATTERN = re.compile(
@@ -87,7 +88,7 @@ def node_features(walker: Walker) -> list[Feature]:
 
 def _image_parts(walker: Walker, node: Node) -> list[str]:
     """Return the preprocessor and the image of a ControlNet or an IP-Adapter; empty if the image is not a file."""
-    value: object = node.inputs.get("image")
+    value: object = node.inputs.get("image", node.inputs.get("clip_vision_output"))
     kinds: list[str] = []
     for _ in range(20):
         value = walker.follow(value)

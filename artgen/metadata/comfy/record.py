@@ -7,6 +7,7 @@ from artgen.errors import UsageError
 from artgen.metadata.comfy.conditioning import ConditioningReader, EncodedText
 from artgen.metadata.comfy.features import input_values, node_features, pass_features, source_features
 from artgen.metadata.comfy.graph import Node
+from artgen.metadata.comfy.nets import read_nets
 from artgen.metadata.comfy.node_classes import find_input, is_sampler
 from artgen.metadata.comfy.sampling import Pass, count_saved_samplers, read_settings
 from artgen.metadata.comfy.walk import Walker
@@ -70,7 +71,8 @@ def read_record(walker: Walker, passes: Sequence[Pass], *, is_editor: bool) -> E
     fields, rejected = valid_fields({name: values[name] for name in FIELD_KINDS if name in values})
     embeddings = _embeddings(fields)
     notes = _notes(walker, fields, texts, is_editor=is_editor)
-    return ExternalRecord("comfyui", fields, tuple(loras), embeddings, _merged(features), rejected, tuple(notes))
+    merged, nets = _merged(features), read_nets(walker)
+    return ExternalRecord("comfyui", fields, tuple(loras), embeddings, merged, rejected, tuple(notes), nets)
 
 
 def _conditioning(walker: Walker, reader: ConditioningReader, node: Node, side: str) -> list[EncodedText] | None:

@@ -8,6 +8,7 @@ from artgen.metadata.external_record import MAX_VALUE_CHARS, ExternalRecord, Fea
 from artgen.metadata.features import find_features, make_feature, merge_features
 from artgen.metadata.json_texts import is_json
 from artgen.metadata.tools.a1111_files import read_embeddings, read_loras
+from artgen.metadata.tools.a1111_nets import read_nets
 from artgen.spec.sampler_names import automatic_sigmas, split_spacing
 
 _FIELDS = {
@@ -102,7 +103,8 @@ def _make_record(split: A1111Text) -> ExternalRecord:
     other = describe_all(rest, names) | rejected | _hidden_values(pairs)
     embeddings, unused = read_embeddings(f"{split.prompt}\n{split.negative_prompt}", lowered)
     features = merge_features((*features, *more_features, *unused))
-    return ExternalRecord(tool, fields, loras, embeddings, features, other, (*_notes(split), *_mask_notes(lowered)))
+    notes = (*_notes(split), *_mask_notes(lowered))
+    return ExternalRecord(tool, fields, loras, embeddings, features, other, notes, read_nets(rest))
 
 
 def _notes(split: A1111Text) -> Iterator[str]:

@@ -99,12 +99,14 @@ def _default_net(spec: ControlSpec, model: ResolvedModel) -> NetEntry:
         raise UsageError(
             "raw needs the net that reads the control map: a net, or the kind of the map.",
             f"--control {spec._replace(model='canny')}",
+            settings=("control",),
         )
     kinds = default_kinds(model.architecture, config)
     hint = f"Kinds with a default net for this model: {', '.join(kinds)}. " if kinds else ""
     raise UsageError(
         f"The kind {kind} has no default net for '{model.short_name}'.",
         f"{hint}Name a net: --control {spec._replace(model='OWNER/NAME')}",
+        settings=("control",),
     )
 
 

@@ -52,7 +52,9 @@ def check_compatible(net: ControlNet, model: ResolvedModel) -> None:
     """
     if reason := mismatch_reason(net, model.architecture, denoiser_config(model)):
         raise ModelUnavailableError(
-            f"Cannot use the control net '{net.name}' with '{model.short_name}': {reason}.", _HINT
+            f"Cannot use the control net '{net.name}' with '{model.short_name}': {reason}.",
+            _HINT,
+            settings=("control",),
         )
 
 

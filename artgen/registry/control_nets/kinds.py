@@ -49,6 +49,7 @@ def check_kind(net: ControlNet, spec: ControlSpec) -> None:
             f"--control {spec._replace(kind=net.kinds[0])}"
             if spec.model
             else "Omit model= to use the default net of the kind.",
+            settings=("control",),
         )
     if net.is_union and kind not in net.modes:
         raise ModelUnavailableError(

@@ -140,3 +140,10 @@ def find_entry(name: str) -> AdapterEntry | None:
     """Return the adapter with a short name, or with an address OWNER/NAME/FILE."""
     entries = adapter_entries()
     return entries.get(name) or next((each for each in entries.values() if each.address == name), None)
+
+
+def is_known(name: str) -> bool:
+    """Return whether a name is a short name of the table, or a variant such as `plus` of some architecture."""
+    return name in adapter_entries() or any(
+        f"{entry.name}-{name}" in adapter_entries() for entry in adapter_entries().values() if entry.default
+    )

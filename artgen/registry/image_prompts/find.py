@@ -7,7 +7,7 @@ from pathlib import Path
 
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.events import Downloading, Listener, Notice, no_op
-from artgen.registry import diffusers_folder, hashes, hub
+from artgen.registry import diffusers_folder, hashes, hub, model_folders
 from artgen.registry.control_nets.fit import denoiser_config
 from artgen.registry.hub import cache
 from artgen.registry.image_prompts.adapter import (
@@ -49,7 +49,8 @@ def resolve_adapter(name: str | None, search: AdapterSearch) -> ImagePromptAdapt
     """Find an adapter and its image encoder on the disk, or download them, and check that they fit the model.
 
     Args:
-        name: short name or path; None is the default adapter of the model.
+        name: short name, variant such as `plus`, path, or name in the user's model folders; None is the default adapter
+            of the model.
         search: the model, and whether the network is used.
 
     Raises:
@@ -58,11 +59,12 @@ def resolve_adapter(name: str | None, search: AdapterSearch) -> ImagePromptAdapt
         ModelUnavailableError: the adapter is unknown, does not fit the model, or is not on the disk without a network.
         RefusedError: the adapter is a pickle.
     """
-    entry = _default_entry(search.model) if name is None else find_entry(name)
+    entry = _default_entry(search.model) if name is None else find_entry(name) or _variant(name, search.model)
     if entry is not None:
         _check_entry(entry, search.model)
         return _hub_adapter(entry, search)
     path = Path(os.path.expanduser(name or ""))  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
+    path = path if os.path.lexists(path) else model_folders.find("image_prompt", str(name)) or path
     if path.suffix.lower() in PICKLE_SUFFIXES and os.path.isfile(path):  # noqa: PTH113 - does not raise
         reject_pickle(path)
     if not os.path.isfile(path):  # noqa: PTH113 - does not raise
@@ -80,6 +82,15 @@ def _default_entry(model: ResolvedModel) -> AdapterEntry:
         "Use a model of Stable Diffusion 1.5 or SDXL, or name an adapter: --image-prompt FILE,model=PATH.safetensors",
         settings=("image_prompt",),
     )
+
+
+def _variant(name: str, model: ResolvedModel) -> AdapterEntry | None:
+    """Return the adapter of a variant such as `plus` or `plus-face` for a model; None if the table has none."""
+    entries = adapter_entries()
+    base = next(
+        (each.name for each in entries.values() if each.default and each.architecture == model.architecture), ""
+    )
+    return entries.get(f"{base}-{name}")
 
 
 def _check_entry(entry: AdapterEntry, model: ResolvedModel) -> None:
