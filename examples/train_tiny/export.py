@@ -1,7 +1,7 @@
 """Export the trained model as a diffusers folder in half precision, with the hash of each file.
 
-`StableDiffusionPipeline.from_pretrained(folder)` loads the result. The autoencoder is `vae128/` (see
-`train_upscale.py`) if it exists, else `vae/`. The text encoder and the UNet are from `distilled.pt` (see
+`StableDiffusionPipeline.from_pretrained(folder)` loads the result. The autoencoder is the one with the largest images:
+`vae256/` or `vae128/` (see `train_upscale.py`), else `vae/`. The text encoder and the UNet are from `distilled.pt` (see
 `distill_text_encoder.py`) if it exists, else from `text_to_image.pt`. Half precision halves the size of the folder. The
 export checks that all weights are finite in half precision.
 """
@@ -65,9 +65,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
     parser.add_argument("--out", type=Path, default=Path("data/train_tiny/model"))
-    parser.add_argument("--vae", help="folder in --work [vae128, else vae]")
+    parser.add_argument("--vae", help="folder in --work [vae256, else vae128, else vae]")
     options = parser.parse_args()
-    name = options.vae or ("vae128" if (options.work / "vae128").exists() else "vae")
+    known = (name for name in ("vae256", "vae128") if (options.work / name).exists())
+    name = options.vae or next(known, "vae")
     vae = AutoencoderKL.from_pretrained(options.work / name)
     distilled = options.work / "distilled.pt"
     model = load_model(distilled if distilled.exists() else options.work / "text_to_image.pt")

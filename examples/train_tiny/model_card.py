@@ -146,9 +146,10 @@ def training_section(options: argparse.Namespace) -> str:
     if (work / "distilled.pt").exists():
         distillation = torch.load(work / "distilled.pt", map_location="cpu", weights_only=False)
         text += f"Distillation for synonyms and other phrases: {distillation['step']:,} steps with batch size {batch}. "
-    if (work / "upscale.pt").exists():
-        upscale = torch.load(work / "upscale.pt", map_location="cpu", weights_only=False)
-        text += f"Extension of the autoencoder to 128 px: {upscale['step']:,} steps with batch size 8, "
+    for path in sorted(work.glob("upscale*.pt")):
+        upscale = torch.load(path, map_location="cpu", weights_only=False)
+        side = path.stem.removeprefix("upscale")
+        text += f"Extension of the autoencoder to {side} px: {upscale['step']:,} steps with batch size 8, "
         text += f"{upscale['spent'] / 60:.0f} minutes. "
     return text + "The recipe is `examples/train_tiny/` in artgen's repository.\n"
 
@@ -158,10 +159,11 @@ def autoencoder_lines(work: Path, psnr: float | None) -> list[str]:
     if psnr is None:
         psnr = float((work / "ae.csv").read_text().split()[-1].split(",")[-1])
     lines = [f"| autoencoder, 64 px, held-out renders | {psnr:.1f} dB PSNR | 28 dB |"]
-    table = work / "upscale.csv"
-    if table.exists():
-        _, _, _, decoded, around, _ = (float(cell) for cell in table.read_text().split()[-1].split(","))
-        lines.append(f"| 128 px, decoded from 64 px latents / round trip | {decoded:.1f} / {around:.1f} dB | |")
+    for table in sorted(work.glob("upscale*.csv")):
+        side = table.stem.removeprefix("upscale")
+        _, _, _, decoded, around, _, edges = (float(cell) for cell in table.read_text().split()[-1].split(","))
+        lines.append(f"| {side} px, decoded from smaller latents / round trip | {decoded:.1f} / {around:.1f} dB | |")
+        lines.append(f"| {side} px, gradient at edges of decoded renders, relative to the renders | {edges:.2f} | |")
     return lines
 
 

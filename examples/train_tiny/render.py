@@ -1,7 +1,7 @@
 """Render the training scenes: images, their ground truth, and captions.
 
-Writes `scenes.npy` (uint8 images of shape (scenes, 64, 64, 3)), `scenes.json` (the ground truth, from which an image
-can be rendered at any size) and `captions.json` (a list of captions per scene).
+Writes `scenes.npy` (uint8 images of shape (scenes, side, side, 3)), `scenes.json` (the ground truth, from which an
+image can be rendered at any size) and `captions.json` (a list of captions per scene).
 """
 
 import argparse
@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from captions import Captioner
 from concepts import read_concepts, read_focus
-from scene_generator import SceneGenerator
 from scenes import Scene, Sprites, Thing, render_scene
+from stage_captions import StageCaptioner
+from stages import StageGenerator
 
 
 def load_sprites(work: Path) -> Sprites:
@@ -40,7 +40,7 @@ def scene_from_json(data: dict[str, Any]) -> Scene:
         for thing in data["things"]
     )
     place = tuple(data["place"]) if data["place"] else None
-    return Scene(data["kind"], things, data["background"], data["seed"], place)
+    return Scene(data["kind"], things, data["background"], data["seed"], place, data.get("relation", ""))
 
 
 def render_scenes(scenes: list[Scene], work: Path, side: int) -> np.ndarray:
@@ -60,28 +60,30 @@ def main() -> None:
     )
     parser.add_argument("--focus", type=Path, help="use only these concepts of the core, see focus.txt")
     parser.add_argument("--kinds", help='fractions of the kinds of scenes, such as {"pair": 1.0}')
+    parser.add_argument("--side", type=int, default=64, help="pixels per side")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     concepts = read_concepts(options.data, options.work)
-    generator = SceneGenerator(concepts, load_sprites(options.work), options.seed)
+    generator = StageGenerator(concepts, load_sprites(options.work), options.seed)
     if options.focus:
         generator.focus(read_focus(options.focus))
     if options.kinds:
         kinds = json.loads(options.kinds)
         generator.kinds = {"color" if kind == "colour" else kind: fraction for kind, fraction in kinds.items()}
     scenes = [generator.scene() for _ in range(options.scenes)]
-    captioner = Captioner(concepts, options.seed + 1)
+    captioner = StageCaptioner(concepts, options.seed + 1)
     captions = [[captioner.caption(scene) for _ in range(options.captions)] for scene in scenes]
     plain = max(0, options.captions - options.filler_captions)
     for scene_captions in captions:
         scene_captions[plain:] = [captioner.with_fillers(text) for text in scene_captions[plain:]]
     (options.work / "scenes.json").write_text(json.dumps([scene_to_json(scene) for scene in scenes]))
     (options.work / "captions.json").write_text(json.dumps(captions))
+    side = options.side
     parts = [scenes[i : i + 500] for i in range(0, len(scenes), 500)]
-    images = np.lib.format.open_memmap(options.work / "scenes.npy", "w+", np.uint8, (len(scenes), 64, 64, 3))
+    images = np.lib.format.open_memmap(options.work / "scenes.npy", "w+", np.uint8, (len(scenes), side, side, 3))
     with ProcessPoolExecutor() as pool:
         done = 0
-        for part in pool.map(partial(render_scenes, work=options.work, side=64), parts):
+        for part in pool.map(partial(render_scenes, work=options.work, side=side), parts):
             images[done : done + len(part)] = part
             done += len(part)
     images.flush()

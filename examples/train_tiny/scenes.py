@@ -4,6 +4,7 @@ import zlib
 from dataclasses import dataclass, field
 
 import numpy as np
+from landscape_kinds import render_landscape
 from PIL import Image
 
 Pixels = np.ndarray
@@ -41,13 +42,23 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """Store the ground truth of an image. `kind` is one, place, count, pair or join (a pair without a stated order)."""
+    """Store the ground truth of an image.
+
+    Attributes:
+        kind: one, place, count, pair, join (a pair without a stated order), or a kind of `stages.py`.
+        things: objects, the rearmost first.
+        background: name of a color or a setting; or kind, time and weather of a landscape, separated by commas.
+        seed: seed of the background.
+        place: row and column of the object of the kind "place".
+        relation: how the first mentioned object of the kind "relation" is placed relative to the other one.
+    """
 
     kind: str
     things: tuple[Thing, ...]
     background: str
     seed: int = 0
     place: tuple[int, int] | None = field(default=None)
+    relation: str = ""
 
 
 def _ramp(side: int, top: tuple[int, ...], bottom: tuple[int, ...]) -> Pixels:
@@ -79,6 +90,9 @@ def _ground(side: int, sky: tuple[int, ...], haze: tuple[int, ...], earth: tuple
 def render_background(name: str, side: int, seed: int) -> Pixels:
     """Return the background, float32 RGB 0 to 255 of shape (side, side, 3)."""
     random = np.random.default_rng(seed)
+    if "," in name:
+        kind, time, weather = name.split(",")
+        return render_landscape(kind, time, weather, side, seed).astype(np.float32)
     if name == "snow":
         scene = _ground(side, (164, 204, 240), (208, 228, 246), (250, 252, 255))
         _dots(scene, random, 22, 255, 0.8)
@@ -146,7 +160,7 @@ class Sprites:
         self.row = {(style, name): row for row, (style, name) in enumerate(index)}
 
     def get(self, thing: Thing) -> Pixels:
-        """Return uint8 RGBA of shape (128, 128, 4), recolored if the object has another color."""
+        """Return uint8 RGBA of shape (side, side, 4), recolored if the object has another color."""
         sprite: Pixels = self.pixels[self.row[thing.style, thing.concept]]
         return recolor(sprite, thing.color) if thing.color else sprite
 

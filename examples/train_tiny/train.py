@@ -18,6 +18,7 @@ import torch
 from bf16_copy import Bf16Copy
 from checkpoint import EMA, load, save
 from concepts import read_core, read_focus
+from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from model import Sizes, TextToImageModel, alphas_cumprod
 from snapshot import plot, write_contact_sheet
@@ -25,19 +26,29 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from training import Training, parser
+from transformers import CLIPTextModel
 
 EXTRA_FOLDER_WEIGHT = 0.4  # sampling weight of a scene of an additional folder
 
 
-def row_weights(scenes: list[dict[str, Any]], focus: frozenset[str]) -> np.ndarray:
-    """Return the sampling weight of each scene: large for the focus, medium for everyday concepts, else small."""
+def row_weights(scenes: list[dict[str, Any]], focus: frozenset[str], other_weight: float = 0.02) -> np.ndarray:
+    """Return the sampling weight of each scene: large for the focus, medium for everyday concepts, else small.
+
+    Args:
+        scenes: scenes as JSON values.
+        focus: concepts to train first.
+        other_weight: factor of the weight of scenes with other concepts.
+    """
     core = read_core()
     weights = []
     for scene in scenes:
+        if not scene["things"]:
+            weights.append(1.0)
+            continue
         first = scene["things"][0]
         weight = 0.3 if first["concept"] not in core else 0.5 + 0.5 * core[first["concept"]][1]
         if focus and not all(thing["concept"] in focus for thing in scene["things"]):
-            weight *= 0.02
+            weight *= other_weight
         weights.append(weight * {"flat": 1.0, "glossy": 0.7, "noto": 0.05 if focus else 0.5}[first["style"]])
     return np.array(weights)
 
@@ -45,7 +56,15 @@ def row_weights(scenes: list[dict[str, Any]], focus: frozenset[str]) -> np.ndarr
 class EncodedScenes:
     """Sample encoded scenes and their captions."""
 
-    def __init__(self, folders: list[Path], focus: frozenset[str], empty: float = 0.1) -> None:
+    def __init__(
+        self,
+        folders: list[Path],
+        focus: frozenset[str],
+        empty: float = 0.1,
+        *,
+        other_weight: float = 0.02,
+        more_weight: float = EXTRA_FOLDER_WEIGHT,
+    ) -> None:
         self.latents = torch.cat([torch.from_numpy(np.load(f / "latents.npy")) for f in folders])
         self.tokens = np.concatenate([np.load(f / "tokens.npy") for f in folders])
         vocabulary = json.loads((folders[0] / "tokenizer" / "vocab.json").read_text())
@@ -54,8 +73,8 @@ class EncodedScenes:
         self.empty_tokens[0] = self.vocabulary_size - 2
         self.empty = empty
         scenes = [scene for f in folders for scene in json.loads((f / "scenes.json").read_text())]
-        weight = row_weights(scenes, focus)
-        weight[len(np.load(folders[0] / "latents.npy", mmap_mode="r")) :] *= EXTRA_FOLDER_WEIGHT
+        weight = row_weights(scenes, focus, other_weight)
+        weight[len(np.load(folders[0] / "latents.npy", mmap_mode="r")) :] *= more_weight
         self.cumulative_weights = np.cumsum(weight) / weight.sum()
 
     def sample_rows(self, random: np.random.Generator, count: int) -> np.ndarray:
@@ -73,6 +92,13 @@ class EncodedScenes:
         return latents, torch.from_numpy(tokens.astype(np.int64)).to(device)
 
 
+def load_weights(model: TextToImageModel, folder: Path) -> None:
+    """Load the UNet and the text encoder of an exported model, to train it further."""
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32)
+    model.unet.load_state_dict(unet.state_dict())
+    model.text.load_state_dict(CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32).state_dict())
+
+
 class Trainer(Training):
     """Store the state of the training, and save it in checkpoints."""
 
@@ -80,9 +106,16 @@ class Trainer(Training):
         super().__init__(options)
         torch.manual_seed(options.seed)
         self.random = np.random.default_rng(options.seed)
-        self.data = EncodedScenes([options.work, *options.more], read_focus(options.focus))
+        self.data = EncodedScenes(
+            [options.work, *options.more],
+            read_focus(options.focus),
+            other_weight=options.other_weight,
+            more_weight=options.more_weight,
+        )
         self.sizes = Sizes(tuple(options.width), options.text_width, options.text_layers)
         self.model = TextToImageModel(self.data.vocabulary_size, self.sizes).to(options.device)
+        if options.model:
+            load_weights(self.model, options.model)
         convert_conv2d_weight_memory_format(self.model, torch.channels_last)
         self.average = EMA(self.model, options.average)
         self.bf16 = Bf16Copy(self.model)
@@ -143,6 +176,13 @@ def main() -> None:
     arguments.add_argument("--show-every", type=int, default=1000)
     arguments.add_argument("--focus", type=Path, help="icon names to train first, see focus.txt")
     arguments.add_argument("--more", type=Path, nargs="*", default=[], help="additional folders of encoded scenes")
+    arguments.add_argument(
+        "--more-weight", type=float, default=EXTRA_FOLDER_WEIGHT, help="sampling weight of their scenes"
+    )
+    arguments.add_argument(
+        "--other-weight", type=float, default=0.02, help="sampling weight of scenes with concepts out of the focus"
+    )
+    arguments.add_argument("--model", type=Path, help="start from the weights of an exported model")
     arguments.add_argument(
         "--width", type=int, nargs="+", default=Sizes.width, help="channels of the UNet levels, multiples of 32"
     )

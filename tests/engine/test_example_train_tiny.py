@@ -62,18 +62,63 @@ def check_distillation(recipe: Recipe, focus: Path) -> None:
 
 
 def check_upscaling(recipe: Recipe) -> None:
-    """Train the larger autoencoder in two runs; the second run does not change the encoder."""
+    """Train both larger autoencoders in two runs; the second run does not change the encoder."""
+    import torch
     from diffusers import AutoencoderKL
 
-    small = ("--batch", 2, "--encoder-steps", 1, "--threads", 1)
+    small = ("--batch", 2, "--encoder-steps", 1, "--threads", 1, "--images", 10)
     parts = []
     for steps in (2, 3):
         recipe.run("train_upscale.py", *small, "--steps", steps)
         parts.append(AutoencoderKL.from_pretrained(recipe.work / "vae128").state_dict())
     before, after = parts
-    assert first_column(recipe.work / "upscale.csv") == [2, 3]
+    assert first_column(recipe.work / "upscale128.csv") == [2, 3]
     changed = {name.split(".")[0] for name in before if not same(before[name], after[name])}
     assert changed == {"decoder", "post_quant_conv"}
+    check_adversarial_training(recipe, small)
+    vae = AutoencoderKL.from_pretrained(recipe.work / "vae256").eval()
+    with torch.no_grad():
+        assert vae.decode(torch.zeros(1, 16, 8, 8)).sample.shape == (1, 3, 256, 256)
+    shutil.rmtree(recipe.work / "vae256")  # the other steps use the smaller images
+
+
+def check_adversarial_training(recipe: Recipe, small: tuple[object, ...]) -> None:
+    """Compare a resumed training with a discriminator with an uninterrupted one: the weights are bit-identical."""
+    import torch
+
+    copy = recipe.work.with_name("upscaled-copy")
+    shutil.copytree(recipe.work, copy)
+    more = ("--more", recipe.work, "--side", 256, "--width", 16, "--adversarial-from", 0.3, "--steps", 3)
+    recipe.run("train_upscale.py", *small, *more)
+    recipe.run("train_upscale.py", *small, *more, "--until", 2, work=copy)
+    recipe.run("train_upscale.py", *small, *more, work=copy)
+    contents = [torch.load(folder / "upscale256.pt", weights_only=False) for folder in (recipe.work, copy)]
+    for part in ("module", "average", "optimiser", "numpy", "adversary"):
+        assert same(contents[0][part], contents[1][part]), part
+
+
+def check_further_training(recipe: Recipe, out: Path, focus: Path) -> None:
+    """Train an exported model further on scenes with landscapes."""
+    import torch
+
+    stages, data = recipe.work.with_name("stages"), ("--data", recipe.raw)
+    stages.mkdir()
+    for name in ("sprites.npy", "sprites.json"):
+        shutil.copy(recipe.work / name, stages)
+    kinds = json.dumps({"landscape": 0.4, "stage": 0.3, "relation": 0.1, "group": 0.1, "trio": 0.1})
+    recipe.run("render.py", *data, "--scenes", 40, "--side", 128, "--captions", 3, "--kinds", kinds, work=stages)
+    scenes = json.loads((stages / "scenes.json").read_text())
+    assert {scene["kind"] for scene in scenes} == {"landscape", "stage", "relation", "group", "trio"}
+    recipe.run("tokenizer.py", *data, "--tokenizer", out / "tokenizer", work=stages)
+    recipe.run("encode.py", "--vae", out / "vae", "--threads", 1, work=stages)
+    small = ("--width", 32, 32, "--text-width", 64, "--text-layers", 1, "--batch", 4, "--threads", 1, "--steps", 1)
+    shutil.copytree(out / "tokenizer", stages / "tokenizer", dirs_exist_ok=True)
+    shutil.copytree(recipe.work / "vae", stages / "vae")
+    recipe.run("train.py", *small, "--model", out, "--focus", focus, "--rate", 1e-12, work=stages)
+    before, after = (
+        torch.load(folder / "text_to_image.pt", weights_only=False)["average"] for folder in (recipe.work, stages)
+    )
+    assert all(torch.allclose(first, second, atol=2e-3) for first, second in zip(before, after, strict=True))
 
 
 def check_evaluation(recipe: Recipe, out: Path, focus: Path) -> None:
@@ -137,4 +182,5 @@ def test_recipe_exports_a_model_that_plain_diffusers_generates_with(tmp_path: Pa
     image = pipeline("a red fox", num_inference_steps=2, generator=torch.Generator().manual_seed(0)).images[0]
     assert image.size == (128, 128)
     assert any(low != high for low, high in image.getextrema())
+    check_further_training(recipe, out, focus)
     check_evaluation(recipe, out, focus)
