@@ -11,7 +11,7 @@ from artgen.spec.requests import Img2Img, Inpaint
 
 CROPPING_PIPELINES = frozenset(
     {
-        "Flux2KleinInpaintPipeline", "FluxInpaintPipeline", "QwenImageEditInpaintPipeline", "QwenImageInpaintPipeline",
+        "Flux2KleinInpaintPipeline", "FluxInpaintPipeline", "QwenImageInpaintPipeline",
         "StableDiffusion3InpaintPipeline", "StableDiffusionControlNetInpaintPipeline",
         "StableDiffusionControlNetPAGInpaintPipeline", "StableDiffusionInpaintPipeline",
         "StableDiffusionXLControlNetInpaintPipeline", "StableDiffusionXLInpaintPipeline",
@@ -45,6 +45,13 @@ def check_editing(request: PromptRequest, model: ResolvedModel, *, has_pag: bool
         UsageError: the pipeline does not support a setting; `settings` contains its name.
     """
     _check_control(request, model)
+    if model.pipeline_entry.supports("bf16-images") and request.task != "txt2img" and request.dtype != "bf16":
+        raise UsageError(
+            f"Cannot use '{model.name}' for {request.task} with --dtype {request.dtype}: its pipeline encodes images "
+            "in bf16.",
+            "Add --dtype bf16.",
+            settings=("dtype",),
+        )
     if isinstance(request, Inpaint):
         _check_inpainting(request, model, has_pag=has_pag)
     if isinstance(request, Img2Img) and request.invert:

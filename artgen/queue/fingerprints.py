@@ -15,9 +15,16 @@ from artgen.queue.entries import LINE_SETTINGS
 from artgen.spec.base_requests import Request
 from artgen.spec.records import to_record
 from artgen.spec.requests import Denoise
-from artgen.spec.settings import OutputSettings, Setting, settings_of
+from artgen.spec.settings import OutputSettings, PromptSettings, SeriesSettings, Setting, settings_of
 from artgen.spec.sigma import MAX_SIGMA
 
+_JOB_SETTINGS = frozenset(
+    name
+    for group in (PromptSettings, SeriesSettings)
+    for name, setting in settings_of(group).items()
+    if setting.per_image
+)
+"""Settings in which the jobs of a template differ: the prompts and the seed."""
 _FORMERLY_IGNORED = frozenset({"device", "offload", "vae_tiling"})
 """Recorded settings that the fingerprints of earlier versions did not contain."""
 _FORMER_LONG_PROMPT = {"chunk": "truncate", "truncate": "cut"}
@@ -34,14 +41,14 @@ def settings_digest(job: Job, output: OutputSettings, encoding: EncodingOptions)
     does not change the digest.
     """
     declared = settings_of(type(job.request))
-    found = _significant(job, _shared_record(job, declared), declared)
+    found = _significant(job, _shared_record(job), declared)
     return _digest(job, found, declared, _file_settings(job, output, encoding))
 
 
 def former_settings_digests(job: Job, output: OutputSettings, encoding: EncodingOptions) -> tuple[bytes, ...]:
     """Return the digests that earlier versions computed for the same job, so that their ledgers stay valid."""
     declared = settings_of(type(job.request))
-    shared = _shared_record(job, declared)
+    shared = _shared_record(job)
     if shared.get("prompt_weights") in ("a1111", "none"):
         del shared["prompt_weights"]  # earlier versions had no prompt syntax
     oldest = {name: value for name, value in shared.items() if name not in _FORMERLY_IGNORED}
@@ -105,7 +112,7 @@ def _significant(job: Job, record: Mapping[str, Any], declared: Mapping[str, Set
     }
 
 
-def _shared_record(job: Job, declared: Mapping[str, Setting]) -> dict[str, Any]:
+def _shared_record(job: Job) -> dict[str, Any]:
     record = to_record(job.request, job.provenance)
     if "architecture" in record:
         record["architecture"] = _former_architecture(record["architecture"])
@@ -114,14 +121,7 @@ def _shared_record(job: Job, declared: Mapping[str, Setting]) -> dict[str, Any]:
         record["feather"] = {images.default_feather(size): 0, 0: -1}.get(record["feather"], record["feather"])
     if record.get("long_prompt") in _FORMER_LONG_PROMPT:
         record["long_prompt"] = _FORMER_LONG_PROMPT[record["long_prompt"]]
-    return {
-        name: value
-        for name, value in record.items()
-        if name not in declared
-        or declared[name].is_path
-        or not declared[name].per_image
-        or name == "source_prompt"  # part of the template, unlike the prompts and the seed
-    }
+    return {name: value for name, value in record.items() if name not in _JOB_SETTINGS}
 
 
 def _former_architecture(architecture: str) -> str:

@@ -89,7 +89,7 @@ class JobTemplates:
             setting_values[setting] = pinned_model(record, "Cannot use the record", _RECORDED_MODEL_HINT, setting)[0]
         if names := setting_values.pop("recorded_preset", ()):
             setting_values["preset"] = names
-        if task == "edit":  # Edit refuses an empty prompt. The planner replaces this one.
+        if "prompt" in TASKS[task].inputs:  # The planner replaces this prompt. Some requests refuse an empty prompt.
             setting_values = {"prompt": "x", **setting_values}
         request = build_request(task, setting_values).replace(seed=0)
         job = prepare_jobs([request], self._listener, self.model_cache, download=False)[0]

@@ -13,9 +13,8 @@ from artgen.registry.hub.select_files import TOKENIZER_CLASSES, VOCABULARY_FILES
 COMPONENT_LIBRARIES = ("diffusers", "transformers")
 """Libraries of the components' classes, besides the modules of diffusers' pipelines."""
 _CODE_HINT = "artgen does not run code of a model. Use another copy of the model."
-PROCESSOR_PACKAGE = "torchvision"
-"""Package of the video processor that is part of each class of `VIDEO_PROCESSORS`."""
-VIDEO_PROCESSORS = ("PixtralProcessor", "Qwen2VLProcessor", "Qwen2_5_VLProcessor", "Qwen3VLProcessor")
+PROCESSOR_PACKAGES = {"PixtralProcessor": "torchvision"}
+"""Package that a class of transformers needs. `engine.loading.processors` replaces the classes of Qwen."""
 
 
 def check_index(name: str, index: Mapping[str, Any]) -> None:
@@ -57,16 +56,17 @@ def check_classes(name: str, index: Mapping[str, Any]) -> str:
 
 
 def _check_packages(name: str, index: Mapping[str, Any]) -> None:
-    """Check that the package is installed that processors of language models need.
+    """Check that the packages are installed that processors of language models need.
 
     Raises:
         ModelUnavailableError: the package is missing.
     """
     for component, _, class_name in diffusers_folder.iter_components(index):
-        if class_name in VIDEO_PROCESSORS and importlib.util.find_spec(PROCESSOR_PACKAGE) is None:
+        package = PROCESSOR_PACKAGES.get(class_name)
+        if package is not None and importlib.util.find_spec(package) is None:
             raise ModelUnavailableError(
-                f"Cannot use '{name}': its {component} ({class_name}) needs the package {PROCESSOR_PACKAGE}.",
-                f"Install the build of {PROCESSOR_PACKAGE} for your torch: https://pytorch.org/get-started/locally/",
+                f"Cannot use '{name}': its {component} ({class_name}) needs the package {package}.",
+                f"Install the build of {package} for your torch: https://pytorch.org/get-started/locally/",
             )
 
 

@@ -108,8 +108,8 @@ class PipelineEntry:
             channels follow from the VAE), latent-masking (inpainting with latents of any width), inversion (DDIM
             inversion), training, cuda-graphs,
             unet-blocks (channels-last, fused QKV), vae-upcast (decodes in fp32), prompt-embeddings (`encode_prompt` of
-            Stable Diffusion), quantize (fp8), half-precision (fp16 and bf16 in the task sample), and fast-NAME for the
-            parts of `--fast`.
+            Stable Diffusion), quantize (fp8), half-precision (fp16 and bf16 in the task sample), bf16-images (input
+            images need `--dtype bf16`), and fast-NAME for the parts of `--fast`.
         prior: hub id of the prior that the classes of `combined` need.
         combined: class of a decoder without its prior -> class of the pipeline that contains both.
         pixel_space: whether the denoiser works on pixels, without a prompt.

@@ -50,10 +50,11 @@ def check_task(entry: PipelineEntry, task: str, model_name: str) -> None:
 
 def _not_an_editor_error(entry: PipelineEntry, model_name: str) -> ModelUnavailableError:
     """Return the error for a model that does not edit images, with the default model of `edit` and its size."""
-    info = known_models().get(EDIT_MODEL)
+    info, reason = known_models().get(EDIT_MODEL), entry.refused_tasks.get("edit")
     size = f" (download: {format_bytes(info.download_size)})" if info and info.download_size else ""
     return ModelUnavailableError(
-        f"Cannot use '{model_name}' for edit: {entry.title} models do not edit images according to an instruction.",
+        f"Cannot use '{model_name}' for edit: "
+        f"{reason or f'{entry.title} models do not edit images according to an instruction'}.",
         f"Use --model {EDIT_MODEL}{size}. Families that edit: {', '.join(families_with('edit'))}.",
     )
 

@@ -16,21 +16,28 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
+import numpy as np
 import plain_scripts as plain
 import sample_images
 import torch
+import transformers
 from PIL import Image
 from tiny_zoo import BUILDERS, Zoo
 
 import artgen
 from artgen import ArtgenError, images
+from artgen.engine.loading.processors import usable_class
+from artgen.engine.sampling.outcomes import opaque
 
 MATRIX_FILE = Path(__file__).resolve().parents[2] / "docs" / "supported-models.json"
 TASKS = ("txt2img", "img2img", "inpaint", "outpaint", "edit", "sample")
 SIDE_PX = 64
 SIDES_PX = {"hidream": 1024, "kandinsky5": 1024, "kandinsky5-i2i": 1024, "ddpm": 32, "ddim": 32}
 STEPS = 4
-STEPS_BY_MODEL = {"sana-sprint": 2, "consistency": 1, "consistency-classes": 1}
+STEPS_BY_MODEL = {
+    "sana-sprint": 2, "consistency": 1, "consistency-classes": 1, "kandinsky5-i2i": 1, "qwen-image-edit": 1,
+    "qwen-image-edit-plus": 1,
+}  # fmt: skip
 STRENGTH = 0.75
 GUIDANCE_SCALE = 3.0
 SEED = 7
@@ -150,7 +157,7 @@ def _pipeline_class(folder: Path, task: str) -> str:
 def _theirs(name: str, folder: Path, pipeline: str, task: str, photo: Path, mask: Path) -> Image.Image:
     cls = getattr(diffusers, pipeline)
     with plain.quiet():
-        pipe = cls.from_pretrained(folder, **dict.fromkeys(LOADED_WITHOUT.get(name, ())))
+        pipe = cls.from_pretrained(folder, **dict.fromkeys(LOADED_WITHOUT.get(name, ())), **_processors(folder))
     pipe.set_progress_bar_config(disable=True)
     if pipeline == "ChromaInpaintPipeline":
         # The pipeline reads this key, which the configuration of the transformer does not have (diffusers 0.42).
@@ -185,9 +192,24 @@ def _theirs(name: str, folder: Path, pipeline: str, task: str, photo: Path, mask
     if task == "img2img" and pipeline.startswith(("StableDiffusionImg", "StableDiffusionXLImg", "LatentCons")):
         del values["width"], values["height"]
     kwargs = {key: value for key, value in values.items() if key in accepted}
+    if pipeline == "QwenImage21Pipeline":  # returns images with transparency
+        kwargs["output_type"] = "np"
     output = pipe(generator=torch.Generator("cpu").manual_seed(SEED), **kwargs)
+    if pipeline == "QwenImage21Pipeline":
+        return Image.fromarray((opaque(output.images[0]) * 255).round().astype(np.uint8))
     result: Image.Image = (output.image if pipeline.startswith("Kandinsky5") else output.images)[0]
     return result
+
+
+def _processors(folder: Path) -> dict[str, Any]:
+    """Return the processors of a model that diffusers cannot load without torchvision, by name of the component."""
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    classes = {
+        name: getattr(transformers, entry[1])
+        for name, entry in index.items()
+        if isinstance(entry, list) and str(entry[1]).endswith("VLProcessor")
+    }
+    return {name: usable_class(cls).from_pretrained(folder / name) for name, cls in classes.items()}
 
 
 def _row(name: str, folder: Path, outcomes: Mapping[str, Outcome]) -> dict[str, str | None]:

@@ -49,7 +49,7 @@ def test_configurations_select_the_variant(
 @pytest.mark.parametrize(
     ("class_name", "reason"),
     [
-        ("LongCatImageEditPipeline", "edits images according to an instruction"),
+        ("LongCatImageEditPipeline", "generates images of fixed sizes"),
         ("StableDiffusionXLControlNetPipeline", "control image"),
         ("StableDiffusionUpscalePipeline", "upscales images"),
         ("WanPipeline", "generates videos"),

@@ -19,6 +19,7 @@ from diffusers.utils import deprecation_utils
 from artgen.engine.loading import weights
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.loading.oom import first_line
+from artgen.engine.loading.processors import usable_class
 from artgen.engine.loading.quantize import quantization_config
 from artgen.errors import ArtgenError, ModelUnavailableError
 from artgen.events import Listener, Loading
@@ -130,7 +131,7 @@ def find_class(library: str, class_name: str, base: type = object) -> Any:
             f"Cannot load the model: the installed {library} does not have the class {class_name}.",
             f"pip install --upgrade {library if library in COMPONENT_LIBRARIES else 'diffusers'}",
         )
-    return cls
+    return usable_class(cls)
 
 
 def _missing_packages(cls: Any) -> list[str]:

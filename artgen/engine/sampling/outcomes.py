@@ -56,7 +56,7 @@ class BatchOutput:
         facts = {**job.provenance, **self.provenance, **_package_versions(job), **provenance}
         facts = {name: value for name, value in facts.items() if value not in (None, "", [])}
         request = job.request.replace(**self.resolved_settings)
-        decoded = Image.fromarray((pixels * 255).round().astype(np.uint8), "RGB")
+        decoded = Image.fromarray((opaque(pixels) * 255).round().astype(np.uint8), "RGB")
         if decoded.size != job.decoded_size:  # Later the image is cropped to the size of the job.
             return FailedImage(job.request, wrong_size_error(decoded.size, job.decoded_size))
         image = _postprocess(decoded, job)
@@ -113,6 +113,14 @@ def _filtered_error() -> FilteredError:
         "Cannot write the image: the safety filter of the model withheld it.",
         "Try another --seed or prompt. Use --no-safety-checker where that is appropriate.",
     )
+
+
+def opaque(pixels: np.ndarray) -> np.ndarray:
+    """Return pixels (H, W, 3) of decoded pixels (H, W, 3 or 4), 0 to 1. Transparent pixels are blended with white."""
+    if pixels.shape[-1] == 3:
+        return pixels
+    alpha = pixels[..., 3:]
+    return pixels[..., :3] * alpha + (1 - alpha)
 
 
 def _postprocess(image: Image.Image, job: GenerationJob, keep_original: bool = True) -> Image.Image:

@@ -9,6 +9,7 @@ from typing import Any
 
 import transformers
 
+from artgen.engine.loading.processors import usable_class
 from artgen.errors import UsageError
 from artgen.jobs.prompt_plan import encoded_text, prompt_plan
 from artgen.registry import ResolvedModel, single_file_config
@@ -49,7 +50,8 @@ def tokenizer_for(model: ResolvedModel) -> PromptTokenizer | None:
         library, class_name = index.get(name) or ("", "")
         cls = getattr(transformers, str(class_name), None)
         if library == "transformers" and cls and encoder.max_tokens and any(index.get(encoder.component) or ()):
-            tokenizer = cls.from_pretrained(folder / name, local_files_only=True)
+            loaded = usable_class(cls).from_pretrained(folder / name, local_files_only=True)
+            tokenizer = getattr(loaded, "tokenizer", loaded)  # of a processor of images and text
             limit = _max_tokens(tokenizer) if encoder.kind in ("clip", "bert") else encoder.max_tokens
             return PromptTokenizer(tokenizer, limit - (encoder.kind == "t5"), encoder.kind)
     return None

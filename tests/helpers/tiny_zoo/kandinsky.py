@@ -9,6 +9,7 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     Kandinsky3Pipeline,
     Kandinsky3UNet,
+    Kandinsky5I2IPipeline,
     Kandinsky5T2IPipeline,
     Kandinsky5Transformer3DModel,
     KandinskyV22CombinedPipeline,
@@ -22,7 +23,7 @@ from diffusers import (
     VQModel,
 )
 from diffusers.pipelines.deprecated.wuerstchen.modeling_paella_vq_model import PaellaVQModel
-from transformers import CLIPImageProcessor
+from transformers import CLIPImageProcessor, Qwen2VLProcessor
 
 from tiny_zoo import parts
 from tiny_zoo.registry import model
@@ -118,6 +119,18 @@ def kandinsky5() -> Kandinsky5T2IPipeline:
         tokenizer_2=parts.clip_tokenizer(),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
     )
+
+
+@model
+def kandinsky5_i2i() -> Kandinsky5I2IPipeline:
+    """Build Kandinsky 5 image editing: the transformer also reads the latents of the input image and a mask."""
+    transformer = Kandinsky5Transformer3DModel(
+        in_visual_dim=16, in_text_dim=32, in_text_dim2=16, time_dim=16, out_visual_dim=16, patch_size=(1, 2, 2),
+        model_dim=16, ff_dim=32, num_text_blocks=1, num_visual_blocks=2, axes_dims=(1, 1, 2), visual_cond=True,
+        attention_type="regular",
+    )  # fmt: skip
+    components = {**kandinsky5().components, "transformer": transformer}
+    return Kandinsky5I2IPipeline(**{**components, "tokenizer": parts.qwen_processor(Qwen2VLProcessor)})
 
 
 @model

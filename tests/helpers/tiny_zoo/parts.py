@@ -3,6 +3,7 @@
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import tiny_models
 from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderKLFlux2, AutoencoderKLQwenImage
@@ -17,22 +18,27 @@ from transformers import (
     Gemma2Model,
     GemmaTokenizer,
     PreTrainedTokenizerFast,
+    ProcessorMixin,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
+    Qwen2VLImageProcessorPil,
     Qwen3Config,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
 )
 
+from artgen.engine.loading.processors import usable_class
+
 SD_BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 """Noise schedule of Stable Diffusion 1, 2 and XL."""
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n"
-    "{{ message.content if message.content is string else (message.content | map(attribute='text') | join) }}"
-    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    "{% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}"
+    "{% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part.text }}{% endif %}"
+    "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 SPECIAL_TOKENS = (
     "<|endoftext|>",
@@ -75,6 +81,18 @@ def qwen_tokenizer() -> Qwen2Tokenizer:
     )
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
+
+
+def qwen_processor(cls: type[ProcessorMixin], **settings: Any) -> ProcessorMixin:
+    """Return a processor of text and images, which contains no video processor if torchvision is not installed.
+
+    Args:
+        cls: class of the processor.
+        **settings: settings of the image processor.
+    """
+    return usable_class(cls)(
+        image_processor=Qwen2VLImageProcessorPil(**settings), tokenizer=qwen_tokenizer(), chat_template=CHAT_TEMPLATE
+    )
 
 
 def glm_tokenizer() -> PreTrainedTokenizerFast:
@@ -151,6 +169,13 @@ def qwen3_config(layers: int = 2, width: int = 16) -> Qwen3Config:
     )
 
 
+def vision_token_ids() -> dict[str, int]:
+    """Return the ids of the tokens of images in the Qwen tokenizer, with the names of the model configurations."""
+    names = {"vision_start": "<|vision_start|>", "vision_end": "<|vision_end|>", "image": "<|image_pad|>"}
+    names["video"] = "<|video_pad|>"
+    return {f"{name}_token_id": 256 + SPECIAL_TOKENS.index(token) for name, token in names.items()}
+
+
 def qwen25_vl_encoder(
     width: int = 16, sections: tuple[int, int, int] = (1, 1, 2)
 ) -> Qwen2_5_VLForConditionalGeneration:
@@ -166,17 +191,13 @@ def qwen25_vl_encoder(
         "rope_theta": 1e6,
     }
     vision = {"depth": 2, "hidden_size": width, "intermediate_size": width, "num_heads": 2, "out_hidden_size": width}
-    token = SPECIAL_TOKENS.index
     return Qwen2_5_VLForConditionalGeneration(
         Qwen2_5_VLConfig(
             text_config=text,
             vision_config=vision,
             hidden_size=width,
             vocab_size=QWEN_VOCABULARY,
-            vision_start_token_id=256 + token("<|vision_start|>"),
-            vision_end_token_id=256 + token("<|vision_end|>"),
-            image_token_id=256 + token("<|image_pad|>"),
-            video_token_id=256 + token("<|video_pad|>"),
+            **vision_token_ids(),
         )
     )
 

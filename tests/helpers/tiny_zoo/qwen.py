@@ -12,23 +12,27 @@ from diffusers import (
     QwenImageEditPlusPipeline,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
+    ZImageOmniPipeline,
     ZImagePipeline,
     ZImageTransformer2DModel,
 )
 from transformers import (
-    Qwen2VLImageProcessor,
     Qwen2VLProcessor,
-    Qwen2VLVideoProcessor,
     Qwen3Model,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
     Qwen3VLModel,
     Qwen3VLProcessor,
-    Qwen3VLVideoProcessor,
+    Siglip2ImageProcessorPil,
+    Siglip2VisionConfig,
+    Siglip2VisionModel,
 )
 
 from tiny_zoo import parts
-from tiny_zoo.registry import model, model_with
+from tiny_zoo.registry import model
+
+QWEN3_VL_SIZE = {"shortest_edge": 2**16, "longest_edge": 2**24}
+"""Smallest and largest number of pixels of an image for Qwen3-VL."""
 
 
 def _qwen_transformer() -> QwenImageTransformer2DModel:
@@ -57,32 +61,27 @@ def _qwen_image_edit(cls: type) -> QwenImageEditPipeline:
         scheduler=FlowMatchEulerDiscreteScheduler(),
         text_encoder=parts.qwen25_vl_encoder(),
         tokenizer=parts.qwen_tokenizer(),
-        processor=Qwen2VLProcessor(
-            image_processor=Qwen2VLImageProcessor(),
-            tokenizer=parts.qwen_tokenizer(),
-            video_processor=Qwen2VLVideoProcessor(),
-            chat_template=parts.CHAT_TEMPLATE,
-        ),
+        processor=parts.qwen_processor(Qwen2VLProcessor),
     )
 
 
-@model_with("torchvision")
+@model
 def qwen_image_edit() -> QwenImageEditPipeline:
     """Build Qwen-Image-Edit, which edits an image according to an instruction."""
     return _qwen_image_edit(QwenImageEditPipeline)
 
 
-@model_with("torchvision")
+@model
 def qwen_image_edit_plus() -> QwenImageEditPlusPipeline:
     """Build Qwen-Image-Edit-2509 and later, which edit several images."""
     return _qwen_image_edit(QwenImageEditPlusPipeline)
 
 
-def _z_image(scheduler: FlowMatchEulerDiscreteScheduler) -> ZImagePipeline:
+def _z_image(scheduler: FlowMatchEulerDiscreteScheduler, **config: int) -> ZImagePipeline:
     transformer = ZImageTransformer2DModel(
         all_patch_size=(2,), all_f_patch_size=(1,), in_channels=16, dim=32, n_layers=2, n_refiner_layers=1, n_heads=2,
         n_kv_heads=2, norm_eps=1e-5, qk_norm=True, cap_feat_dim=16, rope_theta=256.0, t_scale=1000.0,
-        axes_dims=[8, 4, 4], axes_lens=[512, 32, 32],
+        axes_dims=[8, 4, 4], axes_lens=[512, 32, 32], **config,
     )  # fmt: skip
     with torch.no_grad():  # these parameters are created without values
         transformer.x_pad_token.fill_(1)
@@ -108,6 +107,23 @@ def z_image() -> ZImagePipeline:
     return _z_image(FlowMatchEulerDiscreteScheduler(shift=6.0))
 
 
+@model
+def z_image_omni() -> ZImageOmniPipeline:
+    """Build Z-Image Omni, which also reads features of the images by SigLIP 2."""
+    vision = {
+        "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "num_patches": 16,
+        "patch_size": 16,
+    }  # fmt: skip
+    base = _z_image(FlowMatchEulerDiscreteScheduler(shift=6.0), siglip_feat_dim=16)
+    with torch.no_grad():
+        base.transformer.siglip_pad_token.fill_(1)
+    return ZImageOmniPipeline(
+        **base.components,
+        siglip=Siglip2VisionModel(Siglip2VisionConfig(**vision)),
+        siglip_processor=Siglip2ImageProcessorPil(patch_size=16, max_num_patches=16),
+    )
+
+
 def _qwen3_vl_config() -> Qwen3VLConfig:
     text = {
         "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -119,7 +135,7 @@ def _qwen3_vl_config() -> Qwen3VLConfig:
         "depth": 2, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16,
         "deepstack_visual_indexes": [0, 1], "num_position_embeddings": 16,
     }  # fmt: skip
-    return Qwen3VLConfig(text_config=text, vision_config=vision)
+    return Qwen3VLConfig(text_config=text, vision_config=vision, **parts.vision_token_ids())
 
 
 def _krea2(*, distilled: bool) -> Krea2Pipeline:
@@ -152,7 +168,7 @@ def krea2_turbo() -> Krea2Pipeline:
     return _krea2(distilled=True)
 
 
-@model_with("torchvision")
+@model
 def qwen_image21() -> QwenImage21Pipeline:
     """Build Qwen-Image 2.1: Qwen3-VL, and an autoencoder with 4 input channels that divides the size by 16."""
     transformer = QwenImage21Transformer2DModel(
@@ -163,16 +179,10 @@ def qwen_image21() -> QwenImage21Pipeline:
         base_dim=8, decoder_base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1, 1], num_res_blocks=1,
         latents_mean=[0.0] * 4, latents_std=[1.0] * 4,
     )  # fmt: skip
-    processor = Qwen3VLProcessor(
-        image_processor=Qwen2VLImageProcessor(),
-        tokenizer=parts.qwen_tokenizer(),
-        video_processor=Qwen3VLVideoProcessor(),
-        chat_template=parts.CHAT_TEMPLATE,
-    )
     return QwenImage21Pipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(),
         vae=vae,
         text_encoder=Qwen3VLForConditionalGeneration(_qwen3_vl_config()),
-        processor=processor,
+        processor=parts.qwen_processor(Qwen3VLProcessor, patch_size=16, size=QWEN3_VL_SIZE),
         transformer=transformer,
     )
