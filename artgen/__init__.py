@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from artgen.api.cache import CacheEntry, ClearedCache, clear_cache, list_cache
     from artgen.api.control_maps import ControlMap, control_map
     from artgen.api.doctor import DoctorReport, doctor
-    from artgen.api.images import denoise, edit, img2img, inpaint, outpaint, sample, txt2img
+    from artgen.api.images import denoise, edit, img2img, inpaint, outpaint, sample, txt2img, upscale
     from artgen.api.info import FileInfo, info
     from artgen.api.mask import SelectedMask, mask
     from artgen.api.model_downloads import PulledFile
@@ -70,12 +70,16 @@ if TYPE_CHECKING:
     from artgen.jobs.anomaly import Anomaly
     from artgen.spec.base_requests import Request
     from artgen.spec.presets import list_presets, remove_preset
-    from artgen.spec.requests import Denoise, Edit, Img2Img, Inpaint, Outpaint, Sample, Txt2Img
+    from artgen.spec.requests import Denoise, Edit, Img2Img, Inpaint, Outpaint, Sample, Txt2Img, Upscale
 
 
 _LAZY_IMPORTS = {
-    **dict.fromkeys(("txt2img", "img2img", "inpaint", "outpaint", "edit", "denoise", "sample"), "artgen.api.images"),
-    **dict.fromkeys(("Denoise", "Edit", "Img2Img", "Inpaint", "Outpaint", "Sample", "Txt2Img"), "artgen.spec.requests"),
+    **dict.fromkeys(
+        ("txt2img", "img2img", "inpaint", "outpaint", "edit", "denoise", "sample", "upscale"), "artgen.api.images"
+    ),
+    **dict.fromkeys(
+        ("Denoise", "Edit", "Img2Img", "Inpaint", "Outpaint", "Sample", "Txt2Img", "Upscale"), "artgen.spec.requests"
+    ),
     "Request": "artgen.spec.base_requests",
     "anomaly": "artgen.api.anomaly",
     **dict.fromkeys(("CacheEntry", "ClearedCache", "clear_cache", "list_cache"), "artgen.api.cache"),
@@ -167,6 +171,7 @@ __all__ = [
     "TrainedWords",
     "TrainingResult",
     "Txt2Img",
+    "Upscale",
     "UsageError",
     "WorkerStatus",
     "__version__",
@@ -212,6 +217,7 @@ __all__ = [
     "stop_worker",
     "train",
     "txt2img",
+    "upscale",
     "verify_batch",
     "verify_model",
     "worker_status",

@@ -38,7 +38,7 @@ class Loading:
 
 @dataclass(frozen=True)
 class StepEvent:
-    """Report the denoising steps of one pipeline call.
+    """Report the denoising steps of one pipeline call, or the finished tiles of one image.
 
     Attributes:
         completed_steps: number of completed steps.
@@ -46,6 +46,7 @@ class StepEvent:
         first_image: number of the first image of the call, counted from 1.
         num_images: number of images in the call.
         total_images: number of all images.
+        unit: what is counted: `step` or `tile`.
     """
 
     completed_steps: int
@@ -53,6 +54,7 @@ class StepEvent:
     first_image: int
     num_images: int
     total_images: int
+    unit: str = "step"
 
 
 @dataclass(frozen=True)

@@ -195,7 +195,7 @@ class BatchRun:
             ArtgenError: `on_invalid_entries` raises an error for a job that cannot run.
         """
         completed = self.ledger.completed_keys()
-        pending = [job for job in self.plan.jobs if job.fingerprint not in completed]
+        pending = [job for job in self.plan.jobs if job.fingerprint not in completed and job.template.model is not None]
         if not pending:  # then the engine is not needed
             return
         # A real run reports truncated prompts when it generates the images.

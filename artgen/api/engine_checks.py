@@ -27,6 +27,10 @@ def check_jobs(jobs: "Sequence[Job]", listener: Listener) -> None:
     Raises:
         UsageError, ModelUnavailableError: a job cannot run.
     """
+    from artgen.engine.select_engine import needs_torch
+
+    if not any(map(needs_torch, jobs)):
+        return
     create_checker(listener)
     from artgen.engine import check_requests
 

@@ -49,6 +49,8 @@ from artgen.spec.settings import (
     SeriesSettings,
     SizeSettings,
     StepsSettings,
+    UpscaleMethod,
+    UpscaleSettings,
     VariationSettings,
     options_of,
 )
@@ -177,6 +179,14 @@ FUNCTIONS: dict[str, FunctionSpec] = {
             **_ONE_IMAGE,
         },
     ),
+    "upscale": FunctionSpec(
+        (
+            *(UpscaleMethod, UpscaleSettings, ScaledInput, PromptSettings, SamplingSettings, SeedSettings),
+            *(PresetSettings, ModelSettings, ControlSettings, ComputeSettings),
+        ),
+        ("image",),
+        COMMON_KEYWORDS,
+    ),
     "sample": FunctionSpec(
         (
             *(StepsSettings, GuidanceSettings, SchedulerSettings, ClassSettings, SeriesSettings),
@@ -188,7 +198,7 @@ FUNCTIONS: dict[str, FunctionSpec] = {
     "replay": FunctionSpec(
         (
             *(PromptSettings, InvertSettings, MaskSettings, Img2ImgInput, OutpaintSettings),
-            *(MaskTextSettings, InpaintBlend, InpaintDetails, EditSettings, DenoiseSettings),
+            *(MaskTextSettings, InpaintBlend, InpaintDetails, EditSettings, DenoiseSettings, UpscaleSettings),
             *(SamplingSettings, *_VARIATION, CanvasSettings, ClassSettings, SeedSettings, *_MODEL[1:]),
         ),
         _NOT_IN_PYTHON,
@@ -204,7 +214,7 @@ FUNCTIONS: dict[str, FunctionSpec] = {
         (
             *(BatchRunSettings, PromptSettings, SamplingSettings, ClassSettings, CanvasSettings, SizeSettings),
             *(Img2ImgInput, InvertSettings, MaskSettings, InpaintBlend, InpaintDetails, OutpaintSettings),
-            *(MaskTextSettings, EditSettings, DenoiseSettings, *_VARIATION, SeriesSettings),
+            *(MaskTextSettings, EditSettings, DenoiseSettings, UpscaleSettings, *_VARIATION, SeriesSettings),
             *(CombinationSettings, PresetSettings, ModelSettings, ControlSettings, ComputeSettings),
             *(OutputSettings, FramesSettings),
         ),

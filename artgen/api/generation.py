@@ -134,9 +134,9 @@ def generate_images(
     if text := words_note((job.request, getattr(job, "model", None)) for job in jobs):
         listener.add_note(text)
     with ENGINE_LOCK:
-        from artgen.engine import fast_import
+        from artgen.engine.select_engine import import_engine_for
 
-        engine: Any = fast_import.import_engine()
+        engine = import_engine_for(jobs)
     outcomes = list(engine.generate_jobs(jobs, batch_size=batch_size, frames=frames, listener=listener))
     outcomes = [each if isinstance(each, FailedImage) else replace(each, notes=call.notes) for each in outcomes]
     results = [each for each in outcomes if not isinstance(each, FailedImage)]

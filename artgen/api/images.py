@@ -22,10 +22,11 @@ from artgen.api.keyword_types import (
     OutpaintKeywords,
     SampleKeywords,
     Txt2ImgKeywords,
+    UpscaleKeywords,
 )
 from artgen.jobs.size import resolve_size
 from artgen.spec.base_requests import Request
-from artgen.spec.requests import Denoise, Edit, Img2Img, Inpaint, Outpaint, Sample, Txt2Img
+from artgen.spec.requests import Denoise, Edit, Img2Img, Inpaint, Outpaint, Sample, Txt2Img, Upscale
 from artgen.spec.settings import CanvasSettings, SizeSettings
 
 if TYPE_CHECKING:
@@ -239,6 +240,27 @@ def denoise(image: "ImageInput", **settings: Unpack[DenoiseKeywords]) -> "Genera
         requests = partial(_denoise_requests, file)
         result = run_call(call, requests, check_job=comparison.check_job)[0]
         return dataclasses.replace(result, metrics=comparison.measure(result))
+
+
+@api_function("upscale")
+def upscale(image: "ImageInput", **settings: Unpack[UpscaleKeywords]) -> "GeneratedImage":
+    """Enlarge an image, by a factor or to a size.
+
+    The result has the mode, the transparency, the bits per channel and the color profile of the image.
+
+    Args:
+        image: See `img2img`.
+
+    Raises:
+        UsageError, InputFileError, ModelUnavailableError, RefusedError: See `txt2img`.
+        MemoryExhaustedError, FilteredError, NonFiniteError: The image could not be enlarged.
+    """
+    with start_call("upscale", settings) as call:
+        return run_call(call, partial(_upscale_requests, input_file(image)))[0]
+
+
+def _upscale_requests(file: Path, values: dict[str, Any]) -> list[Request]:
+    return [Upscale(image=file, **values)]
 
 
 def _denoise_requests(file: Path, values: dict[str, Any]) -> list[Request]:

@@ -323,6 +323,55 @@ class DenoiseKeywords(TypedDict, total=False):
     listener: Listener | None
 
 
+class UpscaleKeywords(TypedDict, total=False):
+    """Store the keywords of `upscale`."""
+
+    target_size: str | tuple[int, int] | None
+    method: Literal["lanczos", "model", "redraw"] | None
+    strength: float | None
+    by: float | None
+    upscale_model: str | PathLike[str] | None
+    tile_size: int | None
+    tile_overlap: int | None
+    max_side: int | None
+    prompt: str | None
+    negative_prompt: str | None
+    style: str | Sequence[str] | None
+    embedding: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    prompt_weights: Literal["a1111", "comfy", "none"] | None
+    long_prompt: Literal["chunk", "truncate", "error"] | None
+    clip_skip: int | None
+    steps: int | None
+    guidance_scale: float | None
+    scheduler: str | None
+    guidance_rescale: float | None
+    pag_scale: float | None
+    guide: Literal["cfg", "apg", "zero-star"] | None
+    sigmas: Literal["normal", "karras", "exponential", "beta"] | None
+    fast: str | None
+    seed: int | None
+    preset: str | Sequence[str] | None
+    model: str | PathLike[str] | None
+    offline: bool | None
+    lora: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    vae: str | PathLike[str] | None
+    refiner: str | PathLike[str] | None
+    text_encoder_3: Literal["none"] | None
+    safety_checker: bool | None
+    image_prompt: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    control: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    control_guess: bool | None
+    device: str | None
+    dtype: Literal["auto", "fp32", "fp16", "bf16"] | None
+    offload: Literal["auto", "none", "text", "model", "group", "sequential"] | None
+    memory_budget: str | None
+    quantize: Literal["fp8", "int8", "nf4"] | None
+    vae_tiling: bool | None
+    acceleration: Literal["none", "exact", "full", "openvino"] | None
+    progress: bool | None
+    listener: Listener | None
+
+
 class SampleKeywords(TypedDict, total=False):
     """Store the keywords of `sample`."""
 
@@ -382,6 +431,10 @@ class ReplayKeywords(TypedDict, total=False):
     eta: float | None
     self_ensemble: int | None
     fidelity: float | None
+    by: float | None
+    upscale_model: str | PathLike[str] | None
+    tile_size: int | None
+    tile_overlap: int | None
     steps: int | None
     guidance_scale: float | None
     scheduler: str | None
@@ -435,7 +488,7 @@ class BatchKeywords(TypedDict, total=False):
     retry_failed: bool | None
     workers: int | None
     ray: str | None
-    task: Literal["txt2img", "img2img", "inpaint", "outpaint", "edit", "denoise", "sample"] | None
+    task: Literal["txt2img", "img2img", "inpaint", "outpaint", "edit", "denoise", "sample", "upscale"] | None
     ignore_columns: str | None
     prompt: str | None
     negative_prompt: str | None
@@ -483,6 +536,10 @@ class BatchKeywords(TypedDict, total=False):
     eta: float | None
     self_ensemble: int | None
     fidelity: float | None
+    by: float | None
+    upscale_model: str | PathLike[str] | None
+    tile_size: int | None
+    tile_overlap: int | None
     variation_seed: int | None
     variation_strength: float | None
     morph_prompt: str | None

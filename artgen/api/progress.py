@@ -89,10 +89,10 @@ class _ProgressBar:
                 self._update(f"downloading {file}", done, total or None, "B")
             case Loading(component):
                 self._update(f"loading {component}", 0, None, "")
-            case StepEvent(done, steps, first, num_images, total):
+            case StepEvent(done, steps, first, num_images, total, unit):
                 last = first + num_images - 1
                 numbers = f"{first}" if num_images == 1 else f"{first}-{last}"
-                self._update(f"image {numbers} of {total}" if total > 1 else "generating", done, steps, "step")
+                self._update(f"image {numbers} of {total}" if total > 1 else "generating", done, steps, unit)
             case Decoding():
                 self._update("decoding", 0, None, "")
             case _:

@@ -40,6 +40,7 @@ from artgen.spec.settings import (
     SamplingSettings,
     SeriesSettings,
     SizeSettings,
+    UpscaleSettings,
     VariationSettings,
 )
 from artgen.system.counts import counted, format_duration
@@ -105,6 +106,7 @@ def run(
     expansion: OutpaintSettings,
     editing: EditSettings,
     denoise_settings: DenoiseSettings,
+    upscaling: UpscaleSettings,
     preset: PresetSettings,
     model: ModelSettings,
     control: ControlSettings,
@@ -137,7 +139,7 @@ def run(
     folder, output_settings = batch_folder(output, name)
     groups = (
         preset, prompt, series, combination, sampling, variation, morph, class_settings, canvas, size, source,
-        inversion, mask, mask_text, blend, details, expansion, editing, denoise_settings, model, control,
+        inversion, mask, mask_text, blend, details, expansion, editing, denoise_settings, upscaling, model, control,
         compute, frames,
     )  # fmt: skip
     defaults = non_default_settings(*groups) | output_settings

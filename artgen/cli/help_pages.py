@@ -38,6 +38,10 @@ MOST_USED_OPTIONS: dict[str, tuple[str, ...]] = {
         "output", "sigma", "method", "steps", "self_ensemble", "fidelity", "max_side", "model", "device", "reference",
         "compare", "format", "overwrite", "dry_run",
     ),
+    "upscale": (
+        "output", "by", "target_size", "method", "strength", "upscale_model", "prompt", "model", "steps", "seed",
+        "tile_size", "tile_overlap", "device", "format", "overwrite", "dry_run",
+    ),
     "sample": (
         "output", "seed", "count", "steps", "model", "class_label", "guidance_scale", "scheduler", "device", "sweep",
         "frames", "overwrite", "dry_run",

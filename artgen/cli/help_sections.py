@@ -33,6 +33,8 @@ SECTION_TITLES: dict[type, str] = {
     settings.InvertSettings: "Inversion",
     settings.EditSettings: "Editing",
     settings.OutpaintSettings: "Outpainting",
+    settings.UpscaleMethod: "Upscaling",
+    settings.UpscaleSettings: "Upscaling",
     settings.ModelRef: "Model",
     settings.LoraSettings: "Model",
     settings.ModelSettings: "Model",

@@ -15,7 +15,19 @@ MAX_ENTRIES = 500
 
 _MAX_FILE_BYTES = 1 << 20
 _MAX_SECONDS = 1e6
-_IMAGE_SETTINGS = ("task", "width", "height", "steps", "strength", "fast", "method", "image", "expand")
+_IMAGE_SETTINGS = (
+    "task",
+    "width",
+    "height",
+    "steps",
+    "strength",
+    "fast",
+    "method",
+    "image",
+    "expand",
+    "by",
+    "target_size",
+)
 """Settings that, besides the model and the device, determine the duration of an image."""
 
 
@@ -34,6 +46,8 @@ class LoadTimes:
             request: a request, of which the user's settings may be unset.
         """
         names = ["model", "device", "dtype", "offload"]
+        if hasattr(request, "method"):
+            names.append("method")
         if getattr(request, "acceleration", None) not in (None, "none"):
             names.append("acceleration")
         self._model_key = " ".join(str(getattr(request, name, None)) for name in names)

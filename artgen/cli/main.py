@@ -33,6 +33,7 @@ COMMAND_SUMMARIES = {
     "outpaint": "Extend an image beyond its edges.",
     "edit": "Change an image according to an instruction.",
     "denoise": "Remove noise, such as grain and sensor noise, from images.",
+    "upscale": "Enlarge images.",
     "sample": "Generate images from noise with a model that takes no prompt.",
     "control": "Write the control map of an image.",
     "noise": "Show an image with increasing noise, as a strip.",
@@ -61,7 +62,7 @@ They are repeated here so that `artgen --help` imports no command. A test compar
 
 COMMAND_SECTIONS = {
     "Generate": ("txt2img", "sample", "batch", "replay"),
-    "Edit": ("img2img", "inpaint", "outpaint", "edit", "mask", "denoise"),
+    "Edit": ("img2img", "inpaint", "outpaint", "edit", "mask", "denoise", "upscale"),
     "Images and records": ("info", "sheet", "control", "noise", "anomaly", "reconstruct"),
     "Models": ("models", "train", "schedulers"),
     "Prompts": ("prompt", "styles"),

@@ -34,6 +34,7 @@ from artgen.spec.settings import (
     SamplingSettings,
     SeriesSettings,
     SizeSettings,
+    UpscaleSettings,
     VariationSettings,
     options_of,
 )
@@ -90,6 +91,7 @@ def save(
     details: InpaintDetails,
     editing: EditSettings,
     denoise_settings: DenoiseSettings,
+    upscaling: UpscaleSettings,
     model: ModelSettings,
     compute: ComputeSettings,
     output: OutputSettings,
@@ -109,7 +111,7 @@ def save(
 
     groups = (
         prompt, series, sampling, variation, resolve_size(canvas, size), source, inversion, mask, mask_text, blend,
-        details, editing, denoise_settings, model, compute, output,
+        details, editing, denoise_settings, upscaling, model, compute, output,
     )  # fmt: skip
     if refused := [each for each in SETTINGS_OF_ONE_IMAGE if is_typed(each)]:
         raise UsageError(

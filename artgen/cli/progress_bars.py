@@ -32,7 +32,8 @@ def create_progress_bars(console: "Console") -> "Progress":
                 rate = f" {speed / 1e6:.1f} MB/s" if speed else ""
                 return Text(f"{task.completed / 1e6:,.0f}/{task.total / 1e6:,.0f} MB{rate}")
             rate = f" {speed:.2f} it/s" if speed else ""
-            return Text(f"{task.completed:.0f}/{task.total:.0f}{rate}")
+            tiles = " tiles" if task.fields["unit"] == "tiles" else ""
+            return Text(f"{task.completed:.0f}/{task.total:.0f}{tiles}{rate}")
 
     class TimeLeft(TimeRemainingColumn):
         """Show the estimate of the progress bar, or the estimate for the command while a model is loaded."""

@@ -25,10 +25,10 @@ class BatchReporter(Reporter):
 
     def __call__(self, event: Event) -> None:
         match event:
-            case StepEvent(completed, steps, _, num_images, _):
+            case StepEvent(completed, steps, _, num_images, _, unit):
                 self._note_progress(event)
                 batch = f"{num_images} images, " if num_images > 1 else ""
-                self._update_progress(f"{batch}step {completed}/{steps}")
+                self._update_progress(f"{batch}{unit} {completed}/{steps}")
             case Loading(component):
                 self._note_progress(event)
                 self._update_progress(f"loading {component}")

@@ -87,10 +87,11 @@ class Reporter:
                 if self._verbose:
                     print_note(f"Loading {component}.")
                 self._show_progress(f"loading {component}", 0, None, "")
-            case StepEvent(done, steps, first, num_images, total):
+            case StepEvent(done, steps, first, num_images, total, unit):
                 numbers = f"{first}" if num_images == 1 else f"{first}-{first + num_images - 1}"
-                activity = f"image {numbers} of {total}" if total > 1 else "generating"
-                self._show_progress(activity, done, steps, "steps")
+                one_image = "generating" if unit == "step" else "upscaling"
+                activity = f"image {numbers} of {total}" if total > 1 else one_image
+                self._show_progress(activity, done, steps, f"{unit}s")
             case Preview(image) if self._progress is not None:
                 from artgen.cli.progress_bars import show_preview
 

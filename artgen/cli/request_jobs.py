@@ -148,23 +148,20 @@ class RequestJobs:
         first = len(self._earlier_outcomes)
         if first == len(jobs):
             return
-        from artgen.engine import fast_import
+        from artgen.engine.select_engine import import_engine_for
 
-        fast_import.import_engine()
-        from artgen.engine import generate
-        from artgen.engine.batch_runner import GenerationContext
-
+        engine = import_engine_for(jobs)
         start_time = time.monotonic()
         if process.owns_process() and len(jobs) == 1:
             start_time -= process.elapsed_seconds()  # a single image: the time that the user waited
         frames = animation.settings if animation else None
-        context = GenerationContext(previews=has_previews(self._options.report, jobs))
-        results = generate.generate_jobs(
+        context = engine.GenerationContext(previews=has_previews(self._options.report, jobs))
+        results = engine.generate_jobs(
             jobs, first=first, batch_size=self._batch_size, frames=frames, context=context, listener=reporter
         )
         for number, result in enumerate(results, first):
             label = _label(result.request)
-            if isinstance(result, generate.FailedImage):
+            if isinstance(result, engine.FailedImage):
                 on_outcome(JobOutcome(label, error=result.error, number=number))
                 continue
             reporter.show_saving()

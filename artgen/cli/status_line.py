@@ -42,6 +42,11 @@ class StatusLine:
         self._stage = "Starting"
         self._is_visible = False
         self._expected_seconds: float | None = None
+        self._shows_imports = True
+
+    def hide_imports(self) -> None:
+        """Do not show libraries for the rest of this command: it looks for torch, but does not import it."""
+        self._shows_imports = False
 
     @property
     def is_active(self) -> bool:
@@ -72,7 +77,7 @@ class StatusLine:
     def show_import(self, library: str) -> None:
         """Show the library that is being imported. Without styles, print the line for the first library."""
         with self._lock:
-            if not self.is_active:
+            if not self.is_active or not self._shows_imports:
                 return
             if has_styles(sys.stderr):
                 self._stage = f"Loading {library}"

@@ -3,13 +3,14 @@
 import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from artgen.engine.derived_inputs import complete_inputs
+from artgen.engine.generation_context import GenerationContext
 from artgen.engine.loading.device import DeviceConfig, resolve_device
 from artgen.engine.loading.free_memory import memory_limit
 from artgen.engine.loading.oom import is_oom, raise_if_device_lost
-from artgen.engine.memory_policy import MemoryPolicy, MemorySettings, OomHistory, resource_key
+from artgen.engine.memory_policy import MemoryPolicy, MemorySettings, resource_key
 from artgen.engine.results import FailedImage, GeneratedImage
 from artgen.engine.sampling import text_encoder_offload, unconditional
 from artgen.engine.sampling.inversion import source_jobs, uses_inversion
@@ -19,23 +20,6 @@ from artgen.events import Listener
 from artgen.jobs.batch_size import BatchSizePolicy, JobGroup, default_batch_size
 from artgen.jobs.job import GenerationJob, Job, PipelineJob, SampleJob
 from artgen.spec.settings import MAX_BATCH_SIZE, FramesSettings
-
-
-@dataclass(frozen=True)
-class GenerationContext:
-    """Store the state shared by consecutive `generate_jobs` calls of a process.
-
-    Attributes:
-        upcoming: Jobs of later calls, in order. Iterated only to encode their prompts in advance.
-        remaining_seconds: Estimated duration of the later calls in seconds. 0: unknown.
-        oom_history: Results of out-of-memory errors. The calls share and update this dictionary.
-        previews: Whether the listener receives previews.
-    """
-
-    upcoming: Iterable[Job] = ()
-    remaining_seconds: float = 0.0
-    oom_history: OomHistory = field(default_factory=dict)
-    previews: bool = False
 
 
 class BatchRunner:

@@ -18,7 +18,7 @@ from artgen.engine.sampling import prompts
 from artgen.errors import ArtgenError, ModelUnavailableError, UsageError
 from artgen.events import Listener, Notice, no_op
 from artgen.jobs import sample
-from artgen.jobs.job import DenoiseJob, Job, PipelineJob
+from artgen.jobs.job import DenoiseJob, Job, PipelineJob, UpscaleJob
 from artgen.registry import ResolvedModel, read_scheduler_config, single_file_config
 from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.refiner import parse_refiner
@@ -87,6 +87,8 @@ def check_jobs(jobs: Iterable[Job], listener: Listener = no_op) -> None:
     for job in jobs:
         if isinstance(job, PipelineJob | DenoiseJob):
             checker.check(job.request, job.model)
+        elif isinstance(job, UpscaleJob) and job.tile is not None:
+            checker.check(job.tile.request, job.tile.model)
 
 
 def _check_sample_scheduler(request: Sample, model: ResolvedModel) -> None:

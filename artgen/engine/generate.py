@@ -7,8 +7,9 @@ import functools
 import itertools
 from collections.abc import Iterator, Sequence
 
-from artgen.engine.batch_runner import BatchRunner, GenerationContext
+from artgen.engine.batch_runner import BatchRunner
 from artgen.engine.check_requests import check_jobs
+from artgen.engine.generation_context import GenerationContext
 from artgen.engine.loading import loaded_models
 from artgen.engine.loading.device import resolve_device
 from artgen.engine.loading.free_memory import retry_without_idle_models
@@ -21,13 +22,13 @@ from artgen.errors import MemoryExhaustedError, NonFiniteError
 from artgen.events import Listener, Notice, no_op
 from artgen.jobs import checks
 from artgen.jobs.batch_size import BatchSizePolicy, MaxBatchSize
-from artgen.jobs.job import DenoiseJob, GenerationJob, Job
+from artgen.jobs.job import DenoiseJob, GenerationJob, Job, UpscaleJob
 from artgen.jobs.notes import job_notes
 from artgen.jobs.prepare import prepare_jobs
 from artgen.spec.base_requests import Request
 from artgen.spec.settings import FramesSettings
 
-__all__ = ["FailedImage", "GeneratedImage", "generate", "generate_all", "generate_jobs"]
+__all__ = ["FailedImage", "GeneratedImage", "GenerationContext", "generate", "generate_all", "generate_jobs"]
 
 
 def generate(request: Request, *, frames: FramesSettings | None = None, listener: Listener = no_op) -> GeneratedImage:
@@ -127,6 +128,11 @@ def generate_jobs(
         with ENGINE_LOCK, loaded_models.unloaded_after_error():
             if isinstance(job, DenoiseJob):
                 outcomes = [_denoise_job(job, ProgressReporter(listener, start + 1, 1, len(jobs)), frames)]
+            elif isinstance(job, UpscaleJob):
+                from artgen.engine.upscaling.upscale import upscale  # not needed by the other tasks
+
+                progress = ProgressReporter(listener, start + 1, 1, len(jobs))
+                outcomes = [upscale(job, progress, context or GenerationContext())]
             elif isinstance(job, GenerationJob) and job.strength == 0:
                 outcomes = [unchanged_image(job, with_frames=frames is not None)]
             else:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from artgen.images.mask_values import MIN_WHITE
     from artgen.images.masks import LoadedMask, composite, feather, load_mask, repainted_pixels
     from artgen.images.resampling import resize_lanczos
+    from artgen.images.sixteen_bit_colors import add_change, colors_16bit, replace_colors_16bit
 
 
 __all__ = [
@@ -46,6 +47,8 @@ __all__ = [
     "LoadedImage",
     "LoadedMask",
     "LosslessImage",
+    "add_change",
+    "colors_16bit",
     "composite",
     "convert_to_srgb",
     "default_feather",
@@ -66,6 +69,7 @@ __all__ = [
     "parse_size",
     "paste_generated",
     "repainted_pixels",
+    "replace_colors_16bit",
     "resize_lanczos",
     "resize_lossless",
     "with_alpha_of",
@@ -100,6 +104,7 @@ _MODULES = {
     "mask_fill": ("fill_masked",),
     "masks": ("LoadedMask", "composite", "feather", "load_mask", "repainted_pixels"),
     "resampling": ("resize_lanczos",),
+    "sixteen_bit_colors": ("add_change", "colors_16bit", "replace_colors_16bit"),
 }
 """Names of each module, which is imported when the first of the names is used."""
 

@@ -8,7 +8,7 @@ from typing import Any
 from artgen import images, registry
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.jobs.guidance import check_guidance
-from artgen.jobs.job import DenoiseJob, GenerationJob, Job, PipelineJob
+from artgen.jobs.job import DenoiseJob, GenerationJob, Job, PipelineJob, UpscaleJob
 from artgen.registry import task_support
 from artgen.registry.lora import LoraRequest
 from artgen.spec.base_requests import PromptRequest
@@ -244,6 +244,8 @@ def check_frames(frames: FramesSettings, job: Job) -> None:
             )
         if (job.request.steps or 1) < 2:
             raise UsageError("Frames need 2 steps or more.", "Add --steps 10, or remove --frames.")
+    elif isinstance(job, UpscaleJob):
+        raise UsageError("Frames cannot show the steps of upscale.", "Remove --frames.")
     elif isinstance(job, PipelineJob) and not job.model.pipeline_entry.supports("frames"):
         raise UsageError(f"Frames cannot show the latents of {job.model.name}.", "Remove --frames for this model.")
     elif isinstance(job, GenerationJob) and job.model.refiner is not None:

@@ -18,10 +18,12 @@ from artgen.jobs.job import DenoiseJob, GenerationJob, Job, SampleJob
 from artgen.jobs.model_entries import ModelEntry
 from artgen.jobs.size import pipeline_size
 from artgen.jobs.text_mask_input import TextMaskInput
+from artgen.jobs.upscaling.build import upscale_job
 from artgen.registry import lora as lora_files
 from artgen.registry.embeddings import EmbeddingRequest
+from artgen.registry.upscalers import Upscaler
 from artgen.spec.base_requests import PromptRequest, Request
-from artgen.spec.requests import TASKS, Denoise, Sample
+from artgen.spec.requests import TASKS, Denoise, Sample, Upscale
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class JobDraft:
         notes: notes for the user.
         control_images: control images in the size of the result.
         text_mask: what the computation of the mask needs; None if it is known, or if nothing is masked.
+        upscale: request of the enlarged image, if `request` is the request of its tiles; else None.
+        upscaler: upscaling network.
     """
 
     request: Request
@@ -53,12 +57,14 @@ class JobDraft:
     notes: tuple[str, ...] = ()
     control_images: tuple[Image.Image, ...] = ()
     text_mask: TextMaskInput | None = None
+    upscale: Upscale | None = None
+    upscaler: Upscaler | None = None
 
 
 def describe_result(draft: JobDraft) -> JobDraft:
     """Fill in size, provenance and notes."""
     request, model, inputs = draft.request, draft.entry.model, draft.inputs
-    size, notes = inputs.image.size if inputs.image else (0, 0), inputs.notes
+    size, notes = inputs.image.size if inputs.image else inputs.result_size or (0, 0), inputs.notes
     if model is not None and TASKS[request.task].pipeline_kind:
         if inputs.image is None:
             size = checks.txt2img_size(getattr(request, "width", None), getattr(request, "height", None), model)
@@ -105,6 +111,15 @@ def build_job(draft: JobDraft) -> Job:
     Raises:
         TypeError: the request belongs to no known task.
     """
+    if isinstance(draft.request, Upscale):
+        return upscale_job(draft, None)
+    job = _build_pipeline_or_denoise_job(draft)
+    if draft.upscale is not None and isinstance(job, GenerationJob):
+        return upscale_job(draft, job)
+    return job
+
+
+def _build_pipeline_or_denoise_job(draft: JobDraft) -> Job:
     request, model, inputs = draft.request, draft.entry.model, draft.inputs
     shared: dict[str, Any] = {
         "size": draft.size, "provenance": draft.provenance, "notes": draft.notes, "loras": draft.loras

@@ -15,8 +15,10 @@ from artgen.jobs.control.images import ControlImage, load_control_images
 from artgen.jobs.image_prompts.image_prompt_input import LoadedImagePrompt
 from artgen.jobs.image_prompts.load import file_provenance, load_image_prompts
 from artgen.jobs.text_mask_input import TextMaskInput
+from artgen.jobs.upscaling.parent_record import parent_record
+from artgen.jobs.upscaling.size import upscaled_size
 from artgen.spec.base_requests import ImageRequest, OpaqueImageRequest, Request
-from artgen.spec.requests import Denoise, Edit, Img2Img, Inpaint, Outpaint
+from artgen.spec.requests import Denoise, Edit, Img2Img, Inpaint, Outpaint, Upscale
 from artgen.spec.settings import settings_of
 from artgen.system.counts import counted
 
@@ -36,6 +38,8 @@ class InputImages:
         image_prompts: image prompts, in the order of the request.
         strength_map: strength of each pixel for a soft mask, same size, mode L, 0 to 255; None for other masks.
         text_mask: what the computation of the mask needs; None if the mask is known, or if nothing is masked.
+        lossless: input image of `upscale` with all its bits, in the size of the file; None for other tasks.
+        result_size: width and height of the enlarged image in pixels; None for other tasks.
         resolved: values of unset settings that depend on the images.
         provenance: hashes of the files, for the record.
         notes: notes for the user.
@@ -50,6 +54,8 @@ class InputImages:
     image_prompts: tuple[LoadedImagePrompt, ...] = ()
     strength_map: Image.Image | None = None
     text_mask: TextMaskInput | None = None
+    lossless: images.LosslessImage | None = None
+    result_size: tuple[int, int] | None = None
     resolved: dict[str, Any] = dataclasses.field(default_factory=dict)
     provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -212,12 +218,27 @@ def _load_denoise(request: Denoise, path: Path) -> InputImages:
     return InputImages(lossless.image, lossless.low_bytes, provenance=provenance, notes=notes)
 
 
+def _load_upscale(request: Upscale, path: Path) -> InputImages:
+    lossless = images.load_lossless(path)
+    notes = (*lossless.notes, *_downscaling_note(lossless.image.size, request))
+    lossless = images.resize_lossless(lossless, scaled_size(lossless.image.size, request.max_side))
+    size, more_notes = upscaled_size(request, lossless.image.size)
+    provenance = {"image_sha256": lossless.sha256, "parent_record": parent_record(path)}
+    return InputImages(
+        lossless=lossless,
+        result_size=size,
+        provenance={name: value for name, value in provenance.items() if value},
+        notes=(*notes, *more_notes),
+    )
+
+
 _LOADERS: Mapping[str, Callable[[Any, Path], InputImages]] = {
     "img2img": _load_img2img,
     "inpaint": _load_inpaint,
     "outpaint": _load_outpaint,
     "edit": _load_edit,
     "denoise": _load_denoise,
+    "upscale": _load_upscale,
 }
 
 

@@ -14,8 +14,9 @@ from artgen.jobs.size import pipeline_size
 from artgen.jobs.text_mask_input import TextMaskInput
 from artgen.registry.embeddings import EmbeddingRequest
 from artgen.registry.lora import LoraRequest
+from artgen.registry.upscalers import Upscaler
 from artgen.spec.base_requests import PromptRequest, Request
-from artgen.spec.requests import Denoise, Sample
+from artgen.spec.requests import Denoise, Sample, Upscale
 from artgen.spec.settings import MAX_BATCH_SIZE
 
 
@@ -245,3 +246,35 @@ class DenoiseJob(Job):
     def has_transparency(self) -> bool:
         """Return whether the result has pixels that are not opaque."""
         return images.has_transparency(self.image)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpscaleJob(Job):
+    """Represent a job that enlarges an image.
+
+    Attributes:
+        request: complete request.
+        source: input image with all its bits, before the enlargement.
+        tile: img2img job of a tile, without the image of the tile; None if no diffusion model is used.
+        upscaler: upscaling network; None for the other methods.
+    """
+
+    request: Upscale
+    source: images.LosslessImage
+    tile: GenerationJob | None = None
+    upscaler: Upscaler | None = None
+
+    @property
+    def model(self) -> registry.ResolvedModel | None:
+        """Return the diffusion model; None for the other methods."""
+        return None if self.tile is None else self.tile.model
+
+    @property
+    def has_transparency(self) -> bool:
+        """Return whether the result has pixels that are not opaque."""
+        return images.has_transparency(self.source.image)
+
+    @property
+    def needs_torch(self) -> bool:
+        """Return whether a network is used. Otherwise the image is only resampled."""
+        return self.request.method == "model" or (self.request.is_redraw and self.request.strength != 0)

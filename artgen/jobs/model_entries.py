@@ -15,7 +15,7 @@ from artgen.registry.control_nets import ControlNet
 from artgen.registry.image_prompts import ImagePromptAdapter
 from artgen.registry.preprocessors import Preprocessor
 from artgen.spec.base_requests import PromptRequest, Request
-from artgen.spec.requests import Denoise, Edit, Sample
+from artgen.spec.requests import Denoise, Edit, Sample, Upscale
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,8 @@ def _model_name(request: Request, listener: Listener = no_op) -> str | None:
         return sample.model_name(request)
     if isinstance(request, Edit):
         return request.model or registry.edit_model(offline=request.offline, listener=listener)
+    if isinstance(request, Upscale) and not request.is_redraw:
+        return None
     return request.model or registry.default_model(offline=request.offline, listener=listener)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from artgen import metadata, registry
 from artgen.errors import InputFileError
 from artgen.jobs import pipeline_options
-from artgen.jobs.job import DenoiseJob, GenerationJob, Job
+from artgen.jobs.job import DenoiseJob, GenerationJob, Job, UpscaleJob
 from artgen.outputs.encoding import EncodingOptions
 from artgen.outputs.save_result import encoding_notes
 from artgen.registry.lora import LoraRequest
@@ -131,6 +131,8 @@ def format_notes(job: Job, encoding: EncodingOptions) -> tuple[str, ...]:
     image, low_bytes = (source.image, source.low_bytes) if source else (None, None)
     if isinstance(job, DenoiseJob):
         image, low_bytes = job.image, job.low_bytes
+    elif isinstance(job, UpscaleJob):
+        image, low_bytes = job.source.image, job.source.low_bytes
     keeps_pixels = isinstance(job, GenerationJob) and job.pasted_mask is not None
     return encoding_notes(image, low_bytes, encoding, keeps_pixels=keeps_pixels)
 

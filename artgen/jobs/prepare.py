@@ -40,6 +40,8 @@ from artgen.jobs.model_entries import (
 from artgen.jobs.prompt_embedding_names import without_unsupported
 from artgen.jobs.prompt_expansion import PromptSources, expand_prompts, report_once
 from artgen.jobs.time_estimate import time_note
+from artgen.jobs.upscaling.build import to_tile, with_tile_size
+from artgen.jobs.upscaling.networks import NetworkCache
 from artgen.registry import embeddings as embedding_files
 from artgen.registry import lora as lora_files
 from artgen.registry.mask_models import MaskModel
@@ -120,6 +122,7 @@ class _Stages:
         self._inputs: dict[tuple[Any, ...], InputImages] = {}
         self._loras: dict[tuple[Any, ...], tuple[lora_files.LoraRequest, ...]] = {}
         self._shared: dict[tuple[Any, ...], JobDraft] = {}
+        self._networks = NetworkCache(listener)
         self._mask_models: dict[tuple[str | None, bool], MaskModel] = {}
 
     def load_inputs(self, draft: JobDraft) -> JobDraft:
@@ -134,11 +137,14 @@ class _Stages:
         embeddings = embedding_files.resolve_embeddings(draft.request.embeddings)
         for embedding in embeddings:
             self._save_location(embedding.file.sha256, embedding.file.path)
-        return replace(draft, inputs=self._inputs[key], loras=self._loras[loras], embeddings=embeddings)
+        return to_tile(replace(draft, inputs=self._inputs[key], loras=self._loras[loras], embeddings=embeddings))
 
     def complete(self, draft: JobDraft) -> JobDraft:
         """Run all stages after `load_inputs`."""
-        return self.validate(self.fill_defaults(self.resolve_mask_model(self.resolve_model(draft))))
+        return self.validate(self._networks.add_to(self.fill_defaults(self._prepare_model(draft))))
+
+    def _prepare_model(self, draft: JobDraft) -> JobDraft:
+        return with_tile_size(self.resolve_mask_model(self.resolve_model(draft)))
 
     def resolve_mask_model(self, draft: JobDraft) -> JobDraft:
         """Resolve the model of a mask that is not known yet, without a download."""
@@ -155,10 +161,15 @@ class _Stages:
     def has_previews(self) -> bool:
         """Return whether the weights of a model or of a component are not on the disk."""
         is_mask_model_missing = any(model.download_notes() for model in self._mask_models.values())
-        return is_mask_model_missing or any(entry.is_preview for entry in self._models.values())
+        return (
+            is_mask_model_missing
+            or self._networks.has_previews
+            or any(entry.is_preview for entry in self._models.values())
+        )
 
     def download_models(self, requests: Sequence[Request]) -> None:
         """Download the weights of the models of requests of which only the configurations are on the disk."""
+        self._networks.download()
         for request in requests:
             mask_key = _mask_model_key(request)
             if mask_key in self._mask_models and self._mask_models[mask_key].download_notes():

@@ -109,21 +109,18 @@ class JobRunner:
     def _generate(
         self, jobs: list[tuple[PlannedJob, Job]], batch_size: int, upcoming: Sequence[PlannedJob] = ()
     ) -> float | None:
-        from artgen.engine import fast_import
-
-        fast_import.import_engine()
-        from artgen.engine import generate
-        from artgen.engine.batch_runner import GenerationContext
+        from artgen.engine.select_engine import import_engine_for
         from artgen.jobs.batch_size import ExactBatchSize
 
+        engine = import_engine_for(job for _, job in jobs)
         timer = _Timer(self._listener)
         saved = 0
         try:
             animation = jobs[0][0].template.animation_output
             frames_settings = animation.settings if animation else None
             next_jobs = self._prepare_upcoming(upcoming, jobs[0][0].request.model)
-            context = GenerationContext(next_jobs, self._seconds_per_image * len(upcoming), self._oom_history)
-            outcomes = generate.generate_jobs(
+            context = engine.GenerationContext(next_jobs, self._seconds_per_image * len(upcoming), self._oom_history)
+            outcomes = engine.generate_jobs(
                 [job for _, job in jobs],
                 batch_size=ExactBatchSize(batch_size),
                 context=context,
@@ -132,7 +129,7 @@ class JobRunner:
             )
             for (job, _), outcome in zip(jobs, outcomes, strict=True):
                 saved += 1
-                if isinstance(outcome, generate.FailedImage):
+                if isinstance(outcome, engine.FailedImage):
                     self._record_failure(job, outcome.error)
                 else:
                     self._pending_saves.append(

@@ -10,7 +10,7 @@ from artgen.errors import ArtgenError, OutputError, UsageError
 from artgen.events import Listener
 from artgen.jobs import checks
 from artgen.jobs.batch_size import default_batch_size
-from artgen.jobs.job import DenoiseJob, PipelineJob
+from artgen.jobs.job import DenoiseJob, PipelineJob, UpscaleJob
 from artgen.jobs.model_entries import ModelCache
 from artgen.jobs.notes import format_notes
 from artgen.jobs.prepare import prepare_jobs
@@ -114,7 +114,7 @@ class JobTemplates:
             self._shape_ids.setdefault(shape, len(self._shape_ids)),
             self._animation_output,
             default_batch_size(job),
-            job.model if isinstance(job, DenoiseJob | PipelineJob) else None,
+            job.model if isinstance(job, DenoiseJob | PipelineJob | UpscaleJob) else None,
             job.provenance,
         )
 

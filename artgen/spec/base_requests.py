@@ -107,6 +107,11 @@ class Request(
         """Return the set input files by setting: image and mask."""
         return {name: path for name in path_settings(type(self)) if (path := getattr(self, name)) is not None}
 
+    @property
+    def unused_settings(self) -> frozenset[str]:
+        """Return the settings that have no effect with the other settings. They are not recorded."""
+        return frozenset()
+
     def group_key(self) -> "Request":
         """Return a request that is equal for all requests that one pipeline call can process if the sizes are equal."""
         return self

@@ -86,6 +86,7 @@ PROVENANCE_FIELDS: Mapping[str, RecordField] = {
     "width": RecordField(int, "Width of the image.", "pixels"),
     "height": RecordField(int, "Height of the image.", "pixels"),
     "image_sha256": RecordField(str, "SHA-256 of the input image file."),
+    "parent_record": RecordField(str, "Record of the input image of upscale as JSON, if artgen generated the image."),
     "mask_sha256": RecordField(str, "SHA-256 of the mask file, or of the pixels of the mask of `mask_text`."),
     "mask_data": RecordField(
         str, "Mask of `mask_text`: hash of its settings, and its pixels, compressed; `replay` uses it."
@@ -136,9 +137,10 @@ def to_record(request: Request, provenance: Mapping[str, Any] | None = None) -> 
     SHA-256 in the provenance identifies them.
     """
     record: dict[str, Any] = {"task": request.task}
+    unused = request.unused_settings
     for name, setting in settings_of(type(request)).items():
         value = getattr(request, name)
-        if value in (None, ()) or not setting.recorded:
+        if value in (None, ()) or not setting.recorded or name in unused:
             continue
         record[name] = value.name if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
     if "lora" in record:

@@ -13,6 +13,7 @@ from artgen.spec.base_requests import (
     Request,
     VariedRequest,
 )
+from artgen.spec.fields import non_default_settings
 from artgen.spec.initial_noise import parse_seed_noise
 from artgen.spec.mask_source import MaskSource
 from artgen.spec.schedulers import find_scheduler_with_sigmas
@@ -30,6 +31,9 @@ from artgen.spec.settings import (
     MorphSettings,
     OutpaintSettings,
     SchedulerSettings,
+    UpscaleMethod,
+    UpscaleSettings,
+    settings_of,
 )
 from artgen.spec.sigma import SigmaSpec, parse_sigma
 from artgen.spec.tasks import COMPOSITE, ENHANCED, GENERATED, Task
@@ -177,6 +181,55 @@ class Denoise(LoraSettings, DenoiseSettings, ImageRequest):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Upscale(UpscaleMethod, UpscaleSettings, ImageRequest, PromptRequest):
+    """Enlarge an image."""
+
+    task: ClassVar[str] = "upscale"
+    filename_template: ClassVar[str] = "{stem}-upscaled"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.seed is not None and self.method in (None, "lanczos"):
+            raise UsageError(
+                "The method lanczos does not support seed.",
+                "Remove --seed, or use --method redraw.",
+                settings=("seed", "method"),
+            )
+
+    @property
+    def is_redraw(self) -> bool:
+        """Return whether the method generates new details with a model."""
+        return self.method == "redraw"
+
+    @property
+    def unused_settings(self) -> frozenset[str]:
+        """Return the settings that the method does not use. They are not recorded."""
+        if self.is_redraw:
+            return frozenset({"upscale_model", "control", "control_guess", "refiner"})
+        used = {"image", "max_side", "by", "target_size", "method", "preset", "offline"}
+        if self.method == "model":
+            used |= {"upscale_model", "steps", "seed", "device", "dtype"}
+        return frozenset(settings_of(type(self)).keys() - used)
+
+    def _normalize(self, names: Collection[str]) -> None:
+        super()._normalize(names)
+        if self.by is not None and self.target_size is not None:
+            raise UsageError(
+                "Cannot combine by and target_size.", "Remove --by or --target-size.", settings=("by", "target_size")
+            )
+        # The device does not matter, a batch sets the seed, and `from_record` sets the rules of the prompt.
+        ignored = {"device", "dtype", "long_prompt", "prompt_weights", "seed"}
+        for name in non_default_settings(self):
+            if name in self.unused_settings - ignored:
+                option = "--upscaler" if name == "upscale_model" else f"--{name.replace('_', '-')}"
+                other = "model" if name == "upscale_model" else "redraw"
+                hint = f"Remove {option}" + ("." if self.method == other else f", or use --method {other}.")
+                raise UsageError(
+                    f"The method {self.method or 'lanczos'} does not support {name}.", hint, settings=(name, "method")
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sample(ClassSettings, SchedulerSettings, GuidanceSettings, Request):
     """Generate an image from noise with a model without a prompt."""
 
@@ -224,8 +277,9 @@ TASKS: dict[str, Task] = {
         ),
         Task(Outpaint, "Inpainting", ("image", "mask_image", "strength", "width", "height"), default_strength=1.0),
         Task(Edit, "Image2Image", ("image", "width", "height"), inputs=("image", "prompt")),
-        Task(Denoise, source_type=ENHANCED, latent_source_type=COMPOSITE),
+        Task(Denoise, source_type=ENHANCED, generative_source_type=COMPOSITE),
         Task(Sample, inputs=(), source_type=GENERATED),
+        Task(Upscale, default_strength=0.2, source_type=ENHANCED, generative_source_type=COMPOSITE),
     )
 }
 """All tasks, by name."""

@@ -12,6 +12,10 @@ ENHANCED = "algorithmicallyEnhanced"
 """Digital source types of IPTC (https://cv.iptc.org/newscodes/digitalsourcetype/)."""
 
 
+GENERATIVE_METHODS = ("latent", "redraw")
+"""Values of `--method` with which a generative model adds content."""
+
+
 @dataclass(frozen=True)
 class Task:
     """Store the properties of a task.
@@ -24,7 +28,7 @@ class Task:
         inputs: settings that every request of the task needs: the prompt or input files.
         default_strength: default of `strength`; None for a task without strength.
         source_type: digital source type of the images.
-        latent_source_type: digital source type with `--method latent`; empty if it is `source_type`.
+        generative_source_type: digital source type with a method of `GENERATIVE_METHODS`; empty if it is `source_type`.
     """
 
     request_class: "type[Request]"
@@ -33,7 +37,7 @@ class Task:
     inputs: tuple[str, ...] = ("image",)
     default_strength: float | None = None
     source_type: str = COMPOSITE
-    latent_source_type: str = ""
+    generative_source_type: str = ""
 
     @property
     def name(self) -> str:
@@ -42,4 +46,4 @@ class Task:
 
     def source_type_of(self, method: object = None) -> str:
         """Return the digital source type of an image that the task generated with `method`."""
-        return (self.latent_source_type if method == "latent" else "") or self.source_type
+        return (self.generative_source_type if method in GENERATIVE_METHODS else "") or self.source_type

@@ -29,6 +29,7 @@ PRINTING_COMMANDS = [
     ("control", "gray", "in.png"),
     ("mask", "in.png", "x", "--dry-run"),
     ("edit", "--json-schema"),
+    ("upscale", "in.png", "--dry-run"),
     ("noise", "in.png"),
     ("anomaly", "in.png", "--dry-run"),
     ("batch", "prompts.txt", *DRY_RUN),

@@ -35,6 +35,7 @@ LINES: dict[str, dict[str, Any]] = {
     "edit": {"image": "in.png", "prompt": "a fox"},
     "denoise": {"image": "in.png"},
     "sample": {"model": "denoiser"},
+    "upscale": {"image": "in.png", "method": "redraw", "model": "tiny"},
 }
 VALUES = {
     "prompt": "a car", "negative_prompt": "x", "seed": "3", "scheduler": "euler", "fast": "cache", "size": "64x64",

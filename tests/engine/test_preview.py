@@ -10,8 +10,8 @@ import torch
 from command_line import FAST, run
 from PIL import Image, ImageChops, ImageStat
 
-from artgen.engine.batch_runner import GenerationContext
 from artgen.engine.generate import generate_jobs
+from artgen.engine.generation_context import GenerationContext
 from artgen.engine.sampling import preview
 from artgen.events import Event, Preview
 from artgen.jobs.prepare import prepare_jobs

@@ -12,7 +12,10 @@ from artgen.cli.main import COMMAND_SUMMARIES, load_command
 
 FUNCTIONS_OF_COMMANDS: dict[str, tuple[str, ...]] = {
     **{name: (name,) for name in ("txt2img", "img2img", "inpaint", "outpaint", "denoise", "sample", "replay", "info")},
-    **{name: (name,) for name in ("edit", "mask", "noise", "anomaly", "train", "reconstruct", "sheet", "doctor")},
+    **{
+        name: (name,)
+        for name in ("edit", "mask", "noise", "anomaly", "train", "reconstruct", "sheet", "doctor", "upscale")
+    },
     "control": ("control_map",),
     "batch run": ("batch",),
     "batch status": ("batch_status",),
@@ -67,6 +70,7 @@ OTHER_NAMES = {
     "reconstruct": {"image_paths": "images"},
     "replay": {"file": "source", "set_": "steps"},
     "sheet": {"image_paths": "images"},
+    "upscale": {"image_args": "image"},
 }
 """Names of parameters of a function that differ from the names of the command."""
 

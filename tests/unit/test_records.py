@@ -22,7 +22,7 @@ from artgen.spec.records import (
     record_notes,
     to_record,
 )
-from artgen.spec.requests import TASKS, Denoise, Edit, Inpaint, Outpaint
+from artgen.spec.requests import TASKS, Denoise, Edit, Inpaint, Outpaint, Upscale
 from artgen.spec.schedulers import SCHEDULERS
 from artgen.spec.settings import options_of, settings_of, type_of
 
@@ -114,8 +114,23 @@ def denoise_requests() -> st.SearchStrategy[Request]:
     )
 
 
+def upscale_requests() -> st.SearchStrategy[Request]:
+    """Generate requests of the method `redraw`, which supports most settings."""
+    values = {name: value_of(Upscale, name) for name in options_of(Upscale)} | {
+        "method": st.just("redraw"), "upscale_model": st.none(), "control": st.just(()), "refiner": st.none(),
+        "control_guess": st.just(False), "lora": st.just(()),
+    }  # fmt: skip
+    return st.builds(Upscale, **values | {"by": st.none()}) | st.builds(Upscale, **values | {"target_size": st.none()})
+
+
 REQUEST_CLASSES = [task.request_class for task in TASKS.values()]
-REQUESTS = st.one_of([denoise_requests(), *(requests(cls) for cls in REQUEST_CLASSES if cls is not Denoise)])
+REQUESTS = st.one_of(
+    [
+        denoise_requests(),
+        upscale_requests(),
+        *(requests(cls) for cls in REQUEST_CLASSES if cls not in (Denoise, Upscale)),
+    ]
+)
 
 
 @settings(max_examples=200, deadline=None)
@@ -186,7 +201,7 @@ def test_keys_of_other_tasks_raise_usage_errors() -> None:
         from_record({"task": "txt2img", "strength": 1})
 
 
-@pytest.mark.parametrize("task", ["upscale", "", None, 7, ["txt2img"], {"task": "txt2img"}])
+@pytest.mark.parametrize("task", ["enlarge", "", None, 7, ["txt2img"], {"task": "txt2img"}])
 def test_unknown_tasks_raise_usage_errors(task: object) -> None:
     with pytest.raises(UsageError, match="Unknown task") as caught:
         from_record({"task": task})

@@ -35,6 +35,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "edit": {"image": Path("in.png"), "mask": Path("mask.png"), "prompt": "make it winter"},
     "denoise": {"image": Path("in.png")},
     "sample": {},
+    "upscale": {"image": Path("in.png"), "method": "redraw"},
 }
 
 
@@ -64,6 +65,7 @@ def test_number_settings_have_limits() -> None:
         "seed", "steps", "guidance_scale", "guidance_rescale", "width", "height", "strength", "feather", "eta",
         "self_ensemble", "fidelity", "max_side", "clip_skip", "pag_scale", "only_masked", "image_guidance_scale",
         "grow", "mask_threshold", "variation_seed", "variation_strength", "morph_position",
+        "by", "tile_size", "tile_overlap",
     }  # fmt: skip
     assert all(spec.minimum is not None and spec.maximum is not None for _, _, spec, _ in NUMBERS)
 

@@ -23,7 +23,7 @@ TEXTS = {
 }  # fmt: skip
 SPECIAL_TEXTS = {
     "scheduler": "euler", "target_size": "96x96", "noise_levels": "25,50", "licenses": "MIT", "sweep": "steps=1,2",
-    "mask_text": "dog", "image_prompt": "a.png",
+    "mask_text": "dog", "image_prompt": "a.png", "by": "1.5",
 }  # fmt: skip
 
 ALIASES = [
@@ -102,7 +102,12 @@ def test_every_alias_is_accepted_in_each_place_that_accepts_the_setting(
         needed = {"image": "i.png", "mask": "m.png", "prompt": "a fox"}
         if name in options_of(MaskTextSettings):
             needed |= {"mask": "", "mask_text": "dog"}
-        needed["target_size"] = "" if name == "target_size" else "96x96"
+        needed["target_size"] = "" if name in ("target_size", "by") else "96x96"
+        if task == "upscale" and name in ("control", "control_guess", "refiner"):
+            continue
+        if task == "upscale":
+            needed["method"] = "model" if name == "upscale_model" else "redraw"
+            needed["prompt"] = "" if name == "upscale_model" else "a fox"
         record = {"task": task, **{n: v for n, v in needed.items() if n in options_of(cls) and v and n != name}}
         assert getattr(from_record({**record, key: text if kind is Path else value}), name) == value
 

@@ -74,6 +74,10 @@ class ProgressReporter:
         """Report a completed denoising step."""
         self.listener(StepEvent(completed_steps, num_steps, *self._position))
 
+    def on_tile(self, finished_tiles: int, num_tiles: int) -> None:
+        """Report the finished tiles of an image."""
+        self.listener(StepEvent(finished_tiles, num_tiles, *self._position, unit="tile"))
+
     def on_step_after(self, num_before: int) -> Callable[[int, int], None]:
         """Return a function that reports the steps after `num_before` other steps of the same images."""
         return lambda completed, num_steps: self.on_step(num_before + completed, num_before + num_steps)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,7 +117,7 @@ class TileGrid:
 
 
 def blend_tiles(
-    grid: TileGrid, tiles: Iterable[NDArray[np.generic]], channels: int = 3, *, is_16bit: bool = False
+    grid: TileGrid, tiles: Iterable[NDArray[Any]], channels: int = 3, *, is_16bit: bool = False
 ) -> NDArray[np.unsignedinteger]:
     """Return the image of processed tiles. Neighboring tiles are blended with cos^2 weights, whose sum is 1.
 

@@ -87,6 +87,7 @@ from artgen.spec.settings.training import (
     LossSettings,
     OptimizerSettings,
 )
+from artgen.spec.settings.upscale import UpscaleMethod, UpscaleSettings
 from artgen.spec.settings.variation import MorphSettings, VariationSettings
 from artgen.spec.settings.worker import WorkerSettings, parse_keep_alive
 from artgen.system.arguments import BOOLEAN_LITERALS
@@ -154,6 +155,8 @@ __all__ = [
     "SizeSettings",
     "StepsSettings",
     "SweepSettings",
+    "UpscaleMethod",
+    "UpscaleSettings",
     "VariationSettings",
     "WorkerSettings",
     "aliases_of",
@@ -205,6 +208,8 @@ SETTING_GROUPS: tuple[type, ...] = (
     InpaintDetails,
     EditSettings,
     OutpaintSettings,
+    UpscaleMethod,
+    UpscaleSettings,
     ModelRef,
     LoraSettings,
     ModelSettings,

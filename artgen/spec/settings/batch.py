@@ -5,7 +5,7 @@ from functools import partial
 
 from artgen.spec.fields import option as any_option
 
-TASK_NAMES = ("txt2img", "img2img", "inpaint", "outpaint", "edit", "denoise", "sample")
+TASK_NAMES = ("txt2img", "img2img", "inpaint", "outpaint", "edit", "denoise", "sample", "upscale")
 
 MAX_BATCH_SIZE = 256
 """Most images in one forward pass."""

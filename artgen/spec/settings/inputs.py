@@ -244,6 +244,6 @@ class OutpaintSettings:
         metavar="WxH",
         per_call=True,
         affects=("pixels", "input"),
-        excludes=("expand",),
+        excludes=("expand", "by"),
         fingerprint_name="to",
     )

@@ -49,10 +49,9 @@ COMMAND_ROWS = (
     CommandRow("purge prune gc clearcache cleancache cleanup caches", "pip, uv, Ollama", "Run `artgen cache clear`."),
     CommandRow("clean denoising restore enhance", "image editors", "To remove noise, run `artgen denoise IMAGE`."),
     CommandRow(
-        "upscale upscaler enlarge superresolution superres hires resize",
+        "upscaler enlarge superresolution superres hires resize upscaling esrgan",
         "imaginAIry, A1111, Midjourney, Stability",
-        "Upscaling with a model is not supported. For a larger image, use `artgen img2img IMAGE PROMPT --size "
-        "1024x1024 --strength 0.4`.",
+        "To enlarge an image, run `artgen upscale IMAGE --by 2`.",
     ),
     CommandRow(
         "controlnet canny depth pose",
@@ -305,6 +304,7 @@ COMMANDS_OF_GROUPS = {
     "SizeSettings": _SIZED_COMMANDS,
     "StepsSettings": _IMAGE_COMMANDS,
     "SweepSettings": _IMAGE_COMMANDS,
+    "UpscaleSettings": ("upscale",),
     "VariationSettings": _PROMPT_COMMANDS[:4],
 }
 """Main commands that take all settings of a group. A test compares them with the commands.

@@ -26,6 +26,9 @@ class OptionRow(NamedTuple):
 
 
 OPTION_ROWS = (
+    OptionRow("by", "scale_factor resize_scale upscaling_resize", "A1111, InvokeAI, Replicate"),
+    OptionRow("tile_size", "upscale_tile_size tile_px tile_width tile_height", "stable-diffusion.cpp, ComfyUI"),
+    OptionRow("tile_overlap", "tile_padding seam_width mask_blur_tile", "ComfyUI"),
     OptionRow("guidance_scale", "cfg cfgs cfg_strength cfg_value", "stable-diffusion.cpp, ComfyUI, Draw Things"),
     OptionRow("guidance_scale", "scale unconditional_guidance_scale", "CompVis"),
     OptionRow("guidance_scale", "guidance_scales guidance_strength prompt_guidance", "dgenerate, InvokeAI"),

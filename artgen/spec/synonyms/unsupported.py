@@ -29,13 +29,12 @@ UNSUPPORTED_ROWS = (
         "For a larger image, use `artgen img2img IMAGE PROMPT --size 1024x1024 --strength 0.4`.",
     ),
     UnsupportedRow(
-        "Upscaling with a model",
-        "upscale upscaler upscale_by upscale_factor upscale_model upscale_repeats esrgan realesrgan "
-        "scale_factor real_esrgan"
-        "embiggen upscaling upscaled hd uhd super_resolution 4x 2x enlarge upscale_tile_size upscale_models "
-        "resize_scale uov ultimate_sd_upscale",
+        "Upscaling in this command",
+        "upscale upscale_repeats esrgan real_esrgan "
+        "embiggen upscaling upscaled hd uhd super_resolution 4x 2x enlarge upscale_models "
+        "uov ultimate_sd_upscale",
         "A1111, InvokeAI, stable-diffusion.cpp, Fooocus",
-        "For a larger image, use `artgen img2img IMAGE PROMPT --size 1024x1024 --strength 0.4`.",
+        "To enlarge an image, run `artgen upscale IMAGE --by 2`.",
     ),
     UnsupportedRow(
         "Face identity",

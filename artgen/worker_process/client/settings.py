@@ -15,6 +15,7 @@ WORKER_COMMANDS = frozenset(
         "outpaint",
         "edit",
         "denoise",
+        "upscale",
         "batch",
         "replay",
         "anomaly",

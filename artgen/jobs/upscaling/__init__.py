@@ -1,0 +1,1 @@
+"""Prepare the jobs that enlarge an image."""

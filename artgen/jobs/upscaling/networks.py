@@ -1,0 +1,72 @@
+"""Find the upscaling networks of requests for `--method model`. Several requests share a network."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from artgen.errors import UsageError
+from artgen.events import Listener
+from artgen.registry.upscalers import Upscaler, default_upscaler, resolve_upscaler
+from artgen.spec.base_requests import Request
+from artgen.spec.requests import Upscale
+from artgen.spec.seeds import generate_seed
+
+if TYPE_CHECKING:
+    from artgen.jobs.drafts import JobDraft
+
+_Key = tuple[str, bool]
+
+
+class NetworkCache:
+    """Store the networks by name. A network whose weights are not on the disk is known by its configuration."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._networks: dict[_Key, Upscaler] = {}
+
+    def add_to(self, draft: "JobDraft") -> "JobDraft":
+        """Return the draft with its network, and with the complete name of the network. Other drafts are unchanged.
+
+        Raises:
+            InputFileError, ModelUnavailableError, RefusedError: see `resolve_upscaler`.
+        """
+        request, inputs = draft.request, draft.inputs
+        if not isinstance(request, Upscale) or request.method != "model":
+            return draft
+        if request.upscale_model is None and inputs.lossless is not None and inputs.result_size is not None:
+            factor = max(new / old for new, old in zip(inputs.result_size, inputs.lossless.image.size, strict=True))
+            request = request.replace(upscale_model=default_upscaler(factor))
+        network = self._networks.get(key := _key(request)) or self._resolve(key, download=False)
+        self._networks[key] = network
+        if network.is_diffusion and request.seed is None:
+            request = request.replace(seed=generate_seed())
+        if not network.is_diffusion and request.steps is not None:
+            raise UsageError(
+                f"Cannot use --steps with '{network.name}': it is not a diffusion model.",
+                "Remove --steps.",
+                settings=("steps",),
+            )
+        return replace(
+            draft,
+            request=request,
+            upscaler=network,
+            provenance={**draft.provenance, **network.provenance()},
+            notes=(*draft.notes, *network.download_notes()),
+        )
+
+    @property
+    def has_previews(self) -> bool:
+        """Return whether the weights of a network are not on the disk."""
+        return any(network.download_bytes for network in self._networks.values())
+
+    def download(self) -> None:
+        """Download the weights of the networks of which only the configurations are on the disk."""
+        for key, network in self._networks.items():
+            if network.download_bytes:
+                self._networks[key] = self._resolve(key, download=True)
+
+    def _resolve(self, key: _Key, *, download: bool) -> Upscaler:
+        return resolve_upscaler(key[0], offline=key[1], download=download, listener=self._listener)
+
+
+def _key(request: Request) -> _Key:
+    return str(getattr(request, "upscale_model", "")), request.offline
