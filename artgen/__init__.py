@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from artgen.api.styles import list_styles
     from artgen.api.train import TrainingResult, train
     from artgen.api.trained_words import TrainedWords, model_words
+    from artgen.api.variations import variations
     from artgen.api.worker_functions import WorkerStatus, start_worker, stop_worker, worker_status
     from artgen.engine.anomaly.result import AnomalyResult
     from artgen.engine.results import FailedImage, GeneratedImage
@@ -116,6 +117,7 @@ _LAZY_IMPORTS = {
     **dict.fromkeys(("FailedImage", "GeneratedImage"), "artgen.engine.results"),
     **dict.fromkeys(("FileInfo", "info"), "artgen.api.info"),
     "replay": "artgen.api.replay",
+    "variations": "artgen.api.variations",
     **dict.fromkeys(("find_anomalies", "generate", "generate_all"), "artgen.api.request_functions"),
     "Anomaly": "artgen.jobs.anomaly",
     "AnomalyResult": "artgen.engine.anomaly.result",
@@ -218,6 +220,7 @@ __all__ = [
     "train",
     "txt2img",
     "upscale",
+    "variations",
     "verify_batch",
     "verify_model",
     "worker_status",

@@ -210,6 +210,21 @@ FUNCTIONS: dict[str, FunctionSpec] = {
         },
         has_recorded_defaults=True,
     ),
+    "variations": FunctionSpec(
+        (
+            *(PromptSettings, Img2ImgInput, MaskTextSettings, InpaintBlend, InpaintDetails, OutpaintSettings),
+            *(SamplingSettings, CanvasSettings, *_MODEL[1:-1]),
+        ),
+        ("image",),
+        {
+            "amount": Keyword("float", "How different the images are, 0 to 1. 0 is the image itself. [0.2]", 0.2),
+            "seed": Keyword("int | Sequence[int] | None", "Seeds of the variations. -1 is random. [random]"),
+            "count": Keyword("int | None", "Number of images. [4, or one for each seed of a list]"),
+            "offline": Keyword("bool", "Do not use the network.", False),
+            **COMMON_KEYWORDS,
+        },
+        has_recorded_defaults=True,
+    ),
     "batch": FunctionSpec(
         (
             *(BatchRunSettings, PromptSettings, SamplingSettings, ClassSettings, CanvasSettings, SizeSettings),

@@ -45,7 +45,7 @@ def run_series(
         ArtgenError: a request is invalid, or all images failed with the same kind of error.
         SomeFailedError: some images failed.
     """
-    is_list = call.values.get("count") is not None or _is_list(call.values.get("seed"))
+    is_list = call.values.get("count") is not None or is_seed_list(call.values.get("seed"))
     variation = call.values.get("variation_seed"), call.values.get("variation_strength")
     all_seeds = expand_series(take_series(call.values), *variation)
     batch_size = parse_batch_size(take_group(SeriesSettings, call.values).batch_size)
@@ -174,7 +174,8 @@ def take_frames(values: dict[str, Any]) -> FramesSettings | None:
     return frames if is_on else None
 
 
-def _is_list(seed: Any) -> bool:
+def is_seed_list(seed: Any) -> bool:
+    """Return whether a seed is a list of seeds, not a number or a text."""
     return isinstance(seed, Sequence) and not isinstance(seed, str | bytes | bytearray)
 
 
@@ -185,7 +186,7 @@ def take_series(values: dict[str, Any]) -> SeriesSettings:
         UsageError: a value is invalid.
     """
     seed, count = values.pop("seed", None), values.pop("count", None)
-    seeds = list(seed) if _is_list(seed) else [seed]
+    seeds = list(seed) if is_seed_list(seed) else [seed]
     is_number = all(isinstance(item, int) and not isinstance(item, bool) for item in seeds)
     if seed is not None and not (seeds and (is_number or isinstance(seed, str))):
         raise UsageError(f"seed must be a whole number or a list of whole numbers, not {describe_value(seed)}.")

@@ -478,6 +478,63 @@ class ReplayKeywords(TypedDict, total=False):
     listener: Listener | None
 
 
+class VariationsKeywords(TypedDict, total=False):
+    """Store the keywords of `variations`."""
+
+    prompt: str | None
+    negative_prompt: str | None
+    style: str | Sequence[str] | None
+    embedding: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    prompt_weights: Literal["a1111", "comfy", "none"] | None
+    long_prompt: Literal["chunk", "truncate", "error"] | None
+    clip_skip: int | None
+    max_side: int | None
+    background: str | None
+    strength: float | None
+    grow: int | None
+    mask_threshold: float | None
+    mask_model: str | PathLike[str] | None
+    mask_text: str | None
+    save_mask: str | PathLike[str] | None
+    feather: int | None
+    keep_original: bool | None
+    soft_mask: bool | None
+    only_masked: int | None
+    fill: Literal["original", "noise", "blur", "biharmonic"] | None
+    expand: int | str | Mapping[str, int] | None
+    target_size: str | tuple[int, int] | None
+    steps: int | None
+    guidance_scale: float | None
+    scheduler: str | None
+    guidance_rescale: float | None
+    pag_scale: float | None
+    guide: Literal["cfg", "apg", "zero-star"] | None
+    sigmas: Literal["normal", "karras", "exponential", "beta"] | None
+    fast: str | None
+    width: int | None
+    height: int | None
+    model: str | PathLike[str] | None
+    offline: bool
+    lora: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    vae: str | PathLike[str] | None
+    refiner: str | PathLike[str] | None
+    text_encoder_3: Literal["none"] | None
+    safety_checker: bool | None
+    image_prompt: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    control: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    control_guess: bool | None
+    device: str | None
+    dtype: Literal["auto", "fp32", "fp16", "bf16"] | None
+    offload: Literal["auto", "none", "text", "model", "group", "sequential"] | None
+    memory_budget: str | None
+    quantize: Literal["fp8", "int8", "nf4"] | None
+    vae_tiling: bool | None
+    acceleration: Literal["none", "exact", "full", "openvino"] | None
+    amount: float
+    progress: bool | None
+    listener: Listener | None
+
+
 class BatchKeywords(TypedDict, total=False):
     """Store the keywords of `batch`."""
 

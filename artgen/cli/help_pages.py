@@ -63,6 +63,9 @@ MOST_USED_OPTIONS: dict[str, tuple[str, ...]] = {
         "output", "trigger", "caption_template", "resolution", "train_steps", "learning_rate", "train_batch_size",
         "rank", "mode", "model", "resume", "seed", "device", "overwrite", "dry_run",
     ),
+    "variations": (
+        "output", "amount", "count", "seed", "prompt", "set_", "overwrite", "offline", "show", "open", "dry_run",
+    ),
     "replay": ("output", "set_", "format", "frames", "overwrite", "offline", "json", "dry_run", "quiet"),
     "mask": (
         "output", "grow", "mask_threshold", "mask_model", "device", "overwrite", "offline", "dry_run", "as_json",

@@ -8,6 +8,7 @@ SECTION_TITLES: dict[type, str] = {
     settings.SeedSettings: "Sampling",
     settings.SeriesSettings: "Batch",
     settings.CombinationSettings: "Batch",
+    settings.RunSettings: "Batch",
     settings.SweepSettings: "Batch",
     settings.BatchRunSettings: "Batch",
     settings.StepsSettings: "Sampling",

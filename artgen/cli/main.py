@@ -32,6 +32,7 @@ COMMAND_SUMMARIES = {
     "inpaint": "Repaint the masked part of an image.",
     "outpaint": "Extend an image beyond its edges.",
     "edit": "Change an image according to an instruction.",
+    "variations": "Generate images that are similar to an image.",
     "denoise": "Remove noise, such as grain and sensor noise, from images.",
     "upscale": "Enlarge images.",
     "sample": "Generate images from noise with a model that takes no prompt.",
@@ -61,7 +62,7 @@ They are repeated here so that `artgen --help` imports no command. A test compar
 """
 
 COMMAND_SECTIONS = {
-    "Generate": ("txt2img", "sample", "batch", "replay"),
+    "Generate": ("txt2img", "sample", "variations", "batch", "replay"),
     "Edit": ("img2img", "inpaint", "outpaint", "edit", "mask", "denoise", "upscale"),
     "Images and records": ("info", "sheet", "control", "noise", "anomaly", "reconstruct"),
     "Models": ("models", "train", "schedulers"),

@@ -10,7 +10,7 @@ from artgen.cli.console import print_note
 from artgen.cli.options import flatten_settings
 from artgen.cli.record_output import image_output
 from artgen.cli.run_requests import OutputOptions, run_requests
-from artgen.errors import UsageError
+from artgen.cli.set_option import SetOption, parse_changes
 from artgen.spec.settings import FramesSettings, GenerationReportSettings, OutputSettings
 
 if TYPE_CHECKING:
@@ -27,10 +27,7 @@ def replay(
     file: Annotated[
         Path, typer.Argument(help="An image, its sidecar file, or a file with A1111 text.", metavar="FILE")
     ],
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change a setting, such as steps=50. Can be repeated.", metavar="NAME=VALUE"),
-    ] = None,
+    set_: SetOption = None,
     offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
 ) -> None:
     """Generate an image again from its metadata.
@@ -45,12 +42,7 @@ def replay(
     from artgen.jobs import replay as replay_jobs
     from artgen.jobs.batch_size import ExactBatchSize
 
-    changes: dict[str, str] = {}
-    for change in set_ or []:
-        name, separator, value = change.partition("=")
-        if not separator:
-            raise UsageError(f"Invalid --set '{change}': the format is NAME=VALUE.", "--set steps=50")
-        changes[name.strip().replace("-", "_")] = value
+    changes = parse_changes(set_)
     spec = replay_jobs.read_replay_spec(file, changes)
     if not report.quiet:
         for text in spec.notes:

@@ -39,6 +39,7 @@ PRINTING_COMMANDS = [
     ("info", "record.json"),
     ("info", "record.json", "--json"),
     ("replay", "record.json", "--dry-run"),
+    ("variations", "in.png", "--set", "model=tiny", "--dry-run"),
     ("models", "list"),
     ("models", "list", "--json"),
     ("models", "show", "tiny"),

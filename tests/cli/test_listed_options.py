@@ -48,6 +48,8 @@ CONTEXTS: dict[str, tuple[str, ...]] = {
     "source_prompt": ("--invert",),
     "only_masked": ("-m", "models/sd1"),
     "frames_show": ("--frames", "x.gif"),
+    "variation_seed": ("--variation-strength", "0.2"),
+    **dict.fromkeys(("morph_prompt", "morph_negative_prompt", "morph_seed"), ("--morph-position", "0.5")),
     "fps": ("--frames", "x.gif"),
     "frame_interval": ("--frames", "x.gif"),
     "include_noising": ("--frames", "x.gif"),

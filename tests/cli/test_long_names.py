@@ -32,6 +32,7 @@ BASE_ARGUMENTS: dict[str, tuple[str, ...]] = {
     "sheet": ("in.png",),
     "info": ("record.json",),
     "replay": ("record.json", "--dry-run"),
+    "variations": ("in.png", "--set", "model=tiny", "--dry-run"),
     "models list": (),
     "models words": ("tiny",),
     "models recommend": (),

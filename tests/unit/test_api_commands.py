@@ -16,6 +16,7 @@ FUNCTIONS_OF_COMMANDS: dict[str, tuple[str, ...]] = {
         name: (name,)
         for name in ("edit", "mask", "noise", "anomaly", "train", "reconstruct", "sheet", "doctor", "upscale")
     },
+    "variations": ("variations",),
     "control": ("control_map",),
     "batch run": ("batch",),
     "batch status": ("batch_status",),
@@ -71,6 +72,7 @@ OTHER_NAMES = {
     "replay": {"file": "source", "set_": "steps"},
     "sheet": {"image_paths": "images"},
     "upscale": {"image_args": "image"},
+    "variations": {"set_": "steps"},
 }
 """Names of parameters of a function that differ from the names of the command."""
 

@@ -55,6 +55,7 @@ GENERATING = commands("""
     artgen batch - FAST -o out/ --json < prompts.txt
     artgen batch bad.txt FAST -o out/ --keep-going
     artgen replay record.json -o again.png
+    artgen variations record.json --count 2 --seed 5 -o varied/
     artgen txt2img 'a car' FAST -o a.png && artgen replay a.png -o b.png && artgen replay a.png --set steps=1 -o c.png
     artgen anomaly in.png -m denoiser --map map.png --csv t.csv
     artgen anomaly photos/0.png --fit photos -m denoiser --save-fit fit.safetensors
@@ -166,6 +167,7 @@ REFUSALS = commands("""
     artgen batch photos --task img2img --dry-run --seed 1 -m tiny
     artgen replay
     artgen replay missing.png
+    artgen variations missing.png
     artgen replay in.png
     artgen replay bad.json
     artgen replay record.json --dry-run

@@ -37,6 +37,7 @@ ARGUMENT_KINDS: Mapping[tuple[str, str], str] = {
     ("cache clear", "names"): "cache",
     ("styles", "text"): "styles",
     ("replay", "set_"): "assignments",
+    ("variations", "set_"): "assignments",
     ("img2img", "positionals"): "files",
     ("inpaint", "positionals"): "files",
     ("outpaint", "positionals"): "files",

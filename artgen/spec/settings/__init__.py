@@ -183,6 +183,7 @@ SETTING_GROUPS: tuple[type, ...] = (
     SeedSettings,
     SeriesSettings,
     CombinationSettings,
+    RunSettings,
     SweepSettings,
     BatchRunSettings,
     StepsSettings,

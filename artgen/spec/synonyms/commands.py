@@ -27,9 +27,14 @@ COMMAND_ROWS = (
         'To generate an image, run `artgen txt2img "a red fox in the snow"`.',
     ),
     CommandRow(
-        "imagetoimage image2image i2i remix vary variation variations restyle",
+        "imagetoimage image2image i2i restyle",
         "InvokeAI",
         'To change an image, run `artgen img2img IMAGE PROMPT --strength 0.5`.',
+    ),
+    CommandRow(
+        "vary variation remix similar subtle strong",
+        "Midjourney, InvokeAI",
+        "For similar images, run `artgen variations IMAGE --count 4`.",
     ),
     CommandRow(
         "instruct instruction instructpix2pix pix2pix ip2p kontext editimage imageedit qwenedit qwenimageedit editing",
@@ -275,7 +280,7 @@ COMMANDS_OF_GROUPS = {
     "FramesSettings": _IMAGE_COMMANDS,
     "AnimationSettings": _IMAGE_COMMANDS,
     "DisplaySettings": (*_IMAGE_COMMANDS, "batch", "sheet"),
-    "GenerationReportSettings": (*_PROMPT_COMMANDS, "sample", "replay"),
+    "GenerationReportSettings": (*_PROMPT_COMMANDS, "sample", "variations", "replay"),
     "GuidanceSettings": (*_PROMPT_COMMANDS, "sample"),
     "Img2ImgInput": _INPUT_COMMANDS[:3],
     "InpaintBlend": ("inpaint", "outpaint"),

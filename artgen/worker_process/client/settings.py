@@ -22,6 +22,7 @@ WORKER_COMMANDS = frozenset(
         "mask",
         "reconstruct",
         "control",
+        "variations",
     }
 )
 """Commands that load models. The other commands run in an ordinary process."""

@@ -1,0 +1,122 @@
+"""Define the command `artgen variations`."""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from artgen.cli.console import discard_note, print_note
+from artgen.cli.options import flatten_settings
+from artgen.cli.record_output import image_output
+from artgen.cli.run_requests import OutputOptions, run_requests
+from artgen.cli.set_option import SetOption, parse_changes
+from artgen.errors import ArtgenError
+from artgen.spec.settings import FramesSettings, GenerationReportSettings, OutputSettings, RunSettings, SeriesSettings
+from artgen.system.files import missing_file_error
+
+if TYPE_CHECKING:
+    from artgen.jobs.image_variations.plan import VariationPlan
+
+DEFAULT_COUNT = 4
+
+
+@image_output("txt2img", "img2img", "inpaint", "outpaint")
+@flatten_settings
+def variations(
+    run: RunSettings,
+    output: OutputSettings,
+    report: GenerationReportSettings,
+    image: Annotated[Path, typer.Argument(help="Image of artgen, or any other image.", metavar="IMAGE")],
+    amount: Annotated[
+        float, typer.Option("--amount", min=0, max=1, help="How different the images are. 0 is the image itself.")
+    ] = 0.2,
+    count: Annotated[
+        int | None, typer.Option("-c", "--count", min=1, max=100_000, help="Number of images.  [default: 4]")
+    ] = None,
+    seed: Annotated[
+        str | None,
+        typer.Option(
+            "-s", "--seed", help="Seeds of the variations: `7`, a list `1,2,5-8`, or -1 for random seeds. [random]"
+        ),
+    ] = None,
+    prompt: Annotated[str | None, typer.Option("-p", "--prompt", help="Another prompt.")] = None,
+    set_: SetOption = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
+) -> None:
+    """Generate images that are similar to an image.
+
+    The noise of an image of artgen is mixed with other noise. If the noise is unknown, img2img generates the images.
+
+    artgen variations fox.png
+    artgen variations fox.png --count 6 --amount 0.2 -o foxes/
+    artgen variations fox.png --amount 0.4 -p "a red fox at night"
+    """
+    from artgen.jobs.image_variations.plan import plan_variations
+    from artgen.spec.seeds import expand_seeds, generate_seed, hash_seed
+
+    if not os.path.lexists(image):
+        raise missing_file_error(image)
+    changes = parse_changes(set_) | ({} if prompt is None else {"prompt": prompt})
+    has_ledger = run != RunSettings()
+    random_seed: Callable[[], int] = (lambda: hash_seed(image.read_bytes())) if has_ledger else generate_seed
+    is_list = seed is not None and not seed.strip().removeprefix("-").isdecimal()
+    series = SeriesSettings(seed=seed, count=count or (1 if is_list else DEFAULT_COUNT))
+    plan = plan_variations(image, amount, expand_seeds(series, random_seed), changes)
+    if offline:
+        plan = replace(plan, requests=[each.replace(offline=True) for each in plan.requests])
+    on_note = discard_note if report.quiet else print_note
+    for text in plan.notes:
+        on_note(text)
+    if has_ledger:
+        _run_batch(image, plan, run, OutputOptions(output, FramesSettings(), report))
+    else:
+        _run_here(image, plan, OutputOptions(output, FramesSettings(), report))
+
+
+def _run_here(image: Path, plan: "VariationPlan", options: OutputOptions) -> None:
+    """Generate the variations in this process, without a ledger."""
+    from artgen.cli.request_jobs import RequestJobs
+    from artgen.events import note_listener
+    from artgen.jobs.batch_size import ExactBatchSize, parse_batch_size
+    from artgen.jobs.prompt_expansion import report_once
+    from artgen.jobs.recorded_prompt import add_unsupported, with_recorded_prompts
+
+    if options.output.output is None and len(plan.requests) > 1:
+        stem = image.stem.replace("{", "{{").replace("}", "}}")
+        options = replace(options, output=replace(options.output, output=f"outputs/{stem}-variation-{{index:05}}"))
+    if plan.spec is not None:
+        is_same = not any(vars(each).get("variation_strength") for each in plan.requests)
+        size = ExactBatchSize(plan.spec.batch_size) if is_same else parse_batch_size(None)
+        jobs = RequestJobs(
+            plan.requests, options, batch_size=size, check_job=plan.spec.check_job, prepare_request=plan.spec.prepare
+        )
+        return run_requests(jobs, options.report)
+    given = set(plan.given) | (set() if plan.uses_recorded_prompt else {"prompt"})
+    listener = report_once(note_listener(discard_note if options.report.quiet else print_note))
+    while True:  # each repetition has one recorded setting less
+        requests = with_recorded_prompts(plan.requests, given, listener)
+        try:
+            return run_requests(RequestJobs(requests, options), options.report)
+        except ArtgenError as error:
+            add_unsupported(error, given, listener)
+
+
+def _run_batch(image: Path, plan: "VariationPlan", run: RunSettings, options: OutputOptions) -> None:
+    """Generate the variations as a batch with a ledger, in worker processes or on several machines."""
+    from artgen.cli.ledger_jobs import LedgerJobs
+    from artgen.events import note_listener
+    from artgen.jobs.image_variations.plan import entry_values
+    from artgen.jobs.recorded_prompt import with_recorded_prompts
+    from artgen.queue.batch_entries import batch_folder
+    from artgen.queue.entries import Entry
+
+    listener = note_listener(discard_note if options.report.quiet else print_note)
+    requests = plan.requests
+    if plan.spec is None and plan.uses_recorded_prompt:
+        requests = with_recorded_prompts(requests, plan.given, listener)
+    folder, output_settings = batch_folder(options.output, f"{image.stem}-variations")
+    entries = [Entry(image.name, 0, entry_values(each)) for each in requests]
+    run_requests(LedgerJobs(entries, folder, output_settings, run), options.report)

@@ -1,0 +1,1 @@
+"""Plan variations of an image and morphs between images. This package imports no torch."""
