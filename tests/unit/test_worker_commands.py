@@ -51,7 +51,13 @@ class Client:
     """
 
     def __init__(
-        self, *arguments: str, stdin: int | None = None, folder: Path | None = None, errno: int = 0, **environment: str
+        self,
+        *arguments: str,
+        stdin: int | None = None,
+        folder: Path | None = None,
+        errno: int = 0,
+        inherits: bool = True,
+        **environment: str,
     ) -> None:
         """Send a command.
 
@@ -60,7 +66,8 @@ class Client:
             stdin: descriptor; the null device if omitted.
             folder: working directory.
             errno: number of the error of each write to stdout.
-            environment: environment variables.
+            inherits: whether the client has the environment variables of this process.
+            environment: other environment variables of the client.
         """
         self._errno = errno
         first, second = socket.socketpair(socket.AF_UNIX)
@@ -69,6 +76,8 @@ class Client:
         self._readers, writers = zip(os.pipe(), os.pipe(), strict=True)
         directory = os.open(folder or ".", os.O_RDONLY)
         descriptors = (null if stdin is None else stdin, *writers, directory)
+        if inherits:
+            environment = {**os.environ, **environment}
         self.connection.send("run", descriptors, **message(arguments=list(arguments), environment=environment))
         for descriptor in (null, *writers, directory):
             os.close(descriptor)
@@ -277,7 +286,7 @@ def test_a_command_has_the_state_of_its_client_and_leaves_none(
     folder = tmp_path / "a folder"
     folder.mkdir()
     environment = {"TZ": "XYZ5", "TMPDIR": str(tmp_path), "BYTES": "\udcff"}
-    assert Client("txt2img", "caf\xe9 \udcff", folder=folder, **environment).run() == 0
+    assert Client("txt2img", "caf\xe9 \udcff", folder=folder, inherits=False, **environment).run() == 0
     assert state() == before
     assert os.umask(umask) == 0o27
     assert Path.cwd() == Path("/")

@@ -74,8 +74,12 @@ def client_state(
 
 
 def _replace_environment(environment: Mapping[str, str]) -> None:
-    os.environ.clear()
-    os.environ.update(environment)
+    """Change only the variables that differ: a thread of a native library may read the environment at the same time."""
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    for name, value in environment.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
     time.tzset()
     tempfile.tempdir = None  # it is determined by TMPDIR
 
