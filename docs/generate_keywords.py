@@ -33,6 +33,12 @@ NUMBER_OR_TEXT = {
 }
 SIZES = ("size", "target_size")
 PATH_TYPE = "str | PathLike[str]"
+IMAGE_TYPES = {
+    "control": '"str | Mapping[str, object] | Sequence[str | Mapping[str, object]] | None"',
+    "image_prompt": '"ImageInput | Mapping[str, object] | Sequence[ImageInput | Mapping[str, object]] | None"',
+    "reference": '"ImageInput | Sequence[ImageInput] | None"',
+}
+"""Types of keywords with images, except those of `batch`."""
 
 
 def render() -> str:
@@ -50,7 +56,8 @@ def _class(function: str, spec: FunctionSpec) -> str:
     for name in keyword_defaults(spec):
         if name in ("seed", "count") and "count" in keyword_defaults(spec) and function != "batch":  # overloads
             continue
-        lines.append(f"    {name}: {_type(name, spec)}")
+        is_image = name in IMAGE_TYPES and name not in spec.extra and function != "batch"
+        lines.append(f"    {name}: {IMAGE_TYPES[name] if is_image else _type(name, spec)}")
     return "\n".join(lines) + "\n"
 
 

@@ -7,10 +7,12 @@ from typing import Any
 
 from artgen.api.arguments import read_keywords
 from artgen.api.function_keywords import COMMON_KEYWORDS, FUNCTIONS, keyword_defaults
+from artgen.api.image_texts import convert_images
 from artgen.api.progress import CallListener, call_listener
 from artgen.errors import ArtgenError
 from artgen.spec.presets import apply_presets
 from artgen.spec.python_text import python_text
+from artgen.system.memory_file import MemoryFile
 
 
 @dataclass
@@ -21,11 +23,13 @@ class Call:
         values: keywords by their current names, with values in the types of the settings. Keywords that were not given
             are missing. `progress` and `listener` are removed.
         listener: receives the events and notes of the call.
+        files: files in memory that the texts in `values` name. They exist as long as the call.
         from_presets: names in `values` that come from presets.
     """
 
     values: dict[str, Any]
     listener: CallListener
+    files: tuple[MemoryFile, ...] = ()
     from_presets: set[str] = field(default_factory=set)
 
     @property
@@ -59,9 +63,12 @@ def start_call(name: str, settings: Mapping[str, Any]) -> Iterator[Call]:
         UsageError: a keyword is unknown, or a preset is unknown.
         InputFileError: a file of presets is not valid.
     """
+    files: tuple[MemoryFile, ...] = ()
+    if name != "batch":  # other processes may generate the images of a batch
+        settings, files = convert_images(settings, FUNCTIONS[name].extra)
     values = read_keywords(name, settings)
     with call_listener(values.pop("progress", None), values.pop("listener", None)) as listener:
-        call = Call(values, listener)
+        call = Call(values, listener, files)
         if values.get("preset"):
             taken = keyword_defaults(FUNCTIONS[name]).keys() - COMMON_KEYWORDS.keys() - {"count", "seed", "frames"}
             call.values, notes = apply_presets(values, taken)

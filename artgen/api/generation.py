@@ -138,11 +138,16 @@ def generate_images(
 
         engine = import_engine_for(jobs)
     outcomes = list(engine.generate_jobs(jobs, batch_size=batch_size, frames=frames, listener=listener))
-    outcomes = [each if isinstance(each, FailedImage) else replace(each, notes=call.notes) for each in outcomes]
+    outcomes = [each if isinstance(each, FailedImage) else _complete(each, call) for each in outcomes]
     results = [each for each in outcomes if not isinstance(each, FailedImage)]
     if errors := [each.error for each in outcomes if isinstance(each, FailedImage)]:
         raise _failure_error(outcomes, errors)
     return results
+
+
+def _complete(result: "GeneratedImage", call: Call) -> "GeneratedImage":
+    """Return a result with the notes of its call, and the files in memory that `replay` needs."""
+    return replace(result, notes=call.notes, input_files=call.files)
 
 
 def _failure_error(outcomes: Sequence[object], errors: Sequence[ArtgenError]) -> ArtgenError:

@@ -48,8 +48,8 @@ class Txt2ImgKeywords(TypedDict, total=False):
     refiner: str | PathLike[str] | None
     text_encoder_3: Literal["none"] | None
     safety_checker: bool | None
-    image_prompt: str | PathLike[str] | Sequence[str | PathLike[str]] | None
-    control: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    image_prompt: "ImageInput | Mapping[str, object] | Sequence[ImageInput | Mapping[str, object]] | None"
+    control: "str | Mapping[str, object] | Sequence[str | Mapping[str, object]] | None"
     control_guess: bool | None
     device: str | None
     dtype: Literal["auto", "fp32", "fp16", "bf16"] | None
@@ -102,8 +102,8 @@ class Img2ImgKeywords(TypedDict, total=False):
     refiner: str | PathLike[str] | None
     text_encoder_3: Literal["none"] | None
     safety_checker: bool | None
-    image_prompt: str | PathLike[str] | Sequence[str | PathLike[str]] | None
-    control: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    image_prompt: "ImageInput | Mapping[str, object] | Sequence[ImageInput | Mapping[str, object]] | None"
+    control: "str | Mapping[str, object] | Sequence[str | Mapping[str, object]] | None"
     control_guess: bool | None
     device: str | None
     dtype: Literal["auto", "fp32", "fp16", "bf16"] | None
@@ -166,8 +166,8 @@ class InpaintKeywords(TypedDict, total=False):
     refiner: str | PathLike[str] | None
     text_encoder_3: Literal["none"] | None
     safety_checker: bool | None
-    image_prompt: str | PathLike[str] | Sequence[str | PathLike[str]] | None
-    control: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    image_prompt: "ImageInput | Mapping[str, object] | Sequence[ImageInput | Mapping[str, object]] | None"
+    control: "str | Mapping[str, object] | Sequence[str | Mapping[str, object]] | None"
     control_guess: bool | None
     device: str | None
     dtype: Literal["auto", "fp32", "fp16", "bf16"] | None
@@ -219,8 +219,8 @@ class OutpaintKeywords(TypedDict, total=False):
     refiner: str | PathLike[str] | None
     text_encoder_3: Literal["none"] | None
     safety_checker: bool | None
-    image_prompt: str | PathLike[str] | Sequence[str | PathLike[str]] | None
-    control: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    image_prompt: "ImageInput | Mapping[str, object] | Sequence[ImageInput | Mapping[str, object]] | None"
+    control: "str | Mapping[str, object] | Sequence[str | Mapping[str, object]] | None"
     control_guess: bool | None
     device: str | None
     dtype: Literal["auto", "fp32", "fp16", "bf16"] | None
@@ -249,7 +249,7 @@ class EditKeywords(TypedDict, total=False):
     long_prompt: Literal["chunk", "truncate", "error"] | None
     clip_skip: int | None
     image_guidance_scale: float | None
-    reference: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    reference: "ImageInput | Sequence[ImageInput] | None"
     invert_mask: bool | None
     resize_mask: bool | None
     grow: int | None
@@ -278,8 +278,8 @@ class EditKeywords(TypedDict, total=False):
     refiner: str | PathLike[str] | None
     text_encoder_3: Literal["none"] | None
     safety_checker: bool | None
-    image_prompt: str | PathLike[str] | Sequence[str | PathLike[str]] | None
-    control: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    image_prompt: "ImageInput | Mapping[str, object] | Sequence[ImageInput | Mapping[str, object]] | None"
+    control: "str | Mapping[str, object] | Sequence[str | Mapping[str, object]] | None"
     control_guess: bool | None
     device: str | None
     dtype: Literal["auto", "fp32", "fp16", "bf16"] | None
@@ -425,7 +425,7 @@ class ReplayKeywords(TypedDict, total=False):
     only_masked: int | None
     fill: Literal["original", "noise", "blur", "biharmonic"] | None
     image_guidance_scale: float | None
-    reference: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    reference: "ImageInput | Sequence[ImageInput] | None"
     sigma: float | str | None
     method: Literal["pixel", "latent", "tv", "nlm"] | None
     eta: float | None
@@ -460,8 +460,8 @@ class ReplayKeywords(TypedDict, total=False):
     refiner: str | PathLike[str] | None
     text_encoder_3: Literal["none"] | None
     safety_checker: bool | None
-    image_prompt: str | PathLike[str] | Sequence[str | PathLike[str]] | None
-    control: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    image_prompt: "ImageInput | Mapping[str, object] | Sequence[ImageInput | Mapping[str, object]] | None"
+    control: "str | Mapping[str, object] | Sequence[str | Mapping[str, object]] | None"
     control_guess: bool | None
     device: str | None
     dtype: Literal["auto", "fp32", "fp16", "bf16"] | None

@@ -37,6 +37,7 @@ class GeneratedImage:
         notes: Notes of the call that generated the image, one sentence each.
         metrics: Difference of the noisy image (`before`) and of the image (`after`) from the reference of `denoise`:
             `psnr` in dB, `ssim` and `vae_feature_distance`. Empty without a reference.
+        input_files: Files in memory that texts of the request name: control images, image prompts and references.
     """
 
     image: "Image.Image"
@@ -46,6 +47,7 @@ class GeneratedImage:
     frames: "tuple[Image.Image, ...]" = ()
     notes: tuple[str, ...] = ()
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    input_files: tuple[MemoryFile, ...] = field(default=(), compare=False)
     _saved_names: list[str] = field(default_factory=list, compare=False, init=False)
 
     @property

@@ -4,6 +4,7 @@ Records are untrusted: a recorded file is used only from some folders and only w
 path.
 """
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from artgen.errors import InputFileError, ModelUnavailableError
 from artgen.jobs.job import Job
 from artgen.registry.hashes import compute_sha256
 from artgen.system.input_files import is_stdin
-from artgen.system.memory_file import MemoryFile
+from artgen.system.memory_file import file_content
 
 
 class RecordedSetting(NamedTuple):
@@ -70,8 +71,8 @@ def find_image(path: Path, name: str, digest: str, known: Sequence[Path] = ()) -
 
 def file_sha256(path: Path) -> str | None:
     """Return the SHA-256 of a file or of a file in memory; None if the file does not exist or cannot be read."""
-    if isinstance(path, MemoryFile) and path.sha256:
-        return path.sha256
+    if (content := file_content(path)) is not None:
+        return hashlib.sha256(content).hexdigest()
     if is_stdin(path) or not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for long names
         return None
     try:

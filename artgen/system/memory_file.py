@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+import weakref
 from pathlib import Path
 from typing import Any, Self
 
@@ -48,6 +49,18 @@ class MemoryFile(NativePath):
         return type(self).create, (self.name, self.content)
 
 
+_named_files: "weakref.WeakValueDictionary[str, MemoryFile]" = weakref.WeakValueDictionary()
+"""Files in memory that texts name, such as the values of `control`."""
+
+
+def name_in_memory(file: MemoryFile) -> str:
+    """Return a text that names a file in memory. `file_content` reads it by this name while the file object exists."""
+    name = f"{MEMORY_NAME}-{file.sha256[:16]}"
+    _named_files[name] = file
+    return name
+
+
 def file_content(path: Path) -> bytes | None:
     """Return the content of a file in memory; None for a path on the disk."""
-    return path.content if isinstance(path, MemoryFile) else None
+    file = path if isinstance(path, MemoryFile) else _named_files.get(str(path))
+    return None if file is None else file.content

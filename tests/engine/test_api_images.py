@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 import sample_images
+import tiny_controls
+import tiny_image_prompts
 from command_line import run
 from PIL import Image
 
@@ -381,3 +383,34 @@ def test_denoise_compares_with_a_reference() -> None:
     assert artgen.denoise(noisy, method="tv", sigma=20).metrics == {}
     with pytest.raises(artgen.InputFileError, match="Cannot use the reference 'in-memory': it is 20x48"):
         artgen.denoise(noisy, method="tv", reference=noisy[:, :20])
+
+
+def test_control_images_and_image_prompts_are_objects_or_files(
+    models: dict[str, Path], sd1: str, tmp_path: Path, files: None
+) -> None:
+    net = tiny_controls.save("sd1", tmp_path / "net", models["sd1"])
+    adapter = tiny_image_prompts.save(tmp_path / "adapter", models["sd1"])
+    settings: dict[str, Any] = {"model": sd1, "width": 32, "height": 32, **FAST}
+    from_files = artgen.txt2img(
+        "a fox", control=f"raw=in.png,scale=0.7,model={net}", image_prompt=f"in.png:0.6,mask=mask.png,model={adapter}",
+        **settings,
+    )  # fmt: skip
+    photo, mask = Image.open("in.png").convert("RGB"), Image.open("mask.png")
+    result = artgen.txt2img(
+        "a fox",
+        control=[{"kind": "raw", "image": np.asarray(photo), "scale": 0.7, "model": str(net)}],
+        image_prompt={"image": photo, "scale": 0.6, "mask": mask, "model": str(adapter)},
+        **settings,
+    )
+    assert sample_images.same(result.image, from_files.image)
+    assert len(result.record["control_sha256"][0]) == 64
+    assert result.record["control"][0].startswith(f"raw={MEMORY_NAME}-")
+    assert sample_images.same(artgen.replay(result).image, from_files.image)
+    for keywords, message in (
+        ({"control": photo}, "control must be a text or a mapping"),
+        ({"control": {"kind": "canny"}}, "A mapping of control needs the key 'image'"),
+        ({"image_prompt": {"image": photo, "weight": 1}}, "A mapping of image_prompt has no key 'weight'"),
+        ({"image_prompt": 3}, "image_prompt must be"),
+    ):
+        with pytest.raises(artgen.UsageError, match=message):
+            artgen.txt2img("a fox", **keywords, **settings)

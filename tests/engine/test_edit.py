@@ -59,6 +59,8 @@ def test_reference_images_equal_plain_diffusers(zoo: Mapping[str, Path], tmp_pat
     images = [Image.open(photo), Image.open(chair).convert("RGB")]
     theirs = plainly_edited(zoo["flux2-klein"], "Flux2KleinPipeline", image=images)
     assert sample_images.same(ours, theirs)
+    keywords: dict[str, Any] = {"seed": 7, "model": zoo["flux2-klein"], **SHARED}
+    assert sample_images.same(artgen.edit(photo, "make it winter", reference=images[1], **keywords).image, theirs)
 
 
 def test_pixels_outside_the_mask_do_not_change(zoo: Mapping[str, Path], tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def usable_class(cls: Any) -> Any:
 @cache
 def _without_video(cls: type[Any]) -> type[Any]:
     """Return a subclass without a video processor. It has the same name, which model_index.json contains."""
-    attributes = [name for name in cls.get_attributes() if name != _VIDEO_PROCESSOR]  # type: ignore[attr-defined]
+    attributes = [name for name in cls.get_attributes() if name != _VIDEO_PROCESSOR]
     return type(
         cls.__name__, (cls,), {"__module__": cls.__module__, "get_attributes": staticmethod(lambda: attributes)}
     )

@@ -120,7 +120,8 @@ def opaque(pixels: np.ndarray) -> np.ndarray:
     if pixels.shape[-1] == 3:
         return pixels
     alpha = pixels[..., 3:]
-    return pixels[..., :3] * alpha + (1 - alpha)
+    blended: np.ndarray = pixels[..., :3] * alpha + (1 - alpha)
+    return blended
 
 
 def _postprocess(image: Image.Image, job: GenerationJob, keep_original: bool = True) -> Image.Image:
