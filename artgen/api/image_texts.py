@@ -6,8 +6,8 @@ from typing import Any
 
 from artgen.api.inputs import input_file
 from artgen.errors import UsageError
+from artgen.spec.fields import describe_value
 from artgen.spec.python_values import path_text
-from artgen.spec.value_checks import describe_value
 from artgen.system.memory_file import MemoryFile, name_in_memory
 
 _CONTROL_KEYS = ("kind", "image", "scale", "from", "until", "model")
