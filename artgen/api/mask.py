@@ -52,11 +52,15 @@ def mask(images: "ImagesInput", text: str, **settings: Unpack[MaskKeywords]) -> 
             selects no pixel.
     """
     with start_call("mask", settings) as call:
+        from artgen.images import load_image
+
         options, compute = take_group(MaskModelSettings, call.values), take_group(DeviceSettings, call.values)
         offline = bool(call.values.pop("offline", False))
         parse_mask_text(text)
-        model = resolve_mask_models(options, offline=offline, listener=call.listener)
         files = image_files(images, call.listener.add_note)
+        for file in files:
+            load_image(file)  # reports unreadable files before the model is downloaded
+        model = resolve_mask_models(options, offline=offline, listener=call.listener)
         results = [find_mask(file, text, options, model, compute, call.listener) for file in files]
     return results[0] if is_single_image(images) else results
 

@@ -71,6 +71,7 @@ def mask(
     """
     from artgen.api import mask as api
     from artgen.events import Notice
+    from artgen.images import load_image
     from artgen.jobs import checks, text_masks
     from artgen.spec.mask_text import parse_mask_text
     from artgen.system.input_files import is_stdin
@@ -86,6 +87,8 @@ def mask(
         is_folder = output.endswith(("/", "\\")) or Path(output).is_dir()
         if len(files) > 1 and not is_folder:
             raise UsageError(f"{len(files)} masks need a folder.", "-o masks/")
+        if len(files) == 1:
+            load_image(files[0])  # reports an unreadable file before the model is downloaded
         resolved = api.resolve_mask_models(model, offline=offline, listener=reporter, download=not dry_run)
         if dry_run:
             for note in (*resolved.download_notes(), f"Dry run: {counted(len(files), 'image')} would be searched."):

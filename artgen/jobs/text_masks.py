@@ -93,6 +93,8 @@ def complete_job(job: GenerationJob, selected: Image.Image, threshold: float) ->
         provenance["mask_data"] = mask_data
     if job.text_mask.model is not None:
         provenance |= job.text_mask.model.provenance()
+    elif request.recorded_mask_source:
+        provenance["mask_model_source"] = list(request.recorded_mask_source)
     feathered = images.feather(resized, request.feather or 0)
     return replace(job, request=request, mask=feathered, text_mask=None, provenance=provenance)
 

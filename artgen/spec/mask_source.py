@@ -20,9 +20,11 @@ class MaskSource(MaskTextSettings, MaskSettings):
 
     Attributes:
         recorded_mask: mask of `mask_text` in a record, see `artgen.jobs.text_masks`; empty if unknown. Untrusted.
+        recorded_mask_source: origins of the mask model in a record; empty if unknown. Untrusted.
     """
 
     recorded_mask: str = dataclasses.field(default="", compare=False, repr=False)
+    recorded_mask_source: tuple[str, ...] = dataclasses.field(default=(), compare=False, repr=False)
 
     def _normalize_mask_source(self, names: Collection[str]) -> None:
         """Convert the text to its canonical form, and check that no other setting contradicts it."""

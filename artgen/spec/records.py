@@ -191,6 +191,7 @@ def from_record(record: Mapping[str, Any]) -> Request:
         values["expansion"] = read_expansion(record)
     if "mask_text" in known and isinstance(mask_data := record.get("mask_data"), str):
         values["recorded_mask"] = mask_data
+        values["recorded_mask_source"] = tuple(map(str, record.get("mask_model_source") or ()))
     return cls(**values, unknown_fields=kept_fields(unknown_fields(record)))
 
 

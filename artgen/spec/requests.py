@@ -87,6 +87,12 @@ class Inpaint(InpaintDetails, InpaintBlend, MaskSource, VariedRequest, CanvasSet
                 "inpaint needs a mask. White pixels are repainted.",
                 'artgen inpaint input.png --mask mask.png, or --mask-text "the dog"',
             )
+        if self.save_mask is not None and self.strength == 0:
+            raise UsageError(
+                "save_mask needs a strength above 0: strength 0 computes no mask.",
+                f'artgen mask {self.image} "{self.mask_text}" -o {self.save_mask}',
+                settings=("save_mask",),
+            )
         if self.soft_mask and self.only_masked is not None:
             raise UsageError(
                 "Cannot combine soft_mask and only_masked.",

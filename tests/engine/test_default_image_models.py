@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import tiny_mask_models
 import tiny_preprocessors
+import torch
 import transformers
 from command_line import run
 from PIL import Image, ImageDraw
 
 from artgen.engine.control_maps.models import CLASSES as MAP_CLASSES
+from artgen.engine.loading.transformers_models import ModelWithProcessor
 from artgen.engine.text_masks.models import CLASSES as MASK_CLASSES
 from artgen.registry.hub import cache
 from artgen.registry.mask_models import mask_model_entries
@@ -91,6 +93,22 @@ def test_mask_model_selects_pixels(name: str, tmp_path: Path) -> None:
     assert (found["share"], found["highest"], found["mask_model"]) == (local["share"], local["highest"], name)
     assert Image.open("hub.png").tobytes() == Image.open("local.png").tobytes()
     assert "torchvision" not in sys.modules
+
+
+def test_out_of_memory_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    depth = tiny_preprocessors.save("dpt", tmp_path / "dpt")
+    clipseg = tiny_mask_models.clipseg(tmp_path / "clipseg")
+
+    def run_out_of_memory(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(ModelWithProcessor, "run", run_out_of_memory)
+    result = run("control", "depth", "photo.png", "--preprocessor", str(depth), code=6)
+    assert "Cannot compute the depth map of 90x64: out of memory." in result.stderr
+    result = run("mask", "photo.png", "a fox", "--mask-model", str(clipseg), "-o", "mask.png", code=6)
+    assert "Cannot compute the mask of 90x64: out of memory." in result.stderr
+    assert not Path("outputs").exists()
+    assert not Path("mask.png").exists()
 
 
 def test_each_class_of_the_tables_is_tested() -> None:

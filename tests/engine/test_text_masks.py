@@ -2,8 +2,7 @@
 
 import json
 import shutil
-import subprocess
-import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,6 +35,10 @@ def photo(tmp_path):
 
 def _run(*arguments):
     return command_line.run(*map(str, arguments), code=None)
+
+
+def _record(path):
+    return json.loads(_run("info", path, "--json").stdout)
 
 
 def _inpaint(photo, models, output, *options):
@@ -112,6 +115,7 @@ def test_unmasked_pixels_are_exact_and_replay_needs_no_mask_model(models, photo,
         replayed = tmp_path / f"{name}.png"
         result = _run("replay", first, "-o", replayed, *change)
         assert result.exit_code == 0, result.stderr
+        assert _record(replayed)["mask_model_source"] == _record(first)["mask_model_source"] == ["local"]
         pixels = np.asarray(Image.open(replayed))
         assert (pixels[mask == 0] == source[mask == 0]).all()
         assert (pixels == image).all() == (name == "same")
@@ -201,16 +205,28 @@ def test_damaged_mask_model_is_refused(models, tmp_path):
 
 
 def test_dry_run_prints_downloads(photo):
-    program = (
-        "import sys; sys.argv = ['artgen', 'inpaint', sys.argv[1], 'a fox', '--mask-text', 'dog', '--mask-model', "
-        "'owlv2', '--model', 'tiny', '--dry-run']\n"
-        "from artgen.cli.main import app\n"
-        "try:\n    app()\nexcept SystemExit as stop:\n    assert not stop.code, stop.code\n"
+    result = _run(
+        *("inpaint", photo, "a fox", "--mask-text", "dog", "--mask-model", "owlv2", "--model", "tiny", "--dry-run")
     )
-    result = subprocess.run(
-        [sys.executable, "-c", program, str(photo)], capture_output=True, text=True, check=False, timeout=120
-    )
-    assert result.returncode == 0, result.stderr
+    assert result.exit_code == 0, result.stderr
     for name in ("owlv2", "sam"):
         entry = mask_model_entries()[name]
         assert f"'{entry.source}' ({entry.license}) will be downloaded" in result.stderr
+
+
+def test_defaults_of_text_masks_are_ignored_with_a_mask_file(photo):
+    Image.new("L", (128, 96), 255).save("mask.png")
+    arguments = ("inpaint", photo, "a fox", "--mask", "mask.png", "--model", "tiny", "--dry-run")
+    defaults = {"grow": 3, "mask_threshold": 0.4, "mask_model": "owlv2"}
+    for others in ({}, {"mask_text": "dog"}):  # the typed --mask replaces a default of mask_text
+        lines = [f"{name} = {json.dumps(value)}\n" for name, value in (defaults | others).items()]
+        Path("artgen.toml").write_text("[inpaint]\n" + "".join(lines))
+        result = _run(*arguments)
+        assert result.exit_code == 0, result.stderr
+        for name in defaults:
+            note = f"The default of {name} from the environment or a configuration file is ignored: {name} needs"
+            assert note in result.stderr
+        assert not [name for name in {**defaults, "mask_text": ""} if name in result.stdout]
+    for name, value in defaults.items():
+        typed = _run(*arguments, f"--{name.replace('_', '-')}", value)
+        assert (typed.exit_code, f"{name} needs mask_text" in typed.stderr) == (2, True)
