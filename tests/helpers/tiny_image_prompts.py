@@ -4,9 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import FluxPriorReduxPipeline, UNet2DConditionModel
+from diffusers.pipelines.flux.modeling_flux import ReduxImageEncoder
 from safetensors.torch import save_file
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import (
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+    SiglipImageProcessorPil,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+)
 
 IMAGE_PX = 32
 PROJECTION_DIM = 16
@@ -70,3 +77,20 @@ def _projection(variant: str, width: int) -> dict[str, Any]:
     for number in range(4):  # the depth is fixed in diffusers
         shapes |= {f"layers.{number}.{name}": shape for name, shape in layer.items()}
     return {name: torch.randn(shape) * 0.5 for name, shape in shapes.items()}
+
+
+def save_redux(folder: Path, text_width: int) -> Path:
+    """Save Flux Redux in the layout of the hub repository, with random weights. Return the file of the image embedder.
+
+    Args:
+        folder: new folder.
+        text_width: width of the text embedding of the model.
+    """
+    torch.manual_seed(5)
+    config = SiglipVisionConfig(
+        hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=32, patch_size=8
+    )
+    embedder = ReduxImageEncoder(redux_dim=32, txt_in_features=text_width)
+    processor = SiglipImageProcessorPil(size={"height": 32, "width": 32})
+    FluxPriorReduxPipeline(SiglipVisionModel(config), processor, embedder).save_pretrained(folder)
+    return folder / "image_embedder" / "diffusion_pytorch_model.safetensors"

@@ -179,7 +179,7 @@ SCALE = "e.png,scale=0.8,until=0.6"
         (adapter(preset="PLUS (high strength)"), None, "e.png:0.5,model=plus"),
         (adapter(preset="STANDARD (medium strength)"), None, "e.png:0.5"),
         (adapter(file="ip-adapter-plus-face_sdxl_vit-h.safetensors"), None, "e.png:0.5,model=sdxl-plus-face"),
-        (style, None, None),
+        (style, None, "e.png,model=flux-redux"),
         (controls("nobody_knows.safetensors"), None, None),
         (controls("control_v11p_sd15_canny.pth", image="../../etc/e.txt"), None, None),
         (adapter(preset="FACEID PLUS V2"), None, None),

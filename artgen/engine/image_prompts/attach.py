@@ -14,6 +14,7 @@ from diffusers.image_processor import IPAdapterMaskProcessor
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from artgen.engine.image_prompts import redux
 from artgen.engine.image_prompts.encoder import encode_prompts
 from artgen.engine.loading import free_memory, loaded_models, pipeline_cache
 from artgen.engine.loading.components import Pipeline, denoiser_of
@@ -53,13 +54,13 @@ class _Layers:
 
 @contextlib.contextmanager
 def with_image_prompts(
-    pipe: Pipeline, job: GenerationJob, device_config: DeviceConfig, offload: str | None, listener: Listener
+    pipe: Pipeline, jobs: Sequence[GenerationJob], device_config: DeviceConfig, offload: str | None, listener: Listener
 ) -> Iterator[dict[str, Any]]:
-    """Attach the image prompts of a job within the block, and yield the keyword arguments of the pipeline call.
+    """Attach the image prompts of jobs within the block, and yield the keyword arguments of the pipeline call.
 
     Args:
-        pipe: pipeline of Stable Diffusion 1 or SDXL.
-        job: first job of the batch; all jobs of a batch have the same image prompts.
+        pipe: pipeline of Stable Diffusion 1, SDXL or Flux.
+        jobs: jobs of the batch; all jobs of a batch have the same image prompts.
         device_config, offload: placement of the pipeline.
         listener: receives the events of the loading.
 
@@ -67,9 +68,13 @@ def with_image_prompts(
         UsageError: the offload mode or the pipeline does not support image prompts.
         ModelUnavailableError: an adapter or an image encoder cannot be loaded.
     """
+    job = jobs[0]
     prompts = active_prompts(job.image_prompts)
     if not prompts:
         yield {}
+        return
+    if job.model.architecture == "flux":
+        yield redux.redux_arguments(pipe, jobs, device_config, listener)
         return
     if offload in OFFLOAD_MODES:
         raise UsageError(

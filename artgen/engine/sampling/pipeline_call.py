@@ -165,7 +165,7 @@ def _run_pipeline_once(
                 kwargs["latents"] = _inverted_latents(pipe, padded_jobs, device_config, memory_settings, progress)
             with (
                 with_image_prompts(
-                    pipe, jobs[0], device_config, memory_settings.offload, progress.listener
+                    pipe, padded_jobs, device_config, memory_settings.offload, progress.listener
                 ) as image_arguments,
                 conditioned(pipe, conditioning, batch_size) as step_counter,
                 with_guidance(pipe, jobs[0]),

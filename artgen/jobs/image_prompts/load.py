@@ -79,10 +79,13 @@ def check_task(request: PromptRequest, model: registry.ResolvedModel) -> None:
         tasks = f"With {entry.title}, image prompts work with {', '.join(entry.image_prompt)}. "
         raise UsageError(
             f"Cannot use an image prompt with {request.task} and {entry.title}: artgen supports image prompts with the "
-            "pipelines of Stable Diffusion 1 and SDXL.",
+            "pipelines of Stable Diffusion 1, SDXL and Flux.1.",
             f"{tasks if entry.image_prompt else ''}Remove --image-prompt.",
             settings=("image_prompt",),
         )
+    if entry.architecture == "flux":  # Flux Redux changes the embeddings, not the denoiser.
+        _check_redux(request)
+        return
     for name, refused in (
         ("quantize", request.quantize is not None),
         ("refiner", request.refiner is not None),
@@ -95,6 +98,22 @@ def check_task(request: PromptRequest, model: registry.ResolvedModel) -> None:
                 f"Remove --{name}, or remove --image-prompt.",
                 settings=(name, "image_prompt"),
             )
+
+
+def _check_redux(request: PromptRequest) -> None:
+    """Check that image prompts for Flux have no masks, which Flux Redux does not support, and the same adapter."""
+    if any(spec.mask is not None for spec in request.image_prompts):
+        raise UsageError(
+            "Cannot use a mask with an image prompt and Flux.1: Flux Redux has no masks.",
+            f"--image-prompt {request.image_prompts[0]._replace(mask=None)}",
+            settings=("image_prompt",),
+        )
+    if len({spec.model for spec in request.image_prompts}) > 1:
+        raise UsageError(
+            "Cannot combine image prompts with different adapters and Flux.1.",
+            "Use the same model= for all image prompts.",
+            settings=("image_prompt",),
+        )
 
 
 def check_adapters(request: PromptRequest, has_t2i_adapter: bool) -> None:

@@ -24,6 +24,7 @@ class EncoderEntry:
         hidden_size: width of the hidden states, which plus adapters read.
         projection_dim: width of the image embedding, which base adapters read.
         license: SPDX identifier.
+        processor: file with the configuration of the image processor; None for the default of CLIP.
         verified: files of the main branch that public records of the hub of 2026 name; empty if none was found.
     """
 
@@ -34,6 +35,7 @@ class EncoderEntry:
     hidden_size: int
     projection_dim: int
     license: str
+    processor: str | None = None
     verified: tuple[str, ...] = ()
 
 
@@ -46,7 +48,7 @@ class AdapterEntry:
         source: hub id.
         file: file in the repository.
         architecture: architecture of the models that the adapter fits.
-        variant: base, plus or face.
+        variant: base, plus, face or redux.
         encoder: name of the image encoder.
         license: SPDX identifier.
         download_size: size of the file in bytes.

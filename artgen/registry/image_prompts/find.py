@@ -4,6 +4,7 @@ import difflib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.events import Downloading, Listener, Notice, no_op
@@ -73,15 +74,22 @@ def resolve_adapter(name: str | None, search: AdapterSearch) -> ImagePromptAdapt
 
 
 def _default_entry(model: ResolvedModel) -> AdapterEntry:
-    width = denoiser_config(model).get("cross_attention_dim")
+    width = _text_width(model)
     for entry in adapter_entries().values():
         if entry.default and (entry.architecture, entry.cross_attention_dim) == (model.architecture, width):
             return entry
     raise UsageError(
         f"The model '{model.short_name}' has no default adapter for image prompts.",
-        "Use a model of Stable Diffusion 1.5 or SDXL, or name an adapter: --image-prompt FILE,model=PATH.safetensors",
+        "Use a model of Stable Diffusion 1.5, SDXL or Flux.1, or name an adapter: --image-prompt "
+        "FILE,model=PATH.safetensors",
         settings=("image_prompt",),
     )
+
+
+def _text_width(model: ResolvedModel) -> Any:
+    """Return the width of the text embedding that the denoiser of a model reads; None if it is unknown."""
+    config = denoiser_config(model)
+    return config.get("cross_attention_dim") or config.get("joint_attention_dim")
 
 
 def _variant(name: str, model: ResolvedModel) -> AdapterEntry | None:
@@ -94,7 +102,7 @@ def _variant(name: str, model: ResolvedModel) -> AdapterEntry | None:
 
 
 def _check_entry(entry: AdapterEntry, model: ResolvedModel) -> None:
-    width = denoiser_config(model).get("cross_attention_dim")
+    width = _text_width(model)
     if entry.architecture != model.architecture or entry.cross_attention_dim != width:
         fitting = [each.name for each in adapter_entries().values() if each.architecture == model.architecture]
         raise _misfit(entry.name, model, f"it is for {entry.architecture}", f"Use model={' or model='.join(fitting)}.")
@@ -110,7 +118,7 @@ def _misfit(name: str, model: ResolvedModel, reason: str, hint: str = "") -> Mod
 
 def _hub_adapter(entry: AdapterEntry, search: AdapterSearch) -> ImagePromptAdapter:
     encoder = encoder_entries()[entry.encoder]
-    files = (entry.file, f"{encoder.folder}/config.json", f"{encoder.folder}/{_WEIGHTS}")
+    files = (entry.file, *_encoder_files(encoder))
     snapshot = cache.snapshot_folder(entry.source)
     if snapshot is None or not all((snapshot / file).is_file() for file in files):
         size = _missing_bytes(entry, encoder, snapshot)
@@ -129,6 +137,11 @@ def _hub_adapter(entry: AdapterEntry, search: AdapterSearch) -> ImagePromptAdapt
         snapshot = hub.pull_files(entry.source, files, on_progress=on_progress)
     found = ImagePromptAdapter(entry.name, snapshot / entry.file, source=entry.source, license=entry.license)
     return replace(_checked(found, snapshot / encoder.folder, search.model), revision=snapshot.name)
+
+
+def _encoder_files(encoder: EncoderEntry) -> tuple[str, ...]:
+    files = (f"{encoder.folder}/config.json", f"{encoder.folder}/{_WEIGHTS}")
+    return (*files, encoder.processor) if encoder.processor else files
 
 
 def _missing_bytes(entry: AdapterEntry, encoder: EncoderEntry, snapshot: Path | None) -> int:
@@ -155,7 +168,7 @@ def _local_adapter(name: str, path: Path, search: AdapterSearch) -> ImagePromptA
 
 
 def _with_hub_encoder(adapter: ImagePromptAdapter, encoder: EncoderEntry, search: AdapterSearch) -> ImagePromptAdapter:
-    files = (f"{encoder.folder}/config.json", f"{encoder.folder}/{_WEIGHTS}")
+    files = _encoder_files(encoder)
     snapshot = cache.snapshot_folder(encoder.source)
     if snapshot is None or not all((snapshot / file).is_file() for file in files):
         if search.offline or cache.is_offline():
@@ -201,8 +214,9 @@ def _checked(adapter: ImagePromptAdapter, encoder: Path, model: ResolvedModel) -
 
 
 def _check_layers(name: str, layers: AdapterLayers, model: ResolvedModel) -> None:
-    config = denoiser_config(model)
-    width = config.get("cross_attention_dim")
+    config, width = denoiser_config(model), _text_width(model)
+    if layers.is_redux != (model.architecture == "flux"):
+        raise _misfit(name, model, "it is Flux Redux" if layers.is_redux else "it is an IP-Adapter")
     if layers.text_width != width:
         raise _misfit(name, model, f"it is for text embeddings of width {layers.text_width}, and the model has {width}")
     if unknown := set(layers.outputs) - set(config.get("block_out_channels") or ()):

@@ -1,5 +1,6 @@
 """Read the kind and the sizes of an adapter from the shapes of its tensors."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ class AdapterLayers:
         text_width: width of the text embedding of the model.
         num_layers: number of cross-attention layers.
         outputs: output features of the attention layers, in the order of the file.
+        is_redux: whether the file is the image embedder of Flux Redux, which adds the image to the text embedding.
     """
 
     reads_hidden_states: bool
@@ -27,6 +29,7 @@ class AdapterLayers:
     text_width: int
     num_layers: int
     outputs: tuple[int, ...]
+    is_redux: bool = False
 
 
 def read_layers(path: Path) -> AdapterLayers:
@@ -39,10 +42,12 @@ def read_layers(path: Path) -> AdapterLayers:
     """
     reject_pickle(path)
     shapes = {name: shape for name, (_, shape) in read_header(path).tensors.items()}
+    if redux := _read_redux(shapes):
+        return redux
     keys = sorted(name for name in shapes if name.startswith("ip_adapter.") and name.endswith(".to_k_ip.weight"))
     if not keys or not any(name.startswith("image_proj.") for name in shapes):
         raise InputFileError(
-            f"Cannot use '{path.name}' as the adapter of an image prompt: it is not an IP-Adapter.",
+            f"Cannot use '{path.name}' as the adapter of an image prompt: it is neither an IP-Adapter nor Flux Redux.",
             "Pass a .safetensors file of h94/IP-Adapter, or omit model=.",
         )
     is_face_id = any("_lora." in name or "perceiver_resampler" in name for name in shapes)
@@ -64,3 +69,11 @@ def read_layers(path: Path) -> AdapterLayers:
         f"Cannot use '{path.name}' as the adapter of an image prompt: its projection of the image is unknown.",
         "Pass a .safetensors file of h94/IP-Adapter, or omit model=.",
     )
+
+
+def _read_redux(shapes: Mapping[str, tuple[int, ...]]) -> AdapterLayers | None:
+    """Return the sizes of the image embedder of Flux Redux; None for another file."""
+    up, down = shapes.get("redux_up.weight", ()), shapes.get("redux_down.weight", ())
+    if len(up) != 2 or len(down) != 2 or up[0] != down[1] or up[0] != 3 * down[0]:
+        return None
+    return AdapterLayers(True, up[1], down[0], 0, (), is_redux=True)

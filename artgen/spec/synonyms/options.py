@@ -171,7 +171,7 @@ OPTION_ROWS = (
     OptionRow(
         "image_prompt",
         "image_prompts ip_adapter_image ip_adapters reference_images ref_image ref_images style_image style_reference "
-        "character_reference sref cref image_prompt_image",
+        "character_reference sref cref image_prompt_image redux",
         "diffusers, InvokeAI, Fooocus, Midjourney",
     ),
     OptionRow(

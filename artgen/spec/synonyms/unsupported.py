@@ -38,7 +38,7 @@ UNSUPPORTED_ROWS = (
     ),
     UnsupportedRow(
         "Face identity",
-        "photomaker pulid instantid face_id ip_adapter_faceid redux oref ow",
+        "photomaker pulid instantid face_id ip_adapter_faceid oref ow",
         "diffusers, ComfyUI, Fooocus, Midjourney",
         "To take content and style from an image, use --image-prompt photo.png:0.6,model=sd15-plus-face.",
     ),
