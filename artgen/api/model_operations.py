@@ -195,7 +195,8 @@ def find_removal(name: str) -> Removal:
     if stored := find_stored(name):
         return Removal(stored, stored.path.stat().st_size)
     entry = upscaler_models.find_upscaler(name)
-    reference = registry.parse_reference(entry.source if entry else name)
+    is_bundled = entry is not None and entry.bundled_folder is not None
+    reference = registry.parse_reference("tiny" if is_bundled else entry.source if entry else name)
     if reference.kind != "hub":
         raise UsageError(f"Cannot delete '{name}': it was not downloaded by artgen.", "Delete the files manually.")
     return Removal(reference, cache.size_on_disk(reference.target))

@@ -32,7 +32,7 @@ def upscaler_details(entry: UpscalerEntry) -> ModelDetails:
     return ModelDetails(
         name=entry.name,
         source=entry.source,
-        revision=folder.name if folder else None,
+        revision=folder.name if folder and not entry.bundled_folder else None,
         architecture=FAMILY,
         width=None,
         height=None,
@@ -46,17 +46,24 @@ def upscaler_details(entry: UpscalerEntry) -> ModelDetails:
         steps=None,
         guidance_scale=None,
         inpainting=False,
-        on_disk=cache.size_on_disk(entry.source),
+        on_disk=_size_on_disk(entry),
         complete=folder is not None,
         builtin=True,
         description=f"x{entry.scale}: {entry.description}",
     )
 
 
+def _size_on_disk(entry: UpscalerEntry) -> int:
+    if entry.bundled_folder is None:
+        return cache.size_on_disk(entry.source)
+    return sum(path.stat().st_size for path in entry.bundled_folder.iterdir())
+
+
 def local_folder(entry: UpscalerEntry) -> Path | None:
     """Return the folder of the files of a network; None if it is not downloaded or is damaged."""
     with contextlib.suppress(ArtgenError):
-        return resolve_upscaler(entry.name, offline=True).path
+        path = resolve_upscaler(entry.name, offline=True).path
+        return path if path.is_dir() else path.parent
     return None
 
 

@@ -18,7 +18,7 @@ from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.upscaling.networks import EnlargeOptions, Pixels, enlarge
 from artgen.errors import NonFiniteError, UsageError
 from artgen.events import no_op
-from artgen.registry.upscalers import resolve_upscaler
+from artgen.registry.upscalers import input_sizes, resolve_upscaler, size_notes
 
 CPU = DeviceConfig("cpu", "fp32")
 PHOTO: Pixels = skimage.data.astronaut()[20:92, 150:270].copy()
@@ -150,6 +150,22 @@ def test_another_size_is_resized_with_lanczos(tmp_path: Path) -> None:
     found = run(path, options=EnlargeOptions(size=(150, 99)))
     expected = Image.fromarray(run(path)).resize((150, 99), Image.Resampling.LANCZOS)
     assert found.tobytes() == expected.tobytes()
+
+
+def test_larger_sizes_run_the_network_again(tmp_path: Path) -> None:
+    path = save(tmp_path / "net.safetensors", compact())
+    calls: list[tuple[int, int]] = []
+    image = PHOTO[:40, :60]
+    twice = run(path, run(path, image))
+    assert run(path, image, EnlargeOptions(size=(240, 160))).tobytes() == twice.tobytes()
+    options = EnlargeOptions(size=(200, 130), on_tile=lambda done, total: calls.append((done, total)))
+    assert run(path, image, options).shape == (130, 200, 3)
+    assert calls == [(0, 2), (1, 2), (2, 2)]
+    assert input_sizes((60, 40), 2, (200, 130)) == [(60, 40), (100, 65)]
+    assert input_sizes((60, 40), 1, (200, 130)) == [(60, 40)]
+    notes = size_notes(resolve_upscaler(str(path)), (60, 40), (201, 130))
+    assert "has the scale 2 and runs 2 times" in notes[0]
+    assert "is resized to 201x130 with Lanczos" in notes[1]
 
 
 def test_nan_and_small_tiles_are_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from artgen.engine.upscaling.loaded_networks import Network, Pixels, TileSetting
 from artgen.engine.upscaling.tiles import TileGrid, blend_tiles
 from artgen.errors import NonFiniteError, UsageError
 from artgen.events import Listener
-from artgen.registry.upscalers import Upscaler
+from artgen.registry.upscalers import Upscaler, input_sizes
 
 OnTile = Callable[[int, int], None]
 
@@ -28,8 +29,8 @@ class EnlargeOptions:
     """Store how an image is enlarged.
 
     Attributes:
-        size: width and height of the result; None is the size of the image times the scale of the network. Another
-            size is computed from the result of the network with Lanczos.
+        size: width and height of the result; None is the size of the image times the scale of the network. For a
+            larger size, the network runs several times; another size is computed from its result with Lanczos.
         tile_px: side of a tile of the input in pixels, with its overlap; None is the default of the network.
         seed: seed of a diffusion network.
         steps: denoising steps of a diffusion network; None is its default.
@@ -71,16 +72,38 @@ def enlarge(
     if options.tile_px is not None and options.tile_px < MIN_TILE_PX:
         raise UsageError(f"A tile has at least {MIN_TILE_PX} pixels per side, not {options.tile_px}.", "--tile 256")
     network = load_network(upscaler, device_config, listener)
+    sizes = input_sizes((image.shape[1], image.shape[0]), upscaler.scale, options.size)
+    grids = [_grid(size, network, options.tile_px) for size in sizes]
+    total, done = sum(grid.num_tiles for grid in grids), 0
+    options.on_tile(0, total)
+    for size, grid in zip(sizes, grids, strict=True):
+        progress = _Progress(options, done, total)
+        image = _enlarge_once(images.resize_lanczos(image, size), upscaler, network, grid, progress)
+        done += grid.num_tiles
+    return image if options.size is None else images.resize_lanczos(image, options.size)
+
+
+class _Progress(NamedTuple):
+    """Store the options of the call, and the numbers of the tiles of earlier passes and of all tiles."""
+
+    options: EnlargeOptions
+    done: int
+    total: int
+
+
+def _grid(size: tuple[int, int], network: Network, tile_px: int | None) -> TileGrid:
+    """Return the tiles of an image of this size after its padding."""
+    width, height = (side + network.padding(side) for side in size)
+    side = -(-(tile_px or network.tile_px) // network.multiple) * network.multiple
+    return TileGrid(width, height, side, side, network.blend, network.context, network.multiple)
+
+
+def _enlarge_once(image: Pixels, upscaler: Upscaler, network: Network, grid: TileGrid, progress: _Progress) -> Pixels:
+    """Return the image enlarged by the scale of the network."""
     height, width = image.shape[:2]
-    padded = _pad(image, network)
-    tile_px = -(-(options.tile_px or network.tile_px) // network.multiple) * network.multiple
-    grid = TileGrid(
-        padded.shape[1], padded.shape[0], tile_px, tile_px, network.blend, network.context, network.multiple
-    )
-    tiles = _iter_tiles(padded, grid, network, upscaler, options)
+    tiles = _iter_tiles(_pad(image, network), grid, network, upscaler, progress)
     result = blend_tiles(grid.scaled(upscaler.scale), tiles, is_16bit=image.dtype == np.uint16)
-    enlarged = result[: height * upscaler.scale, : width * upscaler.scale]
-    return enlarged if options.size is None else images.resize_lanczos(enlarged, options.size)
+    return result[: height * upscaler.scale, : width * upscaler.scale]
 
 
 def _pad(image: Pixels, network: Network) -> Pixels:
@@ -91,18 +114,18 @@ def _pad(image: Pixels, network: Network) -> Pixels:
 
 
 def _iter_tiles(
-    image: Pixels, grid: TileGrid, network: Network, upscaler: Upscaler, options: EnlargeOptions
+    image: Pixels, grid: TileGrid, network: Network, upscaler: Upscaler, progress: _Progress
 ) -> Iterator[NDArray[np.float32]]:
     """Yield the enlarged tiles, 0 to the largest value of the image's dtype."""
-    total, largest = grid.num_tiles, np.float32(np.iinfo(image.dtype).max)
-    options.on_tile(0, total)
+    options, largest = progress.options, np.float32(np.iinfo(image.dtype).max)
     for index, tile in enumerate(grid):
-        report = lambda done=index: options.on_tile(done, total)  # noqa: E731
-        pixels = network.predict(image[tile.span], TileSettings(index, options.seed, options.steps, report))
+        done = progress.done + index
+        report = lambda done=done: options.on_tile(done, progress.total)  # noqa: E731
+        pixels = network.predict(image[tile.span], TileSettings(done, options.seed, options.steps, report))
         if not np.isfinite(pixels).all():
             raise NonFiniteError(
                 f"The upscaler '{upscaler.name}' returned NaN or infinity.",
                 "Add --dtype fp32, or use another network.",
             )
-        options.on_tile(index + 1, total)
+        options.on_tile(done + 1, progress.total)
         yield pixels.clip(0, 1) * largest

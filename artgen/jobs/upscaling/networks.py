@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from artgen.errors import UsageError
 from artgen.events import Listener
-from artgen.registry.upscalers import Upscaler, default_upscaler, resolve_upscaler
+from artgen.registry.upscalers import Upscaler, default_upscaler, resolve_upscaler, size_notes
 from artgen.spec.base_requests import Request
 from artgen.spec.requests import Upscale
 from artgen.spec.seeds import generate_seed
@@ -45,12 +45,15 @@ class NetworkCache:
                 "Remove --steps.",
                 settings=("steps",),
             )
+        notes = network.download_notes()
+        if inputs.lossless is not None and inputs.result_size is not None:
+            notes += size_notes(network, inputs.lossless.image.size, inputs.result_size)
         return replace(
             draft,
             request=request,
             upscaler=network,
             provenance={**draft.provenance, **network.provenance()},
-            notes=(*draft.notes, *network.download_notes()),
+            notes=(*draft.notes, *notes),
         )
 
     @property

@@ -7,21 +7,37 @@ from artgen.lazy_imports import lazy_names
 if TYPE_CHECKING:
     from artgen.registry.upscalers.find import resolve_upscaler
     from artgen.registry.upscalers.recorded import find_recorded_upscaler
-    from artgen.registry.upscalers.upscaler import Upscaler, UpscalerEntry, default_upscaler, upscaler_entries
+    from artgen.registry.upscalers.upscaler import (
+        Upscaler,
+        UpscalerEntry,
+        default_upscaler,
+        input_sizes,
+        size_notes,
+        upscaler_entries,
+    )
 
 __all__ = [
     "Upscaler",
     "UpscalerEntry",
     "default_upscaler",
     "find_recorded_upscaler",
+    "input_sizes",
     "resolve_upscaler",
+    "size_notes",
     "upscaler_entries",
 ]
 
 _MODULES = {
     "find": ("resolve_upscaler",),
     "recorded": ("find_recorded_upscaler",),
-    "upscaler": ("Upscaler", "UpscalerEntry", "default_upscaler", "upscaler_entries"),
+    "upscaler": (
+        "Upscaler",
+        "UpscalerEntry",
+        "default_upscaler",
+        "input_sizes",
+        "size_notes",
+        "upscaler_entries",
+    ),
 }
 """Names of each module, which is imported when the first of the names is used."""
 

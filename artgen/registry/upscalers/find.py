@@ -19,6 +19,7 @@ from artgen.registry.upscalers.layers import read_layers
 from artgen.registry.upscalers.upscaler import SWIN2SR, Upscaler, UpscalerEntry, find_entry, upscaler_entries
 from artgen.spec.fields import describe_value
 
+BUNDLED_FILE = "model.safetensors"
 _HUB_FILE = re.compile(r"([^/]+/[^/]+)/((?!.*(?:^|/)\.\.?(?:/|$))[^\\:]+\.safetensors)")
 """Address of a file on the hub: OWNER/NAME/FILE.safetensors."""
 
@@ -58,6 +59,9 @@ def resolve_upscaler(
         RefusedError: the weights are a pickle, or a hash does not match.
     """
     entry = find_entry(name)
+    if entry is not None and entry.bundled_folder is not None:
+        found = read_upscaler(name, entry.bundled_folder / BUNDLED_FILE)
+        return replace(found, source=entry.source, license=entry.license)
     if entry is None and (path := _local_path(name)):
         return read_upscaler(name, path)
     source, _, revision = (entry.source if entry else name).partition("@")

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from artgen.registry.catalog import ASSETS_FOLDER
+from artgen.registry.catalog import ASSETS_FOLDER, BUNDLED_PREFIX
 from artgen.system.counts import format_bytes
 from artgen.system.files import FileIdentity, file_identity
 
@@ -23,8 +23,8 @@ class UpscalerEntry:
 
     Attributes:
         name: short name.
-        source: hub id.
-        class_name: class of transformers or diffusers.
+        source: hub id, or `bundled:NAME` for a network that ships with artgen.
+        class_name: class of transformers or diffusers, or SRVGGNetCompact.
         scale: factor of both sides.
         license: SPDX identifier or name of the license.
         download_size: size of the files that artgen selects, in bytes; None if unknown.
@@ -38,6 +38,13 @@ class UpscalerEntry:
     license: str
     download_size: int | None
     description: str
+
+    @property
+    def bundled_folder(self) -> Path | None:
+        """Return the folder of the network inside artgen; None if the network is not part of artgen."""
+        if self.source.startswith(BUNDLED_PREFIX):
+            return ASSETS_FOLDER / self.source.removeprefix(BUNDLED_PREFIX)
+        return None
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ class Upscaler:
         config: sizes of a network in a single file; the configuration of a model of transformers.
         sha256: SHA-256 of the weights; empty if the weights are not on the disk.
         license: SPDX identifier or name of the license; empty if unknown.
-        source: hub id, or `local`.
+        source: hub id, `bundled:NAME` or `local`.
         revision: commit of the hub repository; None for a local network.
         download_bytes: size of the files that a hub repository has and the disk lacks; 0 if nothing is missing.
     """
@@ -83,7 +90,7 @@ class Upscaler:
 
     @property
     def address(self) -> str:
-        """Return the hub id and the commit, or `local`, as recorded."""
+        """Return the hub id and the commit, `bundled:NAME` or `local`, as recorded."""
         return f"{self.source}@{self.revision}" if self.revision else self.source
 
     def download_notes(self) -> tuple[str, ...]:
@@ -116,3 +123,37 @@ def find_entry(name: str) -> UpscalerEntry | None:
 def default_upscaler(factor: float) -> str:
     """Return the name of the default network for a factor of both sides."""
     return "swin2sr-x2" if factor <= 2 else "swin2sr-x4"
+
+
+def input_sizes(size: tuple[int, int], scale: int, target: tuple[int, int] | None) -> list[tuple[int, int]]:
+    """Return the size of the image before each pass of a network, (width, height) in pixels.
+
+    A network runs again while its result is smaller than the target. The input of a later pass is not larger than
+    necessary.
+
+    Args:
+        size: size of the image.
+        scale: factor of both sides of the network.
+        target: size of the result; None is one pass.
+    """
+    sizes = [size]
+    while target is not None and scale > 1:
+        enlarged = [side * scale for side in sizes[-1]]
+        if all(new >= wanted for new, wanted in zip(enlarged, target, strict=True)):
+            break
+        needed = [-(-wanted // scale) for wanted in target]
+        sizes.append((min(enlarged[0], needed[0]), min(enlarged[1], needed[1])))
+    return sizes
+
+
+def size_notes(upscaler: Upscaler, size: tuple[int, int], target: tuple[int, int]) -> tuple[str, ...]:
+    """Return a sentence if a network runs several times, or if its result has another size than the target."""
+    sizes = input_sizes(size, upscaler.scale, target)
+    notes = []
+    if len(sizes) > 1:
+        notes.append(f"The upscaler '{upscaler.name}' has the scale {upscaler.scale} and runs {len(sizes)} times.")
+    result = tuple(side * upscaler.scale for side in sizes[-1])
+    if result != target:
+        text = f"The upscaler '{upscaler.name}' enlarges by {upscaler.scale}"
+        notes.append(f"{text}; its result is resized to {target[0]}x{target[1]} with Lanczos.")
+    return tuple(notes)
