@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from artgen.engine.control.nets import net_bytes
+from artgen.engine.image_prompts.encoder import adapter_bytes
 from artgen.engine.loading import free_memory, loaded_models, pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
 from artgen.errors import MemoryExhaustedError
@@ -279,8 +280,9 @@ def _estimate(
     estimate = estimate_memory(model, device_config.dtype, size, unet_batch_size, quantize=device_config.quantize)
     if _uses_openvino(job):  # which stores the weights of the denoiser again, in another layout
         estimate = dataclasses.replace(estimate, denoiser_bytes=2 * estimate.denoiser_bytes)
-    if isinstance(job, GenerationJob) and job.controls and model is job.model:  # a refiner has no control nets
-        nbytes = net_bytes(job.controls, DTYPE_BYTES[device_config.dtype])
+    if isinstance(job, GenerationJob) and model is job.model:  # a refiner has no control nets and no image prompts
+        value_bytes = DTYPE_BYTES[device_config.dtype]
+        nbytes = net_bytes(job.controls, value_bytes) + adapter_bytes(job.image_prompts, value_bytes)
         estimate = dataclasses.replace(estimate, denoiser_bytes=estimate.denoiser_bytes + nbytes)
     return estimate
 

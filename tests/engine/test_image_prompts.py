@@ -14,6 +14,10 @@ from PIL import Image
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 from artgen import generate
+from artgen.engine import memory_policy
+from artgen.engine.loading.device import DeviceConfig
+from artgen.jobs.prepare import prepare_jobs
+from artgen.registry.safetensors_header import read_header
 
 PLAIN = {"seed": 3, "num_inference_steps": 4, "guidance_scale": 6.0}
 PLAIN |= {"prompt": "a red fox in the snow", "negative_prompt": "a small house"}
@@ -80,6 +84,19 @@ def test_on_equals_plain_and_off_equals_without(
     assert on.tobytes() == expected.tobytes()
     assert on.tobytes() != before.tobytes()
     assert before.tobytes() == off.tobytes() == after.tobytes()
+
+
+def test_the_memory_estimate_contains_the_adapter_and_its_encoder(
+    models: dict[str, Path], adapters: dict[tuple[str, str], Path]
+) -> None:
+    path = adapters["sd1", "base"]
+    texts = ((), (f"style.png:0,model={path}",), (f"style.png,model={path}", f"other.png,model={path}"))
+    jobs = prepare_jobs([request_for("txt2img", models["sd1"], image_prompt=text) for text in texts])
+    estimates = [memory_policy._estimate(job.model, job, 1, DeviceConfig("cpu", "fp32")) for job in jobs]
+    adapter = jobs[1].image_prompts[0].adapter
+    values = [read_header(file).parameter_count for file in (adapter.path, *adapter.encoder_files)]
+    sizes = [each.denoiser_bytes - estimates[0].denoiser_bytes for each in estimates]
+    assert sizes == [0, 0, 4 * sum(values)]
 
 
 def test_two_images_with_a_mask_and_a_plus_adapter_equal_plain(

@@ -13,8 +13,10 @@ from artgen.engine.loading.oom import first_line, is_device_lost, is_oom
 from artgen.errors import ModelUnavailableError
 from artgen.events import Listener, Loading
 from artgen.jobs.image_prompts import ImagePromptInput
+from artgen.jobs.image_prompts.image_prompt_input import active_prompts
 from artgen.registry.image_prompts import ImagePromptAdapter
 from artgen.registry.image_prompts.layers import read_layers
+from artgen.registry.safetensors_header import read_header
 from artgen.system.command_state import register_reset
 
 MAX_CACHED = 64
@@ -50,6 +52,18 @@ def encode_prompts(
     while len(_cache) > MAX_CACHED:
         _cache.popitem(last=False)
     return found
+
+
+def adapter_bytes(prompts: tuple[ImagePromptInput, ...], value_bytes: int) -> int:
+    """Return the bytes of the weights of the adapters and the image encoders; equal files count once.
+
+    Args:
+        prompts: image prompts of a job.
+        value_bytes: bytes of a value.
+    """
+    adapters = [each.adapter for each in active_prompts(prompts)]
+    files = {file for each in adapters if each.sha256 for file in (each.path, *each.encoder_files)}
+    return sum(read_header(file).parameter_count for file in files) * value_bytes
 
 
 def _key(prompt: ImagePromptInput, device_config: DeviceConfig) -> tuple[Any, ...]:
