@@ -127,8 +127,27 @@ def parse_data_value(name: str, value: Any) -> Any:
     elif kind is float and isinstance(value, int) and not isinstance(value, bool):
         with contextlib.suppress(OverflowError):  # the check of the limits reports a number that is too large
             value = float(value)
-    settings.validate(LINE_SETTINGS[name](**{name: value}), (name,))
+    _validate_for_a_task(name, value)
     return value
+
+
+def _validate_for_a_task(name: str, value: Any) -> None:
+    """Check a value for the tasks that declare the setting. The request of the line checks it for its own task.
+
+    Raises:
+        UsageError: no task takes the value.
+    """
+    error = None
+    for group in (LINE_SETTINGS[name], settings.UpscaleMethod):
+        if name in settings.options_of(group):
+            try:
+                settings.validate(group(**{name: value}), (name,))
+            except UsageError as found:
+                error = error or found
+            else:
+                return
+    if error is not None:
+        raise error
 
 
 def accepted_settings(task: str) -> set[str]:

@@ -1,0 +1,184 @@
+"""Measure `artgen upscale --method redraw` with the bundled model: fidelity, sharpness, seams and memory.
+
+    python tests/benchmarks/upscale_redraw.py fidelity [--count 8] [--strength 0.2] [--tile-size 128]
+    python tests/benchmarks/upscale_redraw.py seams
+    python tests/benchmarks/upscale_redraw.py memory [--side 8192]
+
+fidelity: images of the bundled model are enlarged by 2. PSNR: the result, reduced with Lanczos, against the original
+image. Edge gradient: mean absolute difference of neighboring pixels, divided by that of the image enlarged with
+Lanczos.
+
+seams: mean absolute step across the edges of the tiles and the middle lines of the blended bands, divided by the mean
+absolute step across the lines 1 to 8 pixels away, on photographs of scikit-image, generated images and gradients.
+
+memory: peak resident memory of a process that redraws an image, minus that of a process that redraws one tile.
+"""
+
+import argparse
+import itertools
+import os
+import resource
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+PROMPTS = (
+    "a red apple", "a cat", "a house at night", "a blue car", "a green tree", "a yellow flower", "a fish", "a boat",
+)  # fmt: skip
+STEPS = 30
+
+
+def main() -> None:
+    """Run the measurement of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("measurement", choices=["fidelity", "seams", "memory", "redraw"])
+    parser.add_argument("--count", type=int, default=len(PROMPTS), help="number of generated images")
+    parser.add_argument("--side", type=int, default=8192, help="side of the result of `memory` in pixels")
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--strength", type=float, default=0.2)
+    parser.add_argument("--tile-size", type=int)
+    parser.add_argument("--tile-overlap", type=int)
+    arguments = parser.parse_args()
+    settings = {"strength": arguments.strength, "steps": arguments.steps}
+    settings |= {"tile_size": arguments.tile_size, "tile_overlap": arguments.tile_overlap}
+    settings = {name: value for name, value in settings.items() if value is not None}
+    if arguments.measurement == "fidelity":
+        measure_fidelity(arguments.count, settings)
+    elif arguments.measurement == "seams":
+        measure_seams(arguments.count, settings)
+    elif arguments.measurement == "memory":
+        measure_memory(arguments.side)
+    else:
+        redraw_plain_image(arguments.side)
+
+
+def generated_images(count: int) -> list[Image.Image]:
+    """Return images of the bundled model."""
+    import artgen
+
+    return [
+        artgen.txt2img(prompt, model="tiny", seed=index, steps=STEPS).image
+        for index, prompt in enumerate(PROMPTS[:count])
+    ]
+
+
+def redraw(image: Image.Image, by: float, settings: dict[str, Any]) -> Image.Image:
+    """Return the enlarged image."""
+    import artgen
+
+    return artgen.upscale(image, by=by, method="redraw", model="tiny", seed=100, **settings).image
+
+
+def psnr(first: Image.Image, second: Image.Image) -> float:
+    """Return the peak signal-to-noise ratio of two images of the same size in dB."""
+    error = np.mean((np.asarray(first, np.float64) - np.asarray(second, np.float64)) ** 2)
+    return float(10 * np.log10(255**2 / error))
+
+
+def edge_gradient(image: Image.Image) -> float:
+    """Return the mean absolute difference of neighboring pixels in gray levels."""
+    gray = np.asarray(image.convert("L"), np.float64)
+    return float((np.abs(np.diff(gray, axis=0)).mean() + np.abs(np.diff(gray, axis=1)).mean()) / 2)
+
+
+def measure_fidelity(count: int, settings: dict[str, Any]) -> None:
+    """Print PSNR and the edge gradient of each image, and the means."""
+    decibels, ratios, lanczos_decibels = [], [], []
+    for prompt, image in zip(PROMPTS, generated_images(count), strict=False):
+        size = (2 * image.width, 2 * image.height)
+        plain = image.resize(size, Image.Resampling.LANCZOS)
+        result = redraw(image, 2, settings)
+        decibels.append(psnr(result.resize(image.size, Image.Resampling.LANCZOS), image))
+        lanczos_decibels.append(psnr(plain.resize(image.size, Image.Resampling.LANCZOS), image))
+        ratios.append(edge_gradient(result) / edge_gradient(plain))
+        print(f"{prompt:20} {decibels[-1]:5.1f} dB  gradient x{ratios[-1]:.2f}", flush=True)
+    print(
+        f"mean                 {statistics.mean(decibels):5.1f} dB  gradient x{statistics.mean(ratios):.2f}  "
+        f"(Lanczos: {statistics.mean(lanczos_decibels):.1f} dB)"
+    )
+
+
+def seam_ratio(image: Image.Image, lefts: tuple[int, ...], tops: tuple[int, ...], tile: int) -> float:
+    """Return the mean step across the seams, divided by the mean step across the lines 1 to 8 pixels away.
+
+    Args:
+        image: enlarged image.
+        lefts, tops: left and upper edges of the tiles.
+        tile: side of a tile in pixels.
+    """
+    gray = np.asarray(image.convert("L"), np.float64)
+    at, near = [], []
+    for pixels, starts in ((gray, lefts), (gray.T, tops)):
+        steps = np.abs(np.diff(pixels, axis=1)).mean(axis=0)  # steps[x]: between the columns x and x + 1
+        for first, second in itertools.pairwise(starts):
+            middle = (first + tile + second) // 2
+            # The edges of the tiles and the middle of the band.
+            for line in (second, middle, first + tile):
+                around = [line + offset for offset in range(-8, 9) if offset]
+                if all(1 <= each < len(steps) for each in (line, *around)):
+                    at.append(steps[line - 1])
+                    near.append(np.mean([steps[each - 1] for each in around]))
+    return float(np.sum(at) / max(np.sum(near), 1e-9))
+
+
+def seam_images(count: int) -> Iterator[tuple[str, Image.Image]]:
+    """Yield images with names: photographs, generated images and gradients, 128 to 256 pixels per side."""
+    from skimage import data
+
+    for name in ("astronaut", "coffee", "chelsea", "rocket")[:count]:
+        photo = Image.fromarray(getattr(data, name)()).convert("RGB")
+        yield f"photo {name}", photo.resize((192, 192), Image.Resampling.LANCZOS)
+    for index, image in enumerate(generated_images(min(count, 4))):
+        yield f"generated {PROMPTS[index]}", image
+    ramp = np.linspace(0, 255, 192)
+    horizontal = np.repeat(np.broadcast_to(ramp, (192, 192))[..., None], 3, axis=2)
+    yield "gradient horizontal", Image.fromarray(horizontal.astype(np.uint8))
+    yield "gradient radial", Image.radial_gradient("L").resize((192, 192)).convert("RGB")
+
+
+def measure_seams(count: int, settings: dict[str, Any]) -> None:
+    """Print the ratio of each image and the mean."""
+    from artgen.engine.upscaling.tiles import TileGrid
+
+    ratios = []
+    for name, image in seam_images(count):
+        result = redraw(image, 2, settings)
+        tile = settings.get("tile_size", 128)
+        grid = TileGrid(*result.size, tile, tile, settings.get("tile_overlap", tile // 4))
+        ratios.append(seam_ratio(result, grid.lefts, grid.tops, tile))
+        plain = image.resize(result.size, Image.Resampling.LANCZOS)
+        print(f"{name:28} {ratios[-1]:.3f}  (Lanczos {seam_ratio(plain, grid.lefts, grid.tops, tile):.3f})", flush=True)
+    print(f"mean {statistics.mean(ratios):.3f}, maximum {max(ratios):.3f}")
+
+
+def redraw_plain_image(side: int) -> None:
+    """Redraw a small image and save the result; print the peak memory of the process in MiB."""
+    import artgen
+
+    image = Image.effect_noise((max(8, side // 8), max(8, side // 8)), 50).convert("RGB")
+    result = artgen.upscale(image, by=8, method="redraw", model="tiny", seed=1, steps=1, strength=1.0)
+    result.save("/dev/shm/upscale_redraw.png", overwrite=True)
+    os.unlink("/dev/shm/upscale_redraw.png")  # noqa: PTH108
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+
+
+def measure_memory(side: int) -> None:
+    """Print the peak memory of a large image beyond that of one tile."""
+    peaks = {}
+    for each in (128, side):
+        command = [sys.executable, __file__, "redraw", "--side", str(each)]
+        peaks[each] = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
+        print(f"{each}x{each}: {peaks[each]} MiB", flush=True)
+    print(f"beyond the model: {peaks[side] - peaks[128]} MiB")
+
+
+if __name__ == "__main__":
+    main()
