@@ -8,12 +8,13 @@ import diffusers
 import plain_scripts as plain
 import pytest
 import sample_images
+import tiny_controls
 import tiny_image_prompts
 from control_jobs import request_for
-from diffusers import FluxPriorReduxPipeline
+from diffusers import FluxControlNetPipeline, FluxPriorReduxPipeline
 from PIL import Image
 
-from artgen import generate
+from artgen import generate, generate_all
 from artgen.errors import ArtgenError
 from artgen.jobs.prepare import prepare_jobs
 from artgen.jobs.replay import read_replay_spec
@@ -39,7 +40,11 @@ def redux(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def plain_image(model: Path, redux: Path, task: str, prompts: list[tuple[str, float]], **changes: Any) -> Image.Image:
     """Generate with plain diffusers; each prompt has an image and a scale."""
     with plain.quiet():
-        pipe = getattr(diffusers, f"Flux{SUFFIXES[task]}").from_pretrained(model)
+        if "controlnet" in changes:
+            pipe = FluxControlNetPipeline.from_pretrained(model, controlnet=changes.pop("controlnet"))
+        else:
+            infix = "Fill" if model.name == "flux-fill" else SUFFIXES[task].removesuffix("Pipeline")
+            pipe = getattr(diffusers, f"Flux{infix}Pipeline").from_pretrained(model)
         names = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
         prior = FluxPriorReduxPipeline.from_pretrained(
             redux.parent.parent, **{name: getattr(pipe, name) for name in names}
@@ -54,7 +59,8 @@ def plain_image(model: Path, redux: Path, task: str, prompts: list[tuple[str, fl
     if task == "img2img":
         arguments |= {"image": Image.open("photo.png"), "strength": 0.8}
     if task == "inpaint":
-        arguments |= {"image": Image.open("photo.png"), "mask_image": Image.open("mask.png"), "strength": 1.0}
+        arguments |= {"image": Image.open("photo.png"), "mask_image": Image.open("mask.png")}
+        arguments |= {} if model.name == "flux-fill" else {"strength": 1.0}
     return plain.run(pipe, **arguments)
 
 
@@ -76,6 +82,38 @@ def test_two_images_and_a_negative_prompt_equal_plain(zoo: Mapping[str, Path], r
     prompts = [("style.png", 0.7), ("other.png", 0.4)]
     true_cfg = {"negative_prompt": "a house", "true_cfg_scale": 4.0}
     assert found.tobytes() == plain_image(zoo["flux-dev"], redux, "txt2img", prompts, **true_cfg).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "guidance"), [("flux-schnell", "txt2img", 0.0), ("flux-fill", "inpaint", 9.0)]
+)
+def test_variants_of_flux_equal_plain(
+    name: str, task: str, guidance: float, zoo: Mapping[str, Path], redux: Path
+) -> None:
+    settings = {**SETTINGS, "guidance_scale": guidance or None, "image_prompt": (f"style.png,model={redux}",)}
+    found = generate(request_for(task, zoo[name], **settings)).image
+    expected = plain_image(zoo[name], redux, task, [("style.png", 1.0)], guidance_scale=guidance)
+    assert found.tobytes() == expected.tobytes()
+
+
+def test_control_net_equals_plain_and_a_batch_has_its_own_prompts(
+    zoo: Mapping[str, Path], redux: Path, tmp_path: Path
+) -> None:
+    model = zoo["flux-dev"]
+    module = tiny_controls.build("flux", model)
+    module.save_pretrained(tmp_path / "net")
+    tiny_controls.control_map().save("map.png")
+    prompts = {"control": (f"raw=map.png,scale=0.7,model={tmp_path / 'net'}",)}
+    prompts["image_prompt"] = (f"style.png:0.7,model={redux}",)
+    request = request_for("txt2img", model, **prompts, **SETTINGS)
+    first, second = generate_all([request, request.replace(prompt="a blue car")], batch_size=2)
+    expected = plain_image(
+        model, redux, "txt2img", [("style.png", 0.7)], controlnet=module, control_image=Image.open("map.png"),
+        controlnet_conditioning_scale=0.7,
+    )  # fmt: skip
+    assert sample_images.same(generate(request).image, expected)
+    assert sample_images.difference(first.image, expected) <= 1
+    assert first.image.tobytes() != second.image.tobytes()
 
 
 def test_record_is_replayed_with_the_recorded_hashes(zoo: Mapping[str, Path], redux: Path) -> None:

@@ -14,7 +14,6 @@ from diffusers.image_processor import IPAdapterMaskProcessor
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from artgen.engine.image_prompts import redux
 from artgen.engine.image_prompts.encoder import encode_prompts
 from artgen.engine.loading import free_memory, loaded_models, pipeline_cache
 from artgen.engine.loading.components import Pipeline, denoiser_of
@@ -74,6 +73,8 @@ def with_image_prompts(
         yield {}
         return
     if job.model.architecture == "flux":
+        from artgen.engine.image_prompts import redux  # rarely necessary
+
         yield redux.redux_arguments(pipe, jobs, device_config, listener)
         return
     if offload in OFFLOAD_MODES:
