@@ -80,6 +80,7 @@ def _read_weight_file(path: Path) -> FileInfo:
     from artgen.registry import lora as lora_files
     from artgen.registry.checkpoint_content import inspect_file
     from artgen.registry.embeddings import describe_embedding
+    from artgen.registry.part_info import describe_part
     from artgen.registry.upscalers.layers import read_layers
     from artgen.registry.web import read_description
 
@@ -94,6 +95,8 @@ def _read_weight_file(path: Path) -> FileInfo:
         with contextlib.suppress(InputFileError):  # a network that artgen does not support
             layers = read_layers(path)
             values |= {"architecture": layers.class_name, "scale": layers.scale}
+    else:
+        values |= describe_part(path, checkpoint.kind)
     description = read_description(path)
     return FileInfo(
         "header", values | {name: description[name] for name in DESCRIPTION_FIELDS if description.get(name)}

@@ -51,13 +51,13 @@ class OtherToolFields(TypedDict, total=False):
 
 
 class WeightFileFields(TypedDict, total=False):
-    """Define the fields of LoRAs, embeddings and upscalers.
+    """Define the fields of LoRAs, embeddings, upscalers, control nets and IP-Adapters.
 
     Attributes:
         types: types of the adapter, such as LoRA or LoKr.
         rank: rank of the LoRA, or all ranks if the layers differ.
         components: components of the pipeline that the LoRA changes.
-        layers: number of layers of the LoRA.
+        layers: number of layers of the LoRA, or of cross-attention layers of the IP-Adapter.
         embeddings: embeddings in the file of the LoRA.
         sha256: SHA-256 of the file.
         autov3: AutoV3 hash of the LoRA.
@@ -65,6 +65,10 @@ class WeightFileFields(TypedDict, total=False):
         family: family of the models that the embedding fits.
         vectors: number of vectors of the embedding.
         widths: width of the vectors for each text encoder.
+        class_name: class of the control net.
+        control_kinds: kinds of control maps that the net reads.
+        is_inpaint: whether the control net reads the masked input image.
+        variant: variant of the IP-Adapter: base, plus, face or face-id.
         base_model: base model, as the source of the download states it.
         trigger_words: trigger words, as the source of the download states them.
         origin: source of the download, such as `civitai:4384`.
@@ -82,6 +86,10 @@ class WeightFileFields(TypedDict, total=False):
     family: str
     vectors: int
     widths: list[int]
+    class_name: str
+    control_kinds: list[str]
+    is_inpaint: bool
+    variant: str
     base_model: Any
     trigger_words: Any
     origin: Any

@@ -40,7 +40,6 @@ FILE_KINDS = (
         "controlnet",
     ),
     FileKind("controlnet", "a ControlNet-LLLite", (r"^lllite_",), "controlnet"),
-    LORA,
     FileKind(
         "ip_adapter",
         "an IP-Adapter",
@@ -50,6 +49,7 @@ FILE_KINDS = (
         ),
         "ip_adapter",
     ),
+    LORA,
     FileKind("ip_adapter", "a Flux Redux image adapter", (r"^redux_up\.weight$",), "ip_adapter"),
     FileKind(
         "controlnet",
