@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from artgen.api.noise_strip import NoiseStrip
     from artgen.api.preset_functions import save_preset
     from artgen.api.prompt import explain_prompt
+    from artgen.api.rank import ImageScore, rank
     from artgen.api.reconstruct import reconstruct
     from artgen.api.replay import replay
     from artgen.api.request_functions import find_anomalies, generate, generate_all
@@ -101,6 +102,7 @@ _LAZY_IMPORTS = {
     "explain_prompt": "artgen.api.prompt",
     "SelectedMask": "artgen.api.mask",
     "mask": "artgen.api.mask",
+    **dict.fromkeys(("ImageScore", "rank"), "artgen.api.rank"),
     "reconstruct": "artgen.api.reconstruct",
     **dict.fromkeys(("SchedulerInfo", "list_schedulers"), "artgen.api.schedulers"),
     "sheet": "artgen.api.sheet",
@@ -150,6 +152,7 @@ __all__ = [
     "FileInfo",
     "FilteredError",
     "GeneratedImage",
+    "ImageScore",
     "Img2Img",
     "Inpaint",
     "InputFileError",
@@ -204,6 +207,7 @@ __all__ = [
     "noise",
     "outpaint",
     "pull_model",
+    "rank",
     "recommend_models",
     "reconstruct",
     "remove_alias",

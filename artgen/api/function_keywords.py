@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from artgen.spec.settings import (
     AnomalySettings,
     BatchRunSettings,
+    BestOfSettings,
     CanvasSettings,
     CheckpointSettings,
     ClassSettings,
@@ -42,6 +43,7 @@ from artgen.spec.settings import (
     OutputSettings,
     PresetSettings,
     PromptSettings,
+    RankSettings,
     SamplingSettings,
     ScaledInput,
     SchedulerSettings,
@@ -114,14 +116,17 @@ _MODEL = (PresetSettings, ModelSettings, ControlSettings, ComputeSettings, Frame
 
 FUNCTIONS: dict[str, FunctionSpec] = {
     "txt2img": FunctionSpec(
-        (PromptSettings, SamplingSettings, *_VARIATION, CanvasSettings, SizeSettings, SeriesSettings, *_MODEL),
+        (
+            *(PromptSettings, SamplingSettings, *_VARIATION, CanvasSettings, SizeSettings, SeriesSettings),
+            *(BestOfSettings, *_MODEL),
+        ),
         ("prompt", *_NOT_IN_PYTHON),
         _IMAGES,
     ),
     "img2img": FunctionSpec(
         (
             *(Img2ImgInput, PromptSettings, InvertSettings, SamplingSettings, VariationSettings, CanvasSettings),
-            *(SizeSettings, SeriesSettings, *_MODEL),
+            *(SizeSettings, SeriesSettings, BestOfSettings, *_MODEL),
         ),
         ("image", "prompt", *_NOT_IN_PYTHON),
         _IMAGES,
@@ -138,7 +143,7 @@ FUNCTIONS: dict[str, FunctionSpec] = {
                 SamplingSettings,
                 VariationSettings,
             ),
-            *(CanvasSettings, SizeSettings, SeriesSettings, *_MODEL),
+            *(CanvasSettings, SizeSettings, SeriesSettings, BestOfSettings, *_MODEL),
         ),
         ("image", "mask", "prompt", *_NOT_IN_PYTHON),
         _IMAGES,
@@ -146,7 +151,7 @@ FUNCTIONS: dict[str, FunctionSpec] = {
     "outpaint": FunctionSpec(
         (
             *(Img2ImgInput, PromptSettings, OutpaintSettings, InpaintBlend, SamplingSettings, VariationSettings),
-            *(SeriesSettings, *_MODEL),
+            *(SeriesSettings, BestOfSettings, *_MODEL),
         ),
         ("image", "prompt", *_NOT_IN_PYTHON),
         _IMAGES,
@@ -199,7 +204,8 @@ FUNCTIONS: dict[str, FunctionSpec] = {
         (
             *(PromptSettings, InvertSettings, MaskSettings, Img2ImgInput, OutpaintSettings),
             *(MaskTextSettings, InpaintBlend, InpaintDetails, EditSettings, DenoiseSettings, UpscaleSettings),
-            *(SamplingSettings, *_VARIATION, CanvasSettings, ClassSettings, SeedSettings, *_MODEL[1:]),
+            *(SamplingSettings, *_VARIATION, CanvasSettings, ClassSettings, SeedSettings, BestOfSettings),
+            *_MODEL[1:],
         ),
         _NOT_IN_PYTHON,
         {
@@ -230,6 +236,7 @@ FUNCTIONS: dict[str, FunctionSpec] = {
             *(BatchRunSettings, PromptSettings, SamplingSettings, ClassSettings, CanvasSettings, SizeSettings),
             *(Img2ImgInput, InvertSettings, MaskSettings, InpaintBlend, InpaintDetails, OutpaintSettings),
             *(MaskTextSettings, EditSettings, DenoiseSettings, UpscaleSettings, *_VARIATION, SeriesSettings),
+            BestOfSettings,
             *(CombinationSettings, PresetSettings, ModelSettings, ControlSettings, ComputeSettings),
             *(OutputSettings, FramesSettings),
         ),
@@ -331,6 +338,7 @@ FUNCTIONS: dict[str, FunctionSpec] = {
         (),
         {"offline": Keyword("bool", "Do not use the network.", False), **COMMON_KEYWORDS},
     ),
+    "rank": FunctionSpec((RankSettings, ModelRef, DeviceSettings), ("prompt",), COMMON_KEYWORDS),
     "reconstruct": FunctionSpec((ModelRef, DeviceSettings), (), COMMON_KEYWORDS),
     "explain_prompt": FunctionSpec((PromptSettings, StepsSettings, SeedSettings, LoraSettings), ("prompt",)),
     "pull_model": FunctionSpec(

@@ -47,7 +47,7 @@ def run_series(
     """
     is_list = call.values.get("count") is not None or is_seed_list(call.values.get("seed"))
     variation = call.values.get("variation_seed"), call.values.get("variation_strength")
-    all_seeds = expand_series(take_series(call.values), *variation)
+    all_seeds = expand_series(take_series(call.values), *variation, num_candidates=call.values.get("best_of"))
     batch_size = parse_batch_size(take_group(SeriesSettings, call.values).batch_size)
 
     def build(values: dict[str, Any]) -> Sequence[Request]:

@@ -40,6 +40,9 @@ class Txt2ImgKeywords(TypedDict, total=False):
     height: int | None
     size: str | tuple[int, int] | None
     batch_size: int | Literal["auto"] | None
+    score: Literal["model", "clip"] | None
+    score_model: str | PathLike[str] | None
+    best_of: int | None
     preset: str | Sequence[str] | None
     model: str | PathLike[str] | None
     offline: bool | None
@@ -94,6 +97,9 @@ class Img2ImgKeywords(TypedDict, total=False):
     height: int | None
     size: str | tuple[int, int] | None
     batch_size: int | Literal["auto"] | None
+    score: Literal["model", "clip"] | None
+    score_model: str | PathLike[str] | None
+    best_of: int | None
     preset: str | Sequence[str] | None
     model: str | PathLike[str] | None
     offline: bool | None
@@ -158,6 +164,9 @@ class InpaintKeywords(TypedDict, total=False):
     height: int | None
     size: str | tuple[int, int] | None
     batch_size: int | Literal["auto"] | None
+    score: Literal["model", "clip"] | None
+    score_model: str | PathLike[str] | None
+    best_of: int | None
     preset: str | Sequence[str] | None
     model: str | PathLike[str] | None
     offline: bool | None
@@ -211,6 +220,9 @@ class OutpaintKeywords(TypedDict, total=False):
     variation_seed: int | None
     variation_strength: float | None
     batch_size: int | Literal["auto"] | None
+    score: Literal["model", "clip"] | None
+    score_model: str | PathLike[str] | None
+    best_of: int | None
     preset: str | Sequence[str] | None
     model: str | PathLike[str] | None
     offline: bool | None
@@ -453,6 +465,9 @@ class ReplayKeywords(TypedDict, total=False):
     height: int | None
     class_label: int | str | None
     seed: int | None
+    score: Literal["model", "clip"] | None
+    score_model: str | PathLike[str] | None
+    best_of: int | None
     model: str | PathLike[str] | None
     offline: bool
     lora: str | PathLike[str] | Sequence[str | PathLike[str]] | None
@@ -606,6 +621,9 @@ class BatchKeywords(TypedDict, total=False):
     seed: int | Sequence[int] | None
     count: int | None
     batch_size: int | Literal["auto"] | None
+    score: Literal["model", "clip"] | None
+    score_model: str | PathLike[str] | None
+    best_of: int | None
     combinatorial: bool | None
     preset: str | Sequence[str] | None
     model: str | PathLike[str] | None
@@ -753,6 +771,19 @@ class MaskKeywords(TypedDict, total=False):
     device: str | None
     dtype: Literal["auto", "fp32", "fp16", "bf16"] | None
     offline: bool
+    progress: bool | None
+    listener: Listener | None
+
+
+class RankKeywords(TypedDict, total=False):
+    """Store the keywords of `rank`."""
+
+    score: Literal["model", "clip"] | None
+    score_model: str | PathLike[str] | None
+    model: str | PathLike[str] | None
+    offline: bool | None
+    device: str | None
+    dtype: Literal["auto", "fp32", "fp16", "bf16"] | None
     progress: bool | None
     listener: Listener | None
 

@@ -72,7 +72,8 @@ def plan_sweep(
         _add_variation_seeds(axes, shared)
     if "seed" not in axis_names:
         first_seed = shared.pop("seed", None) or sweep_seed(shared)
-        seeds = expand_seeds(SeriesSettings(seed=first_seed, count=shared.pop("count", 1)))
+        series = SeriesSettings(seed=first_seed, count=shared.pop("count", 1))
+        seeds = expand_seeds(series, num_candidates=_max_candidates(axes, shared))
         if len(seeds) > 1:
             axes.insert(0, SweepAxis("seed", tuple(map(str, seeds))))
             sweeps.check_combinations(axes)
@@ -94,12 +95,19 @@ def _add_variation_seeds(axes: list[SweepAxis], shared: dict[str, Any]) -> None:
     rest = {name: value for name, value in shared.items() if name != "variation_strength"}
     first = shared.get("variation_seed")
     first = line_seed(rest, "variation") if first in (None, -1) else first
-    seeds = expand_seeds(SeriesSettings(seed=str(first), count=shared.pop("count", 1)))
+    series = SeriesSettings(seed=str(first), count=shared.pop("count", 1))
+    seeds = expand_seeds(series, num_candidates=_max_candidates(axes, shared))
     if len(seeds) > 1:
         axes.insert(0, SweepAxis("variation_seed", tuple(map(str, seeds))))
         sweeps.check_combinations(axes)
     else:
         shared["variation_seed"] = seeds[0]
+
+
+def _max_candidates(axes: Sequence[SweepAxis], shared: Mapping[str, Any]) -> int | None:
+    """Return the largest `best_of` of the combinations; None without `best_of`."""
+    values = next((axis.values for axis in axes if axis.name == "best_of"), (shared.get("best_of"),))
+    return max((int(value) for value in values if str(value).isdigit()), default=None)
 
 
 def _combine_prompts(

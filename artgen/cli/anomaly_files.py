@@ -1,7 +1,5 @@
 """Write the files of `artgen anomaly`: heat maps, the fit and the table of scores."""
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,15 +148,11 @@ class OutputFiles:
         """
         if self._csv_path is None:
             return
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(["rank", "file", "score", "p_value", "is_anomaly", "x", "y"])
-        for rank, result in enumerate(results, 1):
-            verdict = "" if result.is_anomalous is None else str(result.is_anomalous).lower()
-            p_value = "" if result.p_value is None else f"{result.p_value:.6g}"
-            file_name = _escape_formula(str(result.path))
-            table.writerow([rank, file_name, f"{result.score:.6g}", p_value, verdict, *result.peak_xy])
-        self._write_file(self._csv_path, text.getvalue().encode("utf-8", "surrogateescape"))
+        from artgen.outputs import write_table
+
+        header = ("rank", "file", "score", "p_value", "is_anomaly", "x", "y")
+        rows = [_table_row(rank, result) for rank, result in enumerate(results, 1)]
+        write_table(self._csv_path, header, rows, overwrite=self._overwrite, hint=_OVERWRITE_HINT)
 
     def _write_file(self, path: Path, data: bytes) -> None:
         from artgen.outputs import write_user_file
@@ -166,6 +160,7 @@ class OutputFiles:
         write_user_file(path, data, overwrite=self._overwrite, hint=_OVERWRITE_HINT)
 
 
-def _escape_formula(name: str) -> str:
-    """Return a name that spreadsheets do not interpret as a formula."""
-    return f"./{name}" if name[:1] in "=+-@\t\r" else name
+def _table_row(rank: int, result: "AnomalyResult") -> list[object]:
+    verdict = "" if result.is_anomalous is None else str(result.is_anomalous).lower()
+    p_value = "" if result.p_value is None else f"{result.p_value:.6g}"
+    return [rank, str(result.path), f"{result.score:.6g}", p_value, verdict, *result.peak_xy]

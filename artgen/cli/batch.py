@@ -16,6 +16,7 @@ from artgen.cli.status_line import status_line
 from artgen.errors import InputFileError, RefusedError, UsageError
 from artgen.spec.settings import (
     BatchRunSettings,
+    BestOfSettings,
     CanvasSettings,
     ClassSettings,
     CombinationSettings,
@@ -99,6 +100,7 @@ def run(
     size: SizeSettings,
     source: Img2ImgInput,
     inversion: InvertSettings,
+    selection: BestOfSettings,
     mask: MaskSettings,
     mask_text: MaskTextSettings,
     blend: InpaintBlend,
@@ -139,7 +141,8 @@ def run(
     folder, output_settings = batch_folder(output, name)
     groups = (
         preset, prompt, series, combination, sampling, variation, morph, class_settings, canvas, size, source,
-        inversion, mask, mask_text, blend, details, expansion, editing, denoise_settings, upscaling, model, control,
+        inversion, selection, mask, mask_text, blend, details, expansion, editing, denoise_settings, upscaling,
+        model, control,
         compute, frames,
     )  # fmt: skip
     defaults = non_default_settings(*groups) | output_settings

@@ -69,9 +69,10 @@ def dispatch(
         note_unused_settings(sweep)
     from artgen.spec.seeds import expand_series
 
+    num_candidates = next((group.best_of for group in groups if hasattr(group, "best_of")), None)
     image = {"image": image_paths[0]} if image_paths else {}
     varied = next((group for group in groups if isinstance(group, VariationSettings)), VariationSettings())
-    all_seeds = expand_series(series, varied.variation_seed, varied.variation_strength)
+    all_seeds = expand_series(series, varied.variation_seed, varied.variation_strength, num_candidates=num_candidates)
     requests = [request_type.from_settings(*groups, **image, **seeds) for seeds in all_seeds]
     # Imported here: an invalid request is refused before these slow imports.
     from artgen.cli.request_jobs import RequestJobs

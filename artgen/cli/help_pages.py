@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 MOST_USED_OPTIONS: dict[str, tuple[str, ...]] = {
     "txt2img": (
-        "output", "seed", "count", "size", "steps", "guidance_scale", "negative_prompt", "model", "lora", "scheduler",
-        "preset", "device", "show", "open", "overwrite", "dry_run",
+        "output", "seed", "count", "best_of", "size", "steps", "guidance_scale", "negative_prompt", "model", "lora",
+        "scheduler", "preset", "device", "show", "open", "overwrite", "dry_run",
     ),
     "img2img": (
         "output", "strength", "seed", "count", "size", "steps", "guidance_scale", "negative_prompt", "model", "lora",
@@ -70,6 +70,9 @@ MOST_USED_OPTIONS: dict[str, tuple[str, ...]] = {
     "mask": (
         "output", "grow", "mask_threshold", "mask_model", "device", "overwrite", "offline", "dry_run", "as_json",
         "quiet",
+    ),
+    "rank": (
+        "prompt", "score", "score_model", "csv_file", "sheet_file", "model", "device", "overwrite", "json", "dry_run",
     ),
     "reconstruct": ("output", "model", "device", "overwrite", "as_json", "quiet"),
     "preset save": (

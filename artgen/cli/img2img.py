@@ -7,6 +7,7 @@ from artgen.cli.record_output import image_output
 from artgen.cli.run_requests import OutputOptions
 from artgen.jobs.size import resolve_size
 from artgen.spec.settings import (
+    BestOfSettings,
     CanvasSettings,
     CombinationSettings,
     ComputeSettings,
@@ -34,6 +35,7 @@ def img2img(
     prompt: PromptSettings,
     inversion: InvertSettings,
     series: SeriesSettings,
+    selection: BestOfSettings,
     combination: CombinationSettings,
     sweep: SweepSettings,
     sampling: SamplingSettings,
@@ -63,7 +65,7 @@ def img2img(
 
     image_paths, prompt = split_positionals(positionals, source, prompt)
     canvas = resolve_size(canvas, size)
-    groups = (preset, source, prompt, inversion, sampling, variation, canvas, model, control, compute)
+    groups = (preset, source, prompt, inversion, sampling, variation, canvas, selection, model, control, compute)
     dispatch(
         Img2Img, groups, series, sweep, OutputOptions(output, frames, report), combination, image_paths=image_paths
     )

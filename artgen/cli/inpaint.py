@@ -9,6 +9,7 @@ from artgen.cli.record_output import image_output
 from artgen.cli.run_requests import OutputOptions
 from artgen.jobs.size import resolve_size
 from artgen.spec.settings import (
+    BestOfSettings,
     CanvasSettings,
     CombinationSettings,
     ComputeSettings,
@@ -42,6 +43,7 @@ def inpaint(
     blend: InpaintBlend,
     details: InpaintDetails,
     series: SeriesSettings,
+    selection: BestOfSettings,
     combination: CombinationSettings,
     sweep: SweepSettings,
     sampling: SamplingSettings,
@@ -75,7 +77,8 @@ def inpaint(
         raise missing_mask_error(image_paths, prompt.prompt)
     canvas = resolve_size(canvas, size)
     groups = (
-        preset, source, prompt, mask, mask_text, blend, details, sampling, variation, canvas, model, control, compute,
+        preset, source, prompt, mask, mask_text, blend, details, sampling, variation, canvas, selection, model,
+        control, compute,
     )  # fmt: skip
     dispatch(
         Inpaint, groups, series, sweep, OutputOptions(output, frames, report), combination, image_paths=image_paths

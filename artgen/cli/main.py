@@ -42,6 +42,7 @@ COMMAND_SUMMARIES = {
     "batch": "Generate images from prompt files and folders of images.",
     "train": "Train a LoRA or a model on a folder of images.",
     "mask": "Find the pixels of images that a text describes, and save them as a mask.",
+    "rank": "Rank images by how well they fit a prompt.",
     "reconstruct": "Encode and decode images with the VAE of a model.",
     "sheet": "Arrange images on a labeled contact sheet.",
     "info": "Print the metadata of images, LoRAs and embeddings.",
@@ -64,7 +65,7 @@ They are repeated here so that `artgen --help` imports no command. A test compar
 COMMAND_SECTIONS = {
     "Generate": ("txt2img", "sample", "variations", "batch", "replay"),
     "Edit": ("img2img", "inpaint", "outpaint", "edit", "mask", "denoise", "upscale"),
-    "Images and records": ("info", "sheet", "control", "noise", "anomaly", "reconstruct"),
+    "Images and records": ("info", "sheet", "rank", "control", "noise", "anomaly", "reconstruct"),
     "Models": ("models", "train", "schedulers"),
     "Prompts": ("prompt", "styles"),
     "Set up": ("config", "preset", "worker", "cache", "doctor"),

@@ -8,6 +8,7 @@ from artgen.cli.positionals import ImagesAndPrompt, split_positionals
 from artgen.cli.record_output import image_output
 from artgen.cli.run_requests import OutputOptions
 from artgen.spec.settings import (
+    BestOfSettings,
     CombinationSettings,
     ComputeSettings,
     ControlSettings,
@@ -35,6 +36,7 @@ def outpaint(
     expansion: OutpaintSettings,
     blend: InpaintBlend,
     series: SeriesSettings,
+    selection: BestOfSettings,
     combination: CombinationSettings,
     sweep: SweepSettings,
     sampling: SamplingSettings,
@@ -63,7 +65,7 @@ def outpaint(
     from artgen.spec.requests import Outpaint
 
     image_paths, prompt = split_positionals(positionals, source, prompt)
-    groups = (preset, source, prompt, expansion, blend, sampling, variation, model, control, compute)
+    groups = (preset, source, prompt, expansion, blend, sampling, variation, selection, model, control, compute)
     dispatch(
         Outpaint, groups, series, sweep, OutputOptions(output, frames, report), combination, image_paths=image_paths
     )

@@ -18,6 +18,7 @@ from artgen.errors import UsageError
 from artgen.jobs.size import resolve_size
 from artgen.spec.config_values import format_value
 from artgen.spec.settings import (
+    BestOfSettings,
     CanvasSettings,
     ComputeSettings,
     DenoiseSettings,
@@ -85,6 +86,7 @@ def save(
     size: SizeSettings,
     source: Img2ImgInput,
     inversion: InvertSettings,
+    selection: BestOfSettings,
     mask: MaskSettings,
     mask_text: MaskTextSettings,
     blend: InpaintBlend,
@@ -110,8 +112,8 @@ def save(
     from artgen.spec.preset_values import PRESET_SETTINGS
 
     groups = (
-        prompt, series, sampling, variation, resolve_size(canvas, size), source, inversion, mask, mask_text, blend,
-        details, editing, denoise_settings, upscaling, model, compute, output,
+        prompt, series, sampling, variation, resolve_size(canvas, size), source, inversion, selection, mask,
+        mask_text, blend, details, editing, denoise_settings, upscaling, model, compute, output,
     )  # fmt: skip
     if refused := [each for each in SETTINGS_OF_ONE_IMAGE if is_typed(each)]:
         raise UsageError(

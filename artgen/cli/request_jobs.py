@@ -1,7 +1,7 @@
 """Run requests in this process, without a ledger: the path of a single image and of `--count`."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from artgen.cli.stdout_image import check_stdout_image
 from artgen.cli.verbose import file_notes
 from artgen.errors import OutputError
 from artgen.events import Listener, no_op
+from artgen.spec import best_of
 from artgen.spec.settings import ReportSettings
 from artgen.system import attempt, process
 
@@ -160,7 +161,7 @@ class RequestJobs:
             jobs, first=first, batch_size=self._batch_size, frames=frames, context=context, listener=reporter
         )
         for number, result in enumerate(results, first):
-            label = _label(result.request)
+            label = _label(result.request, getattr(result, "record", {}))
             if isinstance(result, engine.FailedImage):
                 on_outcome(JobOutcome(label, error=result.error, number=number))
                 continue
@@ -177,8 +178,11 @@ class RequestJobs:
             self._load_times.save(reporter.loading_seconds, process.elapsed_seconds(), len(jobs))
 
 
-def _label(request: "Request") -> str:
-    return "" if request.seed is None else f"Seed {request.seed}"
+def _label(request: "Request", record: Mapping[str, Any]) -> str:
+    if request.seed is None:
+        return ""
+    candidates = record.get(best_of.SEEDS)
+    return f"Seed {request.seed}, best of {len(candidates)}" if candidates else f"Seed {request.seed}"
 
 
 def _earlier_outcomes(jobs: "Sequence[Job]") -> Iterator[JobOutcome]:
@@ -190,7 +194,7 @@ def _earlier_outcomes(jobs: "Sequence[Job]") -> Iterator[JobOutcome]:
         path, frames = (Path(result[name]) if result[name] else None for name in ("path", "frames"))
         error = attempt.reported_error(result)
         record = {"model": result["model"]}
-        yield JobOutcome(_label(job.request), path, frames, record, error=error, number=number, is_reported=True)
+        yield JobOutcome(_label(job.request, {}), path, frames, record, error=error, number=number, is_reported=True)
 
 
 def preview_record(job: "Job") -> dict[str, Any]:

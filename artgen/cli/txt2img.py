@@ -10,6 +10,7 @@ from artgen.cli.run_requests import OutputOptions
 from artgen.errors import UsageError
 from artgen.jobs.size import resolve_size
 from artgen.spec.settings import (
+    BestOfSettings,
     CanvasSettings,
     CombinationSettings,
     ComputeSettings,
@@ -34,6 +35,7 @@ from artgen.spec.settings import (
 def txt2img(
     prompt: PromptSettings,
     series: SeriesSettings,
+    selection: BestOfSettings,
     combination: CombinationSettings,
     sweep: SweepSettings,
     sampling: SamplingSettings,
@@ -60,5 +62,6 @@ def txt2img(
     prompt = read_prompt(prompt)
     if not prompt.prompt.strip() and not any(text.startswith("prompt=") for text in sweep.sweep):
         raise UsageError("Cannot run txt2img: the prompt is missing.", missing_prompt_hint())
-    groups = (preset, prompt, sampling, variation, morph, resolve_size(canvas, size), model, control, compute)
+    canvas = resolve_size(canvas, size)
+    groups = (preset, prompt, sampling, variation, morph, canvas, selection, model, control, compute)
     dispatch(Txt2Img, groups, series, sweep, OutputOptions(output, frames, report), combination)

@@ -46,6 +46,11 @@ class BatchRunner:
         self._group_start = self._group_end = 0
         self._seconds_per_image = 0.0  # 0: unknown
 
+    @property
+    def context(self) -> GenerationContext:
+        """Return the state shared with other calls."""
+        return self._context
+
     def run_next_batch(self, start: int) -> list[GeneratedImage | FailedImage]:
         """Generate the images of the batch that begins with job `start`. Retry with less memory if necessary."""
         if start >= self._group_end:
@@ -57,7 +62,7 @@ class BatchRunner:
         while True:
             start_time = time.monotonic()
             batch_size = min(self._next_batch_size(start), job.max_batch_size)
-            device_config = _device_config(job)
+            device_config = device_config_of(job)
             memory_settings = self._memory_policy.settings_for(job, batch_size, device_config)
             batch_size = min(batch_size, memory_settings.batch_size)
             batch = group[:batch_size]
@@ -131,7 +136,8 @@ class BatchRunner:
             return FailedImage(job.request, error)
 
 
-def _device_config(job: PipelineJob) -> DeviceConfig:
+def device_config_of(job: PipelineJob) -> DeviceConfig:
+    """Return the device and the precision of a job."""
     request = job.request
     if isinstance(job, SampleJob):
         return unconditional.resolve_device_config(job)

@@ -18,6 +18,7 @@ from artgen.engine.sampling import prompts
 from artgen.errors import ArtgenError, ModelUnavailableError, UsageError
 from artgen.events import Listener, Notice, no_op
 from artgen.jobs import sample
+from artgen.jobs.image_scores import check_scored_prompt
 from artgen.jobs.job import DenoiseJob, Job, PipelineJob, UpscaleJob
 from artgen.registry import ResolvedModel, read_scheduler_config, single_file_config
 from artgen.spec.base_requests import PromptRequest, Request
@@ -58,6 +59,7 @@ class RequestChecker:
             _check_sample_scheduler(request, model)
         if not isinstance(request, PromptRequest):
             return
+        check_scored_prompt(request)
         strength = getattr(request, "strength", None)
         settings = (request.scheduler, request.sigmas, request.steps, request.refiner, strength)
         key = (model.load_key, request.task, *settings)

@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 from artgen.engine.batch_runner import BatchRunner
+from artgen.engine.best_of import generate_best, has_candidates
 from artgen.engine.check_requests import check_jobs
 from artgen.engine.generation_context import GenerationContext
 from artgen.engine.loading import loaded_models
@@ -121,8 +122,19 @@ def generate_jobs(
     if frames is not None:
         for job in jobs:
             checks.check_frames(frames, job)
-    runner = BatchRunner(jobs, batch_size_policy, frames, context or GenerationContext(), listener)
-    start = first
+    used_context = context or GenerationContext()
+
+    def run(candidates: Sequence[Job], start: int) -> Iterator[GeneratedImage | FailedImage]:
+        runner = BatchRunner(candidates, batch_size_policy, frames, used_context, listener)
+        return _run_batches(candidates, start, runner, frames, listener)
+
+    yield from generate_best(jobs, first, run, listener) if has_candidates(jobs) else run(jobs, first)
+
+
+def _run_batches(
+    jobs: Sequence[Job], start: int, runner: BatchRunner, frames: FramesSettings | None, listener: Listener
+) -> Iterator[GeneratedImage | FailedImage]:
+    """Generate the images of jobs, from the job with the index `start`."""
     while start < len(jobs):
         job = jobs[start]
         with ENGINE_LOCK, loaded_models.unloaded_after_error():
@@ -132,7 +144,7 @@ def generate_jobs(
                 from artgen.engine.upscaling.upscale import upscale  # not needed by the other tasks
 
                 progress = ProgressReporter(listener, start + 1, 1, len(jobs))
-                outcomes = [upscale(job, progress, context or GenerationContext())]
+                outcomes = [upscale(job, progress, runner.context)]
             elif isinstance(job, GenerationJob) and job.strength == 0:
                 outcomes = [unchanged_image(job, with_frames=frames is not None)]
             else:

@@ -7,6 +7,7 @@ from artgen import registry
 from artgen.jobs import checks, pipeline_options
 from artgen.jobs.size import pipeline_size
 from artgen.spec.base_requests import PromptRequest
+from artgen.spec.best_of import DEFAULT_SCORE, num_candidates
 from artgen.spec.fast import parse_presets
 from artgen.spec.requests import TASKS
 from artgen.spec.schedulers import find_scheduler_with_sigmas, identify_scheduler
@@ -38,6 +39,7 @@ def default_settings(
         "prompt_weights": "a1111",
         "long_prompt": "chunk" if model.pipeline_entry.supports("long-prompts") else "truncate",
         "strength": TASKS[request.task].default_strength,
+        "score": DEFAULT_SCORE if num_candidates(request) > 1 else None,
         "image_guidance_scale": model.pipeline_entry.image_guidance_scale or None,
         **resolved,
     }

@@ -21,6 +21,7 @@ from artgen.jobs.text_mask_input import TextMaskInput
 from artgen.jobs.upscaling.build import upscale_job
 from artgen.registry import lora as lora_files
 from artgen.registry.embeddings import EmbeddingRequest
+from artgen.registry.score_models import ScoreModel
 from artgen.registry.upscalers import Upscaler
 from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.requests import TASKS, Denoise, Sample, Upscale
@@ -42,6 +43,7 @@ class JobDraft:
         notes: notes for the user.
         control_images: control images in the size of the result.
         text_mask: what the computation of the mask needs; None if it is known, or if nothing is masked.
+        score_model: CLIP model that scores the images; None without one.
         upscale: request of the enlarged image, if `request` is the request of its tiles; else None.
         upscaler: upscaling network.
     """
@@ -57,6 +59,7 @@ class JobDraft:
     notes: tuple[str, ...] = ()
     control_images: tuple[Image.Image, ...] = ()
     text_mask: TextMaskInput | None = None
+    score_model: ScoreModel | None = None
     upscale: Upscale | None = None
     upscaler: Upscaler | None = None
 
@@ -141,6 +144,7 @@ def _build_pipeline_or_denoise_job(draft: JobDraft) -> Job:
             mask=inputs.mask,
             strength_map=inputs.strength_map,
             text_mask=draft.text_mask,
+            score_model=draft.score_model,
             extras=draft.extras,
             embeddings=draft.embeddings,
             controls=_control_inputs(draft),

@@ -14,6 +14,7 @@ from artgen.jobs.size import pipeline_size
 from artgen.jobs.text_mask_input import TextMaskInput
 from artgen.registry.embeddings import EmbeddingRequest
 from artgen.registry.lora import LoraRequest
+from artgen.registry.score_models import ScoreModel
 from artgen.registry.upscalers import Upscaler
 from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.requests import Denoise, Sample, Upscale
@@ -110,6 +111,7 @@ class GenerationJob(PipelineJob):
         extras: downloaded parts of the approximations of `--fast`, by name of the approximation.
         controls: control images, in the order of the request.
         image_prompts: image prompts, in the order of the request.
+        score_model: CLIP model that scores the images; None without one.
     """
 
     request: PromptRequest
@@ -123,6 +125,7 @@ class GenerationJob(PipelineJob):
     extras: Mapping[str, registry.HubFiles] = field(default_factory=dict)
     controls: tuple[ControlInput, ...] = ()
     image_prompts: tuple[ImagePromptInput, ...] = ()
+    score_model: ScoreModel | None = None
 
     @property
     def max_batch_size(self) -> int:

@@ -16,6 +16,7 @@ from artgen.jobs import (
     checks,
     components,
     fast_parts,
+    image_scores,
     pipeline_options,
     prompt_checks,
     prompt_notes,
@@ -39,6 +40,7 @@ from artgen.jobs.model_entries import (
 )
 from artgen.jobs.prompt_embedding_names import without_unsupported
 from artgen.jobs.prompt_expansion import PromptSources, expand_prompts, report_once
+from artgen.jobs.score_models import ScoreModelCache
 from artgen.jobs.time_estimate import time_note
 from artgen.jobs.upscaling.build import to_tile, with_tile_size
 from artgen.jobs.upscaling.networks import NetworkCache
@@ -124,6 +126,7 @@ class _Stages:
         self._shared: dict[tuple[Any, ...], JobDraft] = {}
         self._networks = NetworkCache(listener)
         self._mask_models: dict[tuple[str | None, bool], MaskModel] = {}
+        self._score_models = ScoreModelCache(listener)
 
     def load_inputs(self, draft: JobDraft) -> JobDraft:
         """Load input images, LoRAs and embeddings."""
@@ -141,7 +144,9 @@ class _Stages:
 
     def complete(self, draft: JobDraft) -> JobDraft:
         """Run all stages after `load_inputs`."""
-        return self.validate(self._networks.add_to(self.fill_defaults(self._prepare_model(draft))))
+        return self.validate(
+            self._score_models.add_to(self._networks.add_to(self.fill_defaults(self._prepare_model(draft))))
+        )
 
     def _prepare_model(self, draft: JobDraft) -> JobDraft:
         return with_tile_size(self.resolve_mask_model(self.resolve_model(draft)))
@@ -163,6 +168,7 @@ class _Stages:
         is_mask_model_missing = any(model.download_notes() for model in self._mask_models.values())
         return (
             is_mask_model_missing
+            or self._score_models.has_previews
             or self._networks.has_previews
             or any(entry.is_preview for entry in self._models.values())
         )
@@ -170,6 +176,7 @@ class _Stages:
     def download_models(self, requests: Sequence[Request]) -> None:
         """Download the weights of the models of requests of which only the configurations are on the disk."""
         self._networks.download()
+        self._score_models.download()
         for request in requests:
             mask_key = _mask_model_key(request)
             if mask_key in self._mask_models and self._mask_models[mask_key].download_notes():
@@ -260,6 +267,7 @@ class _Stages:
             fast_parts.check_fast(request, model, getattr(request, "strength", None) or 1.0)
             checks.check_sampling(request, model, draft.entry.scheduler_config)
             prompt_checks.check_prompts(request, model)
+            image_scores.check_scores(request, model)
             draft = replace(draft, notes=(*draft.notes, *prompt_checks.prompt_notes(request, model)))
         for each in draft.loras:
             lora_files.check_compatible(each.file, model)

@@ -1,5 +1,6 @@
 """Merge the settings `size`, `width` and `height`, and select the size at which a pipeline runs."""
 
+import math
 from typing import TYPE_CHECKING
 
 from artgen.errors import UsageError
@@ -24,6 +25,17 @@ def resolve_size(canvas: CanvasSettings, size: SizeSettings) -> CanvasSettings:
 
     width, height = images.parse_size(size.size)
     return CanvasSettings(width=width, height=height)
+
+
+def scoring_size(model: "ResolvedModel", size: tuple[int, int]) -> tuple[int, int]:
+    """Return the width and height at which a model scores an image: about the native area, the same proportions.
+
+    The sides are multiples of the model's size multiple.
+    """
+    native, multiple = model.native_size, model.size_multiple
+    factor = math.sqrt(native[0] * native[1] / (size[0] * size[1]))
+    width, height = (max(multiple, round(side * factor / multiple) * multiple) for side in size)
+    return width, height
 
 
 def pipeline_size(request: "Request", model: "ResolvedModel", size: tuple[int, int]) -> tuple[int, int]:

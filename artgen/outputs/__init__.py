@@ -16,6 +16,7 @@ from artgen.outputs.parse_output import (
 )
 from artgen.outputs.sheets import check_sheet_path, write_sheets
 from artgen.outputs.streams import STDOUT, find_stream, write_stream
+from artgen.outputs.tables import write_table
 from artgen.outputs.writing import write_user_file
 from artgen.system.file_names import sanitize_component
 
@@ -41,5 +42,6 @@ __all__ = [
     "sanitize_component",
     "write_sheets",
     "write_stream",
+    "write_table",
     "write_user_file",
 ]

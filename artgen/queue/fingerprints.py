@@ -13,6 +13,7 @@ from artgen.jobs.size import pipeline_size
 from artgen.outputs.encoding import DEFAULT_QUALITY, EncodingOptions
 from artgen.queue.entries import LINE_SETTINGS
 from artgen.spec.base_requests import Request
+from artgen.spec.best_of import num_candidates, typed_settings
 from artgen.spec.records import to_record
 from artgen.spec.requests import Denoise
 from artgen.spec.settings import OutputSettings, PromptSettings, SeriesSettings, Setting, settings_of
@@ -83,6 +84,8 @@ def is_record_of(
     ignored = {name for name, setting in declared.items() if setting.per_image and not setting.is_path and any_prompt}
     compared = {name for name, setting in declared.items() if setting.recorded and "pixels" in setting.affects}
     names = {"task", *provenance, *compared} - ignored
+    if num_candidates(request) > 1:
+        record = typed_settings(record)
     if isinstance(architecture := record.get("architecture"), str):
         record = {**record, "architecture": _former_architecture(architecture)}
         expected["architecture"] = _former_architecture(str(expected.get("architecture")))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from artgen.queue.plan import JobTemplate
+from artgen.spec.best_of import num_candidates
 from artgen.spec.seeds import expand_seeds, hash_seed
 from artgen.spec.settings import SeriesSettings
 
@@ -21,14 +22,14 @@ class JobIdentities:
         self, template: JobTemplate, prompts: Mapping[str, Any], series: SeriesSettings
     ) -> list[tuple[int, str]]:
         """Return the seed and the fingerprint of each job of a line, of an earlier version if its ledger has them."""
-        text = prompts_text(prompts)
+        text, candidates = prompts_text(prompts), num_candidates(template.request)
         for digest in dict.fromkeys(template.former_digests):
             if digest == template.settings_digest:
                 continue
-            former = self._identify(digest + text, series)
+            former = self._identify(digest + text, series, candidates)
             if any(fingerprint in self._known_fingerprints for _, fingerprint in former):
                 return former
-        return self._identify(template.settings_digest + text, series)
+        return self._identify(template.settings_digest + text, series, candidates)
 
     def is_known(
         self, find_template: Callable[[], JobTemplate], prompts: Mapping[str, Any], series: SeriesSettings
@@ -37,14 +38,16 @@ class JobIdentities:
         if not self._known_fingerprints:
             return False
         others = JobIdentities(())  # the line is not counted
-        found = others._identify(find_template().settings_digest + prompts_text(prompts), series)
+        template = find_template()
+        digest = template.settings_digest + prompts_text(prompts)
+        found = others._identify(digest, series, num_candidates(template.request))
         return any(fingerprint in self._known_fingerprints for _, fingerprint in found)
 
-    def _identify(self, digest_and_prompts: bytes, series: SeriesSettings) -> list[tuple[int, str]]:
+    def _identify(self, digest_and_prompts: bytes, series: SeriesSettings, candidates: int) -> list[tuple[int, str]]:
         """Return the seed and the fingerprint of each job of a line, given its settings digest and prompts."""
         line_digest = hashlib.sha256(digest_and_prompts).digest()
         found = []
-        for seed in expand_seeds(series, lambda: self._derive_seed(line_digest)):
+        for seed in expand_seeds(series, lambda: self._derive_seed(line_digest), candidates):
             found.append((seed, self.fingerprint(line_digest, seed)))
         return found
 

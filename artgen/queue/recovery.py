@@ -14,6 +14,7 @@ from artgen.queue.fingerprints import is_record_of
 from artgen.queue.ledger import Ledger, now
 from artgen.queue.ledger_lines import DONE, JobRecord
 from artgen.queue.plan import BatchPlan, PlannedJob
+from artgen.spec.best_of import candidate_requests
 from artgen.spec.records import to_record
 from artgen.system.counts import counted
 
@@ -72,8 +73,7 @@ def find_images(plan: BatchPlan, ledger: Ledger) -> Recovery:
     for job in plan.jobs:
         if job.fingerprint in ledger.records:
             continue
-        expected = to_record(job.request, job.template.provenance)
-        paths = job.template.destination.existing_paths(expected, index=job.number)
+        paths = _existing_paths(job)
         for path in paths:
             if path not in used_paths and (sha256 := _matching_sha256(path, job)):
                 used_paths.add(path)
@@ -83,6 +83,13 @@ def find_images(plan: BatchPlan, ledger: Ledger) -> Recovery:
         else:
             recovery.num_others += bool(set(paths) - used_paths)
     return recovery
+
+
+def _existing_paths(job: PlannedJob) -> list[Path]:
+    """Return the existing files with a name of the job. The best image can have the seed of each candidate."""
+    records = [to_record(each, job.template.provenance) for each in candidate_requests(job.request)]
+    found = [job.template.destination.existing_paths(record, index=job.number) for record in records]
+    return list(dict.fromkeys(path for paths in found for path in paths))
 
 
 def _matching_sha256(path: Path, job: PlannedJob) -> str | None:

@@ -47,7 +47,9 @@ CONFIGURABLE_SETTINGS: dict[str, type] = {
 SHARED_SETTINGS = {name: field for group in settings.CONFIGURED_GROUPS for name, field in options_of(group).items()}
 """Settings that apply to all commands."""
 
-_DISPLAYING_COMMANDS = frozenset({"batch", "control", "noise", "anomaly", "reconstruct", "sheet", "info", "replay"})
+_DISPLAYING_COMMANDS = frozenset(
+    {"batch", "control", "noise", "anomaly", "rank", "reconstruct", "sheet", "info", "replay"}
+)
 """Commands besides the tasks that show images. Other defaults do not apply to them."""
 
 CONFIGURABLE_FIELDS = {name: options_of(group)[name] for name, group in CONFIGURABLE_SETTINGS.items()}

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from artgen._version import RECORD_SCHEMA, __version__
 from artgen.errors import UsageError
 from artgen.spec.base_requests import Request
+from artgen.spec.best_of import recorded_score_model
 from artgen.spec.control import recorded_control
 from artgen.spec.fields import describe_value
 from artgen.spec.image_prompt import recorded_image_prompt
@@ -107,6 +108,10 @@ PROVENANCE_FIELDS: Mapping[str, RecordField] = {
     "rounding": RecordField(list, "Optimizations that change rounding."),
     "dropped_prompt": RecordField(str, "End of the prompt that was removed because of the token limit."),
     "dropped_negative_prompt": RecordField(str, "End of the negative prompt that was removed."),
+    "best_of_seeds": RecordField(list, "Seeds of the images of which `best_of` selected this one."),
+    "best_of_scores": RecordField(list, "Score of the image of each of these seeds; the highest is the best."),
+    "best_of_score": RecordField(str, "Kind of the scores: model or clip."),
+    "best_of_score_model": RecordField(str, "CLIP model of the scores: hub id with its commit, or `local`."),
     "fallbacks": RecordField(list, "Fallbacks after out-of-memory errors and non-finite values."),
     "torch": RecordField(str, "Version of torch."),
     "diffusers": RecordField(str, "Version of diffusers."),
@@ -153,6 +158,8 @@ def to_record(request: Request, provenance: Mapping[str, Any] | None = None) -> 
         record["reference"] = [Path(each).name for each in record["reference"]]
     if "mask_model" in record:
         record["mask_model"] = recorded_mask_model(record["mask_model"])
+    if "score_model" in record:
+        record["score_model"] = recorded_score_model(record["score_model"])
     if "image_prompt" in record:
         record["image_prompt"] = [str(recorded_image_prompt(each)) for each in request.image_prompts]
     if "embedding" in record:

@@ -13,6 +13,7 @@ from artgen.spec.base_requests import (
     Request,
     VariedRequest,
 )
+from artgen.spec.best_of import BestOf, num_candidates
 from artgen.spec.fields import non_default_settings
 from artgen.spec.initial_noise import parse_seed_noise
 from artgen.spec.mask_source import MaskSource
@@ -40,25 +41,33 @@ from artgen.spec.tasks import COMPOSITE, ENHANCED, GENERATED, Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Txt2Img(MorphSettings, VariedRequest, CanvasSettings, PromptRequest):
+class Txt2Img(MorphSettings, VariedRequest, BestOf, CanvasSettings, PromptRequest):
     """Generate an image from a prompt."""
 
     task: ClassVar[str] = "txt2img"
 
     def _normalize(self, names: Collection[str]) -> None:
         super()._normalize(names)
+        self._normalize_best_of(names)
         if self.morph_seed is not None and "morph_seed" in names:
             object.__setattr__(self, "morph_seed", str(parse_seed_noise(str(self.morph_seed))))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Img2Img(InvertSettings, VariedRequest, CanvasSettings, PromptedImageRequest):
+class Img2Img(InvertSettings, VariedRequest, BestOf, CanvasSettings, PromptedImageRequest):
     """Generate an image from an input image and a prompt."""
 
     task: ClassVar[str] = "img2img"
 
     def _normalize(self, names: Collection[str]) -> None:
         super()._normalize(names)
+        self._normalize_best_of(names)
+        if self.invert and num_candidates(self) > 1:
+            raise UsageError(
+                "Cannot combine invert and best_of: the inverted image does not depend on the seed.",
+                "Remove --invert or --best-of.",
+                settings=("best_of", "invert"),
+            )
         if self.source_prompt and not self.invert:
             raise UsageError(
                 "source_prompt has no effect without invert.",
@@ -74,13 +83,14 @@ class Img2Img(InvertSettings, VariedRequest, CanvasSettings, PromptedImageReques
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inpaint(InpaintDetails, InpaintBlend, MaskSource, VariedRequest, CanvasSettings, PromptedImageRequest):
+class Inpaint(InpaintDetails, InpaintBlend, MaskSource, VariedRequest, BestOf, CanvasSettings, PromptedImageRequest):
     """Repaint the masked part of an image."""
 
     task: ClassVar[str] = "inpaint"
 
     def _normalize(self, names: Collection[str]) -> None:
         super()._normalize(names)
+        self._normalize_best_of(names)
         self._normalize_mask_source(names)
         if self.mask is None and self.mask_text is None:
             raise UsageError(
@@ -108,13 +118,14 @@ class Inpaint(InpaintDetails, InpaintBlend, MaskSource, VariedRequest, CanvasSet
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outpaint(InpaintBlend, OutpaintSettings, VariedRequest, PromptedImageRequest):
+class Outpaint(InpaintBlend, OutpaintSettings, VariedRequest, BestOf, PromptedImageRequest):
     """Extend an image beyond its edges."""
 
     task: ClassVar[str] = "outpaint"
 
     def _normalize(self, names: Collection[str]) -> None:
         super()._normalize(names)
+        self._normalize_best_of(names)
         if (self.expand is None) == (self.target_size is None):
             raise UsageError(
                 "outpaint needs either --expand or --target-size.", "artgen outpaint input.png --expand 64"

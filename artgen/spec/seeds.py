@@ -18,10 +18,17 @@ def generate_seed() -> int:
     return attempt.random_bits(32)
 
 
-def expand_seeds(series: SeriesSettings, random_seed: Callable[[], int] = generate_seed) -> list[int]:
+def expand_seeds(
+    series: SeriesSettings, random_seed: Callable[[], int] = generate_seed, num_candidates: int | None = None
+) -> list[int]:
     """Return the seeds of the images, one for each image.
 
     A single seed counts up. -1, or no seed, takes the first seed from `random_seed`. A list is not changed.
+
+    Args:
+        series: seeds and number of images.
+        random_seed: returns the first seed if none is given.
+        num_candidates: seeds that each image uses (`best_of`); None: one.
 
     Raises:
         UsageError: the text is not a seed, a seed is out of range, there are too many seeds, or a list is combined with
@@ -29,7 +36,8 @@ def expand_seeds(series: SeriesSettings, random_seed: Callable[[], int] = genera
     """
     seeds = _parse_seeds(series.seed, random_seed) if series.seed is not None else [random_seed()]
     if len(seeds) == 1:
-        seeds = list(range(seeds[0], seeds[0] + series.count))
+        step = num_candidates if isinstance(num_candidates, int) and num_candidates > 0 else 1
+        seeds = list(range(seeds[0], seeds[0] + step * series.count, step))
     elif series.count != 1:
         raise UsageError(
             "Cannot use --count with a list of seeds: the list sets the number of images.", "Remove --count."
@@ -44,6 +52,7 @@ def expand_series(
     variation_seed: int | None,
     variation_strength: float | None,
     random_seed: Callable[[], int] = generate_seed,
+    num_candidates: int | None = None,
 ) -> list[dict[str, int]]:
     """Return the seed of each image, and its variation seed if the command has several variations.
 
@@ -54,16 +63,17 @@ def expand_series(
         variation_seed: seed of the first variation; None or -1: a random seed.
         variation_strength: amount of the second noise; None or 0: no variations.
         random_seed: returns a random seed.
+        num_candidates: see `expand_seeds`.
 
     Raises:
         UsageError: see `expand_seeds`.
     """
     is_list = re.search(r",|\d-", series.seed or "") is not None
     if not variation_strength or series.count == 1 or is_list:
-        return [{"seed": seed} for seed in expand_seeds(series, random_seed)]
+        return [{"seed": seed} for seed in expand_seeds(series, random_seed, num_candidates)]
     seed = expand_seeds(replace(series, count=1), random_seed)[0]
     first = random_seed() if variation_seed in (None, -1) else variation_seed
-    varied = expand_seeds(SeriesSettings(seed=str(first), count=series.count))
+    varied = expand_seeds(SeriesSettings(seed=str(first), count=series.count), num_candidates=num_candidates)
     return [{"seed": seed, "variation_seed": each} for each in varied]
 
 

@@ -34,6 +34,7 @@ PRINTING_COMMANDS = [
     ("anomaly", "in.png", "--dry-run"),
     ("batch", "prompts.txt", *DRY_RUN),
     ("train", "photos", "--resolution", "32", "-o", "x.safetensors", "--dry-run", "--json"),
+    ("rank", "in.png", "--prompt", "x", "--dry-run"),
     ("reconstruct", "in.png", "-m", "tiny"),
     ("sheet", "in.png"),
     ("info", "record.json"),

@@ -42,6 +42,7 @@ PRINTED_OBJECTS = [
     (2, "batch", "verify", "done"),
     (1, *TRAIN, "x.safetensors"),
     (1, *TRAIN, "x", "--mode", "scratch"),
+    (2, "rank", "photos", "--prompt", "x", "-m", "tiny"),
     (2, "reconstruct", "photos", "-m", "tiny"),
     (1, "sheet", "in.png"),
     (1, "info", "record.json"),

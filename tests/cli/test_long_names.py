@@ -28,6 +28,7 @@ BASE_ARGUMENTS: dict[str, tuple[str, ...]] = {
     "batch status": ("out",),
     "batch verify": ("out",),
     "train": ("photos", "--resolution", "32", "-o", "x.safetensors", "--dry-run"),
+    "rank": ("in.png", "--prompt", "x", *DRY_RUN),
     "reconstruct": ("in.png", *MODEL),
     "sheet": ("in.png",),
     "info": ("record.json",),

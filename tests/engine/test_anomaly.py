@@ -17,6 +17,7 @@ from artgen.engine.anomaly import features, pixel
 from artgen.engine.anomaly.detector import AnomalyDetector
 from artgen.engine.anomaly.result import AnomalyResult
 from artgen.engine.anomaly.statistics import NormalStatistics, fit_statistics, p_value
+from artgen.engine.diffusion.antithetic_noise import antithetic_noise
 from artgen.errors import InputFileError, ModelUnavailableError, RefusedError, UsageError
 from artgen.events import no_op
 from artgen.jobs.anomaly import min_normal_images, prepare_anomaly_job
@@ -206,7 +207,7 @@ def test_p_value_is_conformal() -> None:
 
 def test_strong_noise_uses_downscaled_images_and_antithetic_samples() -> None:
     assert [pixel.downscale_factor(level, 100.4) for level in (25, 100, 101, 200, 400)] == [1, 1, 2, 2, 4]
-    first, second = (pixel.antithetic_noise((3, 4, 4), 0, 1, sample) for sample in (0, 1))
+    first, second = (antithetic_noise((3, 4, 4), 0, 1, sample) for sample in (0, 1))
     assert np.array_equal(first, -second)
 
 

@@ -14,7 +14,7 @@ FUNCTIONS_OF_COMMANDS: dict[str, tuple[str, ...]] = {
     **{name: (name,) for name in ("txt2img", "img2img", "inpaint", "outpaint", "denoise", "sample", "replay", "info")},
     **{
         name: (name,)
-        for name in ("edit", "mask", "noise", "anomaly", "train", "reconstruct", "sheet", "doctor", "upscale")
+        for name in ("edit", "mask", "noise", "anomaly", "train", "rank", "reconstruct", "sheet", "doctor", "upscale")
     },
     "variations": ("variations",),
     "control": ("control_map",),
@@ -68,6 +68,7 @@ OTHER_NAMES = {
     "mask": {"arguments": "images"},
     "models alias": {"remove": "name"},
     "models pull": {"names": "name"},
+    "rank": {"image_args": "images"},
     "reconstruct": {"image_paths": "images"},
     "replay": {"file": "source", "set_": "steps"},
     "sheet": {"image_paths": "images"},
@@ -80,6 +81,7 @@ WITHOUT_KEYWORD = {
     "anomaly": {"heatmap_path", "csv_path"},  # `AnomalyResult` has the heat map and the scores
     "batch run": {"image"},  # refused by the command
     "denoise": {"compare"},  # `artgen.sheet`
+    "rank": {"csv_file", "sheet_file"},  # the function returns the scores, and `artgen.sheet` writes sheets
     "models remove": {"yes"},
     "cache clear": {"yes"},
     "preset list": set(),

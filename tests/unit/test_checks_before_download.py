@@ -113,6 +113,7 @@ COMMANDS = (
     ("train", "photos", "-o", "out.safetensors"),
     ("train", "photos", "-o", "out.safetensors", "--dry-run"),
     ("noise", "in.png", "--space", "latent", "-o", "out.png"),
+    ("rank", "in.png", "--prompt", "x"),
     ("reconstruct", "in.png", "-o", "out.png"),
 )
 

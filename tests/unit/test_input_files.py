@@ -15,6 +15,7 @@ COMMANDS = {
     "denoise": ("--dry-run",),
     "noise": (),
     "sheet": (),
+    "rank": ("--prompt", "x", "--dry-run"),
     "reconstruct": (),
     "anomaly": ("--dry-run",),
 }

@@ -39,6 +39,7 @@ ARGUMENTS = {
     "noise": ("p.png",),
     "anomaly": ("p.png",),
     "train": ("ph", "-o", "l.safetensors"),
+    "rank": ("p.png", "--prompt", "x"),
     "reconstruct": ("p.png",),
     "sheet": ("p.png",),
     "batch": ("ph", "--task", "img2img"),

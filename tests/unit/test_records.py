@@ -56,6 +56,9 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "mask_threshold": st.none(),
     "grow": st.none(),
     "save_mask": st.none(),
+    "best_of": st.none() | st.integers(1, 64),
+    "score": st.none(),
+    "score_model": st.none(),
     "reference": st.lists(FILE, max_size=2).map(tuple),
     "refiner": st.none() | st.sampled_from(["sdxl-refiner", "owner/refiner@v1:0.75", "C:/refiner:0.5"]),
 }
@@ -98,6 +101,10 @@ def requests(cls: type[Request]) -> st.SearchStrategy[Request]:
             "mask": st.none(), "mask_text": st.sampled_from(["dog", "a dog AND NOT (red collar{+8} OR cat{*1.5})"]),
             "mask_model": st.sampled_from([None, "clipseg", "owlv2"]), "grow": st.none() | st.integers(-9, 9),
             "mask_threshold": st.none() | st.floats(0.001, 1), "resize_mask": st.just(False),
+        },
+        {
+            "best_of": st.integers(1, 64), "score": st.just("clip"),
+            "score_model": st.none() | st.sampled_from(["clip", "owner/name"]),
         },
     ):  # fmt: skip
         if exclusive.keys() <= values.keys():

@@ -64,7 +64,7 @@ def test_number_settings_have_limits() -> None:
     assert {name for _, name, _, _ in NUMBERS} == {
         "seed", "steps", "guidance_scale", "guidance_rescale", "width", "height", "strength", "feather", "eta",
         "self_ensemble", "fidelity", "max_side", "clip_skip", "pag_scale", "only_masked", "image_guidance_scale",
-        "grow", "mask_threshold", "variation_seed", "variation_strength", "morph_position",
+        "best_of", "grow", "mask_threshold", "variation_seed", "variation_strength", "morph_position",
         "by", "tile_size", "tile_overlap",
     }  # fmt: skip
     assert all(spec.minimum is not None and spec.maximum is not None for _, _, spec, _ in NUMBERS)

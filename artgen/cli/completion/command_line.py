@@ -46,6 +46,8 @@ ARGUMENT_KINDS: Mapping[tuple[str, str], str] = {
     ("anomaly", "fit_path"): "files",
     ("anomaly", "heatmap_path"): "files",
     ("anomaly", "csv_path"): "files",
+    ("rank", "csv_file"): "files",
+    ("rank", "sheet_file"): "files",
 }
 """Kinds of the values of arguments and options that are not settings, by command and parameter."""
 

@@ -14,17 +14,11 @@ import numpy as np
 import torch
 
 from artgen.engine.acceleration import apply
-from artgen.engine.anomaly.pixel import FloatArray, LevelReconstruction, OnModelCall, antithetic_noise
-from artgen.engine.diffusion.noise_schedule import (
-    NoiseLevel,
-    add_noise,
-    predict_noise,
-    predict_x0,
-    read_alphas_cumprod,
-    read_prediction_type,
-    training_target,
-)
+from artgen.engine.anomaly.pixel import FloatArray, LevelReconstruction, OnModelCall
+from artgen.engine.diffusion.antithetic_noise import antithetic_noise
+from artgen.engine.diffusion.noise_schedule import add_noise
 from artgen.engine.diffusion.sigma_schedule import PIXEL_HALF_RANGE
+from artgen.engine.image_scores.prompt_error import PromptPair
 from artgen.engine.loading import lora
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.sampling import prompt_embeddings
@@ -100,18 +94,8 @@ class _DdimRun:
     """Denoise noisy latents with DDIM and compare the predictions with and without the prompt."""
 
     def __init__(self, pipe: Any, prompt: str, latent_shape: torch.Size) -> None:
-        self._unet = pipe.unet
-        config = pipe.scheduler.config
-        self._alphas_cumprod = read_alphas_cumprod(config)
-        self._prediction_type = read_prediction_type(config, type(pipe.scheduler).__name__)
         embeddings = prompt_embeddings.prompt_embeddings(pipe, [prompt], [""], True)
-        self._prompt_embeds = torch.cat([embeddings["prompt_embeds"], embeddings["negative_prompt_embeds"]])
-        self._unet_kwargs: dict[str, Any] = {}
-        if "pooled_prompt_embeds" in embeddings:  # Stable Diffusion XL is conditioned on the image size, too
-            height, width = (side * pipe.vae_scale_factor for side in latent_shape[2:])
-            pooled = torch.cat([embeddings["pooled_prompt_embeds"], embeddings["negative_pooled_prompt_embeds"]])
-            time_ids = torch.tensor([[height, width, 0, 0, height, width]] * 2).to(pooled)
-            self._unet_kwargs = {"added_cond_kwargs": {"text_embeds": pooled, "time_ids": time_ids}}
+        self._pair = PromptPair(pipe, embeddings, latent_shape)
 
     def run(
         self, latents: torch.Tensor, noise: torch.Tensor, strength: float, on_model_call: OnModelCall
@@ -120,36 +104,21 @@ class _DdimRun:
 
         The ratio is the squared error of the first prediction with the prompt minus the error without it.
         """
-        num_timesteps = len(self._alphas_cumprod)
-        first = min(num_timesteps - 1, max(1, round(strength * num_timesteps) - 1))
+        pair = self._pair
+        first = pair.timestep_at(strength)
         timesteps = np.unique(np.linspace(first, 0, NUM_DDIM_STEPS + 1).round().astype(int))[::-1]
-        level = self._level_at(first)
-        state = add_noise(latents, noise, level)
+        state = add_noise(latents, noise, pair.level_at(first))
         ratio = np.zeros(latents.shape[2:], np.float32)
         for step, timestep in enumerate(timesteps[:-1]):
-            x0, epsilon = self._predict_x0_and_noise(state, int(timestep))
+            prediction = pair.predict(state, int(timestep))
             on_model_call()
             if step == 0:
-                # The error of v is finite at all levels, for every prediction type.
-                v_error = training_target(x0 - latents, epsilon - noise, level, "v_prediction")
-                errors = v_error.square().mean(1)
+                errors = pair.v_errors(prediction, latents, noise, first)
                 ratio = (errors[0] - errors[1]).cpu().numpy()
-            x0, epsilon = (each[1:] + GUIDANCE_SCALE * (each[:1] - each[1:]) for each in (x0, epsilon))
+            x0, epsilon = (each[1:] + GUIDANCE_SCALE * (each[:1] - each[1:]) for each in prediction)
             is_last = step == len(timesteps) - 2
-            state = x0 if is_last else add_noise(x0, epsilon, self._level_at(int(timesteps[step + 1])))
+            state = x0 if is_last else add_noise(x0, epsilon, pair.level_at(int(timesteps[step + 1])))
         return state, ratio
-
-    def _level_at(self, timestep: int) -> NoiseLevel[float]:
-        return NoiseLevel.from_alpha_bar(float(self._alphas_cumprod[timestep]))
-
-    def _predict_x0_and_noise(self, state: torch.Tensor, timestep: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return x0 and epsilon, shape (2, C, h, w): with the prompt and without it."""
-        network_input = state.repeat(2, 1, 1, 1).to(self._unet.dtype)
-        model_output = self._unet(
-            network_input, timestep, encoder_hidden_states=self._prompt_embeds, **self._unet_kwargs
-        ).sample.float()
-        prediction = (model_output, state, self._level_at(timestep), self._prediction_type)
-        return predict_x0(*prediction), predict_noise(*prediction)
 
 
 def load_latent_reconstructor(

@@ -6,7 +6,7 @@ CVPRW 2022). At the noise levels of the bundled denoiser only fine texture is af
 downscaled image: the mean of k x k pixels has a k-th of the noise.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from artgen.engine.denoise.pixel_denoiser import PixelDenoiser
+from artgen.engine.diffusion.antithetic_noise import antithetic_noise
 from artgen.errors import InputFileError
 
 FloatArray = NDArray[np.float32]
@@ -79,17 +80,6 @@ def reconstruct(
             noisy = small + np.float32(sigma) * antithetic_noise(small.shape, seed, level_index, sample_index)
             total += _predict_x0(denoiser, noisy, sigma, on_model_call)
         yield LevelReconstruction(small, (total / noise_samples).astype(np.float32))
-
-
-def antithetic_noise(shape: Sequence[int], seed: int, level_index: int, sample_index: int) -> FloatArray:
-    """Return white noise of variance 1. Each odd sample is the negative of the sample before it.
-
-    The effect of the noise on the mean reconstruction is smaller with antithetic samples (Hammersley and Morton, "A new
-    Monte Carlo technique: antithetic variates", 1956).
-    """
-    rng = np.random.default_rng([seed, level_index, sample_index // 2])
-    noise: FloatArray = rng.standard_normal(tuple(shape), np.float32)
-    return -noise if sample_index % 2 else noise
 
 
 def downscale_factor(sigma: float, max_sigma: float) -> int:

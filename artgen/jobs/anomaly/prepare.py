@@ -1,7 +1,6 @@
 """Convert an anomaly request to a job: resolve the model, read the fit header, and validate the normal images."""
 
 import dataclasses
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from artgen.jobs.anomaly.images import read_image_sizes
 from artgen.jobs.anomaly.request import Anomaly
 from artgen.jobs.denoise import DEFAULT_DENOISER
 from artgen.jobs.prompt_notes import plain_prompt_note
+from artgen.jobs.size import scoring_size
 
 DEFAULT_NOISE_SAMPLES = 2
 
@@ -43,12 +43,7 @@ class AnomalyJob:
         The pixel method uses the size of the image. The latent method uses about the native area of the model, with
         sides that are multiples of the model's size multiple.
         """
-        if self.config.method == "pixel":
-            return size
-        native, multiple = self.model.native_size, self.model.size_multiple
-        factor = math.sqrt(native[0] * native[1] / (size[0] * size[1]))
-        width, height = (max(multiple, round(side * factor / multiple) * multiple) for side in size)
-        return width, height
+        return size if self.config.method == "pixel" else scoring_size(self.model, size)
 
     def check_size(self, path: Path, size: tuple[int, int]) -> None:
         """Check the (width, height) of an image against the fit, if all normal images have the same size.

@@ -20,6 +20,7 @@ WORKER_COMMANDS = frozenset(
         "replay",
         "anomaly",
         "mask",
+        "rank",
         "reconstruct",
         "control",
         "variations",
