@@ -28,7 +28,9 @@ def variation_values(values: Mapping[str, Any]) -> list[dict[str, Any]]:
     if count == 1 or not isinstance(first, int):
         return [{**values, "variation_seed": first}]
     rest = {name: value for name, value in values.items() if name != "count"}
-    all_seeds = expand_series(series, first, strength, lambda: line_seed(rest, "seed"), values.get("best_of"))
+    best_of = values.get("best_of")
+    candidates = best_of if isinstance(best_of, int) else None
+    all_seeds = expand_series(series, first, strength, lambda: line_seed(rest, "seed"), candidates)
     return [{**rest, **seeds, "seed": str(seeds["seed"])} for seeds in all_seeds]
 
 

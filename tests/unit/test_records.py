@@ -95,7 +95,7 @@ def requests(cls: type[Request]) -> st.SearchStrategy[Request]:
     # LoRAs and 8-bit weights exclude each other, and so do strength and inversion, and the details of inpainting.
     found = st.builds(cls, **values | {"quantize": st.none()}) | st.builds(cls, **values | {"lora": st.just(())})
     for exclusive in (
-        {"invert": st.just(True), "strength": st.none(), "source_prompt": TEXT},
+        {"invert": st.just(True), "strength": st.none(), "source_prompt": TEXT, "best_of": st.none()},
         {"soft_mask": st.just(True), "only_masked": st.none(), "fill": st.just("original")},
         {
             "mask": st.none(), "mask_text": st.sampled_from(["dog", "a dog AND NOT (red collar{+8} OR cat{*1.5})"]),
