@@ -12,6 +12,7 @@ from artgen.jobs.control import ControlInput
 from artgen.jobs.control.images import fit_to_size
 from artgen.jobs.control.nets import recorded_text
 from artgen.jobs.default_settings import default_settings
+from artgen.jobs.edit_checks import check_image_sizes
 from artgen.jobs.image_prompts import ImagePromptInput
 from artgen.jobs.inputs import InputImages
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job, SampleJob
@@ -73,6 +74,8 @@ def describe_result(draft: JobDraft) -> JobDraft:
             size = checks.txt2img_size(getattr(request, "width", None), getattr(request, "height", None), model)
         model_size = pipeline_size(request, model, size)
         checks.check_position_limit(model_size, model)
+        if isinstance(request, PromptRequest):
+            check_image_sizes(request, model, model_size, [each.size for each in inputs.references])
         notes = (*notes, *notes_of.size_warnings(model_size, model))
     if model is not None and model.remote is not None:
         notes = (*notes, model.download_note())

@@ -3,7 +3,10 @@
 Each error names its setting, like the errors of `artgen.jobs.pipeline_options`.
 """
 
-from artgen.errors import UsageError
+from collections.abc import Sequence
+from pathlib import Path
+
+from artgen.errors import InputFileError, UsageError
 from artgen.jobs.prompt_plan import prompt_plan
 from artgen.registry import ResolvedModel
 from artgen.spec.base_requests import PromptRequest
@@ -56,6 +59,42 @@ def check_editing(request: PromptRequest, model: ResolvedModel, *, has_pag: bool
         _check_inpainting(request, model, has_pag=has_pag)
     if isinstance(request, Img2Img) and request.invert:
         _check_inversion(request, model)
+
+
+def check_image_sizes(
+    request: PromptRequest, model: ResolvedModel, size: tuple[int, int], references: Sequence[tuple[int, int]]
+) -> None:
+    """Check the sizes of images that the pipeline uses as references.
+
+    Args:
+        request: complete request.
+        model: resolved model.
+        size: width and height of the result in pixels. The pipeline receives the input image in this size, rounded up
+            to a size that the model supports.
+        references: width and height of each reference image.
+
+    Raises:
+        InputFileError: an image is too small, or its aspect ratio is too large.
+    """
+    entry = model.pipeline_entry
+    if request.task not in entry.no_strength or not entry.image_min_side_px:
+        return
+    names = [
+        "the input image",
+        *(f"the reference image '{Path(text).name}'" for text in getattr(request, "reference", ())),
+    ]
+    for name, (width, height) in zip(names, (size, *references), strict=True):
+        reason = ""
+        padded = min(width, height) + (-min(width, height) % model.size_multiple if name == "the input image" else 0)
+        if padded < entry.image_min_side_px:
+            reason = f"both sides must have at least {entry.image_min_side_px} pixels"
+        elif max(width, height) > entry.image_max_ratio * min(width, height):
+            reason = f"the aspect ratio must be at most {entry.image_max_ratio:g}"
+        if reason:
+            raise InputFileError(
+                f"Cannot use {name} with '{model.name}': it has {width}x{height} pixels, and {reason}.",
+                "Use --size 512x512, or another image." if name == "the input image" else "Use another image.",
+            )
 
 
 def _check_control(request: PromptRequest, model: ResolvedModel) -> None:

@@ -80,6 +80,8 @@ class PipelineEntry:
             the denoiser has three inputs per image: with the prompt, without it, and without prompt and image.
         initial_noise: whether the pipelines generate their initial noise in `prepare_latents`, so that it can be mixed.
         references: whether `edit` takes reference images besides the input image.
+        image_min_side_px: smallest side of an input or reference image of the tasks in `no_strength`.
+        image_max_ratio: largest aspect ratio of such an image; 0: no limit.
         needs_mask_channels: whether inpaint and outpaint need a denoiser with the mask as further input channels.
         guidance_rescale: tasks whose pipeline takes `guidance_rescale`, with and without PAG.
         cfg_inputs: how the pipeline passes the two inputs of classifier-free guidance to the denoiser: batch (one call,
@@ -147,6 +149,8 @@ class PipelineEntry:
     image_guidance_scale: float = 0.0
     initial_noise: bool = True
     references: bool = False
+    image_min_side_px: int = 0
+    image_max_ratio: float = 0.0
     needs_mask_channels: bool = False
     guidance_rescale: tuple[str, ...] = ()
     cfg_inputs: str = ""

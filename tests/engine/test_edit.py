@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import artgen
-from artgen import ModelUnavailableError, UsageError
+from artgen import InputFileError, ModelUnavailableError, UsageError
 
 SHARED: dict[str, Any] = {"steps": 3, "offline": True, "device": "cpu"}
 
@@ -115,6 +115,10 @@ def test_replay_finds_the_reference_images(
         ("pix2pix", {"image_guidance_scale": 2.0, "guidance_scale": 1.0}, UsageError, "no effect without guidance"),
         ("pix2pix", {"prompt": "fox AND cat"}, UsageError, "InstructPix2Pix models do not support it"),
         ("sd1", {}, ModelUnavailableError, "do not edit images according to an instruction"),
+        ("flux2-klein", {"reference": ("small.png",)}, InputFileError, r"'small\.png' .* 40x90 pixels, and both sides"),
+        ("flux2-klein", {"reference": ("photo.png", "thin.png")}, InputFileError, "'thin.png' .* at most 8"),
+        ("flux2-klein", {"image": Path("small.png")}, InputFileError, "Cannot use the input image .* at least 64"),
+        ("z-image-omni", {}, UsageError, "its pipeline encodes images in bf16"),
     ],
 )
 def test_unsupported_settings_and_models_are_refused(
@@ -128,10 +132,11 @@ def test_unsupported_settings_and_models_are_refused(
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    sample_images.photo(Path("photo.png"), 64, 64)
+    for file, size in {"photo.png": (64, 64), "small.png": (40, 90), "thin.png": (600, 64)}.items():
+        sample_images.photo(Path(file), *size)
     known = {"sd1": models["sd1"]} if name == "sd1" else zoo
     with pytest.raises(error, match=message):
-        edited(known, name, image=Path("photo.png"), **settings)
+        edited(known, name, **{"image": Path("photo.png"), **settings})
 
 
 def test_an_edit_needs_an_instruction() -> None:
