@@ -10,6 +10,7 @@ from artgen.api.arguments import api_function
 from artgen.api.call import start_call
 from artgen.api.image_lists import image_files, is_single_image
 from artgen.api.keyword_types import ControlMapKeywords
+from artgen.api.saved_image import NotebookImage, save_image
 from artgen.errors import UsageError
 from artgen.events import Listener
 from artgen.registry.preprocessors import Preprocessor, resolve_preprocessors
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ControlMap:
+class ControlMap(NotebookImage):
     """Represent a control map.
 
     Attributes:
@@ -50,19 +51,7 @@ class ControlMap:
             UsageError: the path has another type, or the suffix is not an image suffix.
             OutputError: the file exists already, or cannot be written.
         """
-        from artgen.outputs.sheets import write_image
-        from artgen.spec.python_text import for_python
-        from artgen.spec.python_values import path_text
-
-        with for_python():
-            path = Path(path_text(path, "path", "map.png"))
-            return write_image(self.image, path, "A control map", overwrite=overwrite)
-
-    def _repr_png_(self) -> bytes:
-        """Return the map as a PNG file, which notebooks show."""
-        from artgen.outputs import encode_without_metadata
-
-        return encode_without_metadata(self.image, "png")
+        return save_image(self.image, path, "map.png", "A control map", overwrite=overwrite)
 
 
 @api_function("control_map")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from artgen.api.saved_image import NotebookImage, save_image
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.events import Listener
 from artgen.spec.fields import describe_value
@@ -136,7 +137,7 @@ class NoiseJob:
 
 
 @dataclass(frozen=True)
-class NoiseStrip:
+class NoiseStrip(NotebookImage):
     """Represent an image with increasing noise.
 
     Attributes:
@@ -164,18 +165,7 @@ class NoiseStrip:
             UsageError: the path has another type, or the suffix is not an image suffix.
             OutputError: the file exists already, or cannot be written.
         """
-        from artgen.outputs.sheets import write_image
-        from artgen.spec.python_text import for_python
-        from artgen.spec.python_values import path_text
-
-        with for_python():
-            return write_image(self.image, Path(path_text(path, "path", "noise.png")), "A strip", overwrite=overwrite)
-
-    def _repr_png_(self) -> bytes:
-        """Return the strip as a PNG file, which notebooks show."""
-        from artgen.outputs import encode_without_metadata
-
-        return encode_without_metadata(self.image, "png")
+        return save_image(self.image, path, "noise.png", "A strip", overwrite=overwrite)
 
 
 def prepare_noise(

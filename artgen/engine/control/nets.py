@@ -14,9 +14,10 @@ from accelerate import init_empty_weights
 from safetensors import SafetensorError
 
 from artgen.engine.control.fit import check_fits
-from artgen.engine.loading import free_memory, loaded_models, pipeline_cache, weights
+from artgen.engine.loading import loaded_models, pipeline_cache, weights
 from artgen.engine.loading.components import Pipeline
 from artgen.engine.loading.device import DeviceConfig
+from artgen.engine.loading.loaded_parts import add_part
 from artgen.engine.loading.offload import place_module
 from artgen.engine.loading.oom import first_line, is_device_lost, is_oom
 from artgen.errors import ArtgenError, ModelUnavailableError
@@ -97,13 +98,7 @@ def _load_cached(net: ControlNet, files: _NetFiles, pipe: Pipeline, placement: P
                 "Run the command again.",
             )
         place_module(module, device_config, offload)
-        device_bytes = free_memory.count_bytes(module)
-        description = loaded_models.LoadedModel(
-            net.name, device_config.device, device_config.dtype, sum(device_bytes.values())
-        )
-        hashes = loaded_models.file_hashes(files.files)
-        entry = loaded_models.Entry(key, files.files, description, module, device_bytes, hashes=hashes, is_part=True)
-        loaded_models.add(entry)
+        entry = add_part(key, files.files, module, net.name, device_config.device, device_config.dtype)
     else:
         check_fits(net, entry.value.config, pipe)
     entry.active = entry.used = True

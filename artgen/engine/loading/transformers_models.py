@@ -8,7 +8,8 @@ import torch
 import transformers
 from safetensors import SafetensorError
 
-from artgen.engine.loading import free_memory, loaded_models, pipeline_cache
+from artgen.engine.loading import loaded_models, pipeline_cache
+from artgen.engine.loading.loaded_parts import add_part
 from artgen.engine.loading.oom import first_line, is_device_lost, is_oom
 from artgen.errors import ModelUnavailableError
 from artgen.events import Listener, Loading
@@ -77,11 +78,7 @@ def load_model(source: ModelSource, device: str, listener: Listener) -> ModelWit
         loaded_models.reserve_part()
         listener(Loading(source.title))
         loaded = _load(source, device)
-        device_bytes = free_memory.count_bytes(loaded.model)
-        description = loaded_models.LoadedModel(source.name, device, "fp32", sum(device_bytes.values()))
-        hashes = loaded_models.file_hashes(source.files)
-        entry = loaded_models.Entry(key, source.files, description, loaded, device_bytes, hashes=hashes, is_part=True)
-        loaded_models.add(entry)
+        entry = add_part(key, source.files, loaded, source.name, device, "fp32")
     entry.active, entry.used = False, True
     value: ModelWithProcessor = entry.value
     return value

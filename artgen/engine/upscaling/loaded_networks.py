@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors import SafetensorError
 
-from artgen.engine.loading import free_memory, loaded_models, pipeline_cache
+from artgen.engine.loading import loaded_models, pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
+from artgen.engine.loading.loaded_parts import add_part
 from artgen.engine.loading.oom import first_line, is_device_lost, is_oom
 from artgen.engine.upscaling.esrgan import load_esrgan, receptive_radius
 from artgen.errors import ArtgenError, ModelUnavailableError
@@ -212,13 +213,7 @@ def load_network(upscaler: Upscaler, device_config: DeviceConfig, listener: List
         loaded_models.reserve_part()
         listener(Loading("upscaler"))
         network: Any = _load(upscaler, device_config)
-        device_bytes = free_memory.count_bytes(network)
-        description = loaded_models.LoadedModel(
-            upscaler.name, device_config.device, device_config.dtype, sum(device_bytes.values())
-        )
-        hashes = loaded_models.file_hashes(files.files)
-        entry = loaded_models.Entry(key, files.files, description, network, device_bytes, hashes=hashes, is_part=True)
-        loaded_models.add(entry)
+        entry = add_part(key, files.files, network, upscaler.name, device_config.device, device_config.dtype)
     entry.active, entry.used = False, True
     loaded: Network = entry.value
     return loaded

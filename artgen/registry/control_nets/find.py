@@ -1,7 +1,6 @@
 """Find the control net of `--control`: a short name, a folder, a file, a name in the model folders, or a hub id."""
 
 import difflib
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -18,9 +17,10 @@ from artgen.registry.control_nets.net_table import NetEntry, default_entry, defa
 from artgen.registry.control_nets.single_file import read_net_config
 from artgen.registry.hub import cache
 from artgen.registry.hub.names import HUB_ID_PATTERN, check_revision
+from artgen.registry.local_parts import find_part
 from artgen.registry.model_configs import check_config_fits_weights, read_config
 from artgen.registry.resolved import ResolvedModel
-from artgen.registry.safetensors_header import PICKLE_SUFFIXES, read_header, reject_pickle
+from artgen.registry.safetensors_header import read_header, reject_pickle
 from artgen.spec.control import CONTROL_KINDS, ControlSpec, map_kind
 from artgen.spec.fields import describe_value
 
@@ -70,7 +70,7 @@ def resolve_net(spec: ControlSpec, search: NetSearch) -> ControlNet:
     if entry := find_entry(name):
         _check_entry(name, entry, spec, search.model)
         return _resolve_entry(name, entry, search)
-    if path := _local_path(name):
+    if path := find_part("controlnet", name):
         return _local_net(name, path, search.model)
     source, _, revision = name.partition("@")
     check_revision(revision or None)
@@ -108,23 +108,6 @@ def _default_net(spec: ControlSpec, model: ResolvedModel) -> NetEntry:
         f"{hint}Name a net: --control {spec._replace(model='OWNER/NAME')}",
         settings=("control",),
     )
-
-
-def _local_path(name: str) -> Path | None:
-    """Return the folder or file of a net on the disk; None if the name is not on the disk.
-
-    Raises:
-        RefusedError: the file is a pickle.
-        ModelUnavailableError: a file of an address such as `civitai:12` is not downloaded.
-    """
-    path = Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
-    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for long names
-        return path
-    found = model_folders.existing_file(name) or model_folders.downloaded_file(name)
-    found = found or model_folders.find("controlnet", name)
-    if found is not None and found.suffix.lower() in PICKLE_SUFFIXES:
-        reject_pickle(found)
-    return found
 
 
 def _local_net(name: str, path: Path, model: ResolvedModel) -> ControlNet:

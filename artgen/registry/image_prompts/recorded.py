@@ -1,31 +1,17 @@
 """Find the local adapter of an image record by its hash."""
 
 from collections.abc import Sequence
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
-from artgen.errors import ArtgenError
-from artgen.registry import hashes, location_index, model_folders
+from artgen.registry import hashes
+from artgen.registry.local_parts import find_recorded_part
 
 
 def find_recorded_adapter(name: str, digest: str, folders: Sequence[Path]) -> Path | None:
-    """Return the file with the recorded hash; None if no file has it.
+    """Return the file of an adapter with the recorded hash; None if no file has it. See `find_recorded_part`."""
+    return find_recorded_part("image_prompt", name, digest, folders, _adapter_hash)
 
-    Metadata is untrusted: only the last part of the name is searched, in `folders`, in the user's model folders, and
-    where an adapter with the hash was used before.
 
-    Args:
-        name: recorded name.
-        digest: SHA-256 of the file, 64 hex digits.
-        folders: additional folders.
-    """
-    file_name = PureWindowsPath(name).name
-    candidates = [folder / file_name for folder in folders if file_name]
-    candidates += [file.path for file in model_folders.iter_files("image_prompt") if file.path.name == file_name]
-    candidates += location_index.locations(digest)
-    for path in candidates:
-        try:
-            if digest and path.suffix.lower() == ".safetensors" and path.is_file() and hashes.file_hash(path) == digest:
-                return path
-        except (ArtgenError, OSError, ValueError):
-            continue
-    return None
+def _adapter_hash(path: Path) -> str:
+    is_adapter = path.suffix.lower() == ".safetensors" and path.is_file()
+    return hashes.file_hash(path) if is_adapter else ""

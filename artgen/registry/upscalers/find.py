@@ -1,7 +1,6 @@
 """Find an upscaling network: a short name, a hub id, a folder, a file, or a name in the model folders."""
 
 import difflib
-import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +11,8 @@ from artgen.events import Downloading, Listener, Notice, no_op
 from artgen.registry import hashes, hub, model_folders
 from artgen.registry.hub import cache, client
 from artgen.registry.hub.names import HUB_ID_PATTERN, check_revision
+from artgen.registry.local_parts import find_part
 from artgen.registry.model_configs import read_config
-from artgen.registry.safetensors_header import PICKLE_SUFFIXES, reject_pickle
 from artgen.registry.upscalers import folders
 from artgen.registry.upscalers.layers import read_layers
 from artgen.registry.upscalers.upscaler import SWIN2SR, Upscaler, UpscalerEntry, find_entry, upscaler_entries
@@ -62,7 +61,7 @@ def resolve_upscaler(
     if entry is not None and entry.bundled_folder is not None:
         found = read_upscaler(name, entry.bundled_folder / BUNDLED_FILE)
         return replace(found, source=entry.source, license=entry.license)
-    if entry is None and (path := _local_path(name)):
+    if entry is None and (path := find_part("upscaler", name)):
         return read_upscaler(name, path)
     source, _, revision = (entry.source if entry else name).partition("@")
     check_revision(revision or None)
@@ -73,23 +72,6 @@ def resolve_upscaler(
         name, repo, file, revision or None, entry or find_entry(source), offline, download, force, listener
     )  # fmt: skip
     return _hub_upscaler(search)
-
-
-def _local_path(name: str) -> Path | None:
-    """Return the folder or file of a network on the disk; None if the name is not on the disk.
-
-    Raises:
-        RefusedError: the file is a pickle.
-        ModelUnavailableError: a file of an address such as `civitai:12` is not downloaded.
-    """
-    path = Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser raises for an unknown ~user
-    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for long names
-        return path
-    found = model_folders.existing_file(name) or model_folders.downloaded_file(name)
-    found = found or model_folders.find("upscaler", name)
-    if found is not None and found.suffix.lower() in PICKLE_SUFFIXES:
-        reject_pickle(found)
-    return found
 
 
 def read_upscaler(name: str, path: Path) -> Upscaler:

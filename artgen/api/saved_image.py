@@ -1,0 +1,44 @@
+"""Define what the results of functions with one image have in common: saving, and display in notebooks."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+def save_image(
+    image: "Image.Image", path: str | os.PathLike[str], default: str, title: str, *, overwrite: bool
+) -> Path:
+    """Write the image of a result, and return its path.
+
+    Args:
+        image: the image.
+        path: path of the user.
+        default: default path, for the message about a path of another type.
+        title: what the image is, with its article, for messages.
+        overwrite: replace an existing file.
+
+    Raises:
+        UsageError: the path has another type, or the suffix is not an image suffix.
+        OutputError: the file exists already, or cannot be written.
+    """
+    from artgen.outputs.sheets import write_image
+    from artgen.spec.python_text import for_python
+    from artgen.spec.python_values import path_text
+
+    with for_python():
+        return write_image(image, Path(path_text(path, "path", default)), title, overwrite=overwrite)
+
+
+class NotebookImage:
+    """Show the image of a result in notebooks."""
+
+    image: "Image.Image"
+
+    def _repr_png_(self) -> bytes:
+        """Return the image as a PNG file."""
+        from artgen.outputs import encode_without_metadata
+
+        return encode_without_metadata(self.image, "png")
