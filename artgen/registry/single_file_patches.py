@@ -95,7 +95,7 @@ def _pipeline(index: Mapping[str, Any], content: FileContent, family: Family) ->
         is_inpainting = denoiser.channels == _INPAINT_CHANNELS
         pipeline = inpaint if is_inpainting else current.replace("InpaintPipeline", "Pipeline")
         if denoiser.channels == EDIT_CHANNELS:
-            pipeline = _EDIT_PIPELINES[denoiser.architecture]
+            pipeline = _EDIT_PIPELINES.get(denoiser.architecture, pipeline)
     elif family.pipeline:
         pipeline = family.pipeline
     elif current == "FluxFillPipeline":

@@ -1,6 +1,8 @@
 """Test `edit`: byte-identical to plain diffusers, with masks, reference images, batches and prompt syntax."""
 
 import inspect
+import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import numpy as np
 import plain_scripts as plain
 import pytest
 import sample_images
+import single_files
 import torch
 from PIL import Image
 
@@ -61,6 +64,24 @@ def test_reference_images_equal_plain_diffusers(zoo: Mapping[str, Path], tmp_pat
     assert sample_images.same(ours, theirs)
     keywords: dict[str, Any] = {"seed": 7, "model": zoo["flux2-klein"], **SHARED}
     assert sample_images.same(artgen.edit(photo, "make it winter", reference=images[1], **keywords).image, theirs)
+
+
+def test_a_single_file_with_8_channels_equals_its_folder(
+    zoo: Mapping[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    photo = sample_images.photo(Path("photo.png"), 64, 64)
+    state = single_files.original_state(zoo["pix2pix"])
+    base = shutil.copytree(zoo["pix2pix"], tmp_path / "base")  # as a model without the channels of the image
+    for name, key, value in (
+        ("model_index.json", "_class_name", "StableDiffusionPipeline"), ("unet/config.json", "in_channels", 4)
+    ):  # fmt: skip
+        config = json.loads((base / name).read_text())
+        (base / name).write_text(json.dumps({**config, key: value}))
+    file = Path(single_files.write_single_file("edits", state, base)).absolute()
+    settings = {"image": photo, "scheduler": "ddim", "guidance_scale": 5.0}
+    ours = edited({"file": file}, "file", **settings)
+    assert sample_images.same(ours, edited(zoo, "pix2pix", **settings))
 
 
 def test_pixels_outside_the_mask_do_not_change(zoo: Mapping[str, Path], tmp_path: Path) -> None:
