@@ -20,6 +20,8 @@ from artgen.registry.control_nets import NetEntry, net_entries
 from artgen.spec.control import CONTROL_KINDS, ControlSpec, parse_control
 from artgen.spec.image_prompt import ImagePromptSpec, parse_image_prompt
 from artgen.system.counts import counted
+from artgen.system.input_files import STDIN
+from artgen.system.memory_file import MemoryFile
 
 SETTINGS = ("control", "image_prompt")
 FEATURES: Mapping[str, str] = {
@@ -105,15 +107,35 @@ def find_nets(
         UsageError: an image of the user cannot be used with the recorded net.
     """
     result = NetValues()
+    default = _default_image(external, changes, task)
     for setting in SETTINGS:
         nets = [net for net in external.nets if net.setting == setting]
         if nets and setting not in changes:
-            found = _find(path, setting, nets, paths.get(setting, ()), task)
+            given = paths.get(setting) or ((default,) * len(nets) if default else ())
+            found = _find(path, setting, nets, given, task, is_typed=setting in paths)
+            if default and found.values and setting not in paths:
+                note = (
+                    f"The metadata does not contain the images of {setting}: the input image is used, as AUTOMATIC1111 "
+                    f"does without another image. To use other images, add --set {setting}=PATH."
+                )
+                found = NetValues(found.values, (*found.notes, note))
             result = NetValues({**result.values, **found.values}, (*result.notes, *found.notes))
     return result
 
 
-def _find(path: Path, setting: str, nets: Sequence[RecordedNet], paths: Sequence[str], task: str) -> NetValues:
+def _default_image(external: ExternalRecord, changes: Mapping[str, Any], task: str) -> str:
+    """Return the input image if AUTOMATIC1111 uses it for nets without an image of their own, else an empty text.
+
+    Source: pull request 1956 of sd-webui-controlnet.
+    """
+    image = changes.get("image")
+    is_file = isinstance(image, str | Path) and not isinstance(image, MemoryFile) and str(image) != STDIN
+    return str(image) if image and is_file and task != "txt2img" and external.tool != "comfyui" else ""
+
+
+def _find(
+    path: Path, setting: str, nets: Sequence[RecordedNet], paths: Sequence[str], task: str, *, is_typed: bool
+) -> NetValues:
     images = [str(found) if (found := find_named_image(path, net.image)) else "" for net in nets]
     missing = [i for i, image in enumerate(images) if not image]
     for i, image in zip(missing if len(paths) == len(missing) else range(len(nets)), paths, strict=False):
@@ -126,7 +148,7 @@ def _find(path: Path, setting: str, nets: Sequence[RecordedNet], paths: Sequence
             notes.append(_used_note(net, text))
         elif text:
             without_image.append(net)
-        elif image and image in paths:
+        elif is_typed and image in paths:
             raise UsageError(
                 f"Cannot use '{image}' with the recorded {_title(net)}: {reason}.",
                 f"--set {setting}={_example(net, image)}",

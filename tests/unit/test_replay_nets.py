@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from artgen.errors import UsageError
 from artgen.jobs.replay import read_replay_spec
@@ -68,6 +69,10 @@ def replayed(text: str, changes: Mapping[str, Any] | None = None) -> tuple[Any, 
             ("canny=e.png,scale=0.8,until=0.6,model=canny-sd15", "raw=p.png,model=pose-sd15"),
             ("s.png:0.5,model=sd15-plus",),
         ),
+        # The input image is the control image of A1111, if no other image is set.
+        (f"{TILE}, Denoising strength: 0.4", {"image": "e.png"}, ("tile=e.png,scale=0.6,model=tile-sd15",), ()),
+        (f"{TILE}, {SOFT_EDGE}", {"image": "e.png"}, ("tile=e.png,scale=0.6,model=tile-sd15",), ()),
+        (TILE, {"image": "e.png", "control": "f.png"}, ("tile=f.png,scale=0.6,model=tile-sd15",), ()),
         # A value with a kind or a scale replaces the recorded nets.
         (CANNY, {"control": "depth=e.png"}, ("depth=e.png",), ()),
         (IP, {"image_prompt": "e.png:1"}, (), ("e.png",)),
@@ -79,6 +84,7 @@ def replayed(text: str, changes: Mapping[str, Any] | None = None) -> tuple[Any, 
 def test_nets_of_a1111_are_used_with_the_images_of_the_user(
     text: str, changes: dict[str, Any], control: tuple[str, ...], image_prompt: tuple[str, ...]
 ) -> None:
+    Image.new("RGB", (64, 64)).save("e.png")
     request, _ = replayed(text, changes)
     assert (request.control, request.image_prompt) == (control, image_prompt)
 
@@ -233,7 +239,9 @@ def test_table_has_existing_entries() -> None:
     assert known_net("control_v11p_sd21_canny.safetensors") == net_entries()["canny-sd21"]
     assert known_net("controlnet-canny-sdxl-1.0.safetensors") is None  # several nets have this name
     modules = {"depth_leres++": "depth", "dw_openpose_full": "pose", "invert (from white bg & black line)": "lineart",
-               "seg_ofade20k": "seg", "softedge_hed": "", "t2ia_sketch_pidi": "scribble"}  # fmt: skip
+               "seg_ofade20k": "seg", "softedge_hed": "", "t2ia_sketch_pidi": "scribble",
+               "normal_midas": "", "MiDaS-NormalMapPreprocessor": "", "Zoe-DepthMapPreprocessor": "depth",
+               "DWPreprocessor": "pose", "control_sd15_seg": "seg", "segment": "seg"}  # fmt: skip
     assert {name: module_kind(name) for name in modules} == modules
 
 
