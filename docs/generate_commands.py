@@ -50,6 +50,7 @@ UNITS = {
     "max_side": "pixels", "expand": "pixels", "only_masked": "pixels",
     "target_size": "pixels", "sigma": "gray levels of 255", "eta": "fraction", "self_ensemble": "runs",
     "fidelity": "fraction", "clip_skip": "layers", "best_of": "images", "grow": "pixels", "mask_threshold": "fraction",
+    "hires_steps": "denoising steps",
     "variation_seed": "", "variation_strength": "fraction", "morph_position": "fraction",
 }  # fmt: skip
 """Units of the settings. Each setting that is a number has an entry."""

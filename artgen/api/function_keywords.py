@@ -24,6 +24,7 @@ from artgen.spec.settings import (
     FeatherSettings,
     FramesSettings,
     GuidanceSettings,
+    HiresSettings,
     Img2ImgInput,
     InpaintBlend,
     InpaintDetails,
@@ -41,12 +42,14 @@ from artgen.spec.settings import (
     OptimizerSettings,
     OutpaintSettings,
     OutputSettings,
+    PanoramaSettings,
     PresetSettings,
     PromptSettings,
     RankSettings,
     SamplingSettings,
     ScaledInput,
     SchedulerSettings,
+    SeamlessSettings,
     SeedSettings,
     SeriesSettings,
     SizeSettings,
@@ -117,7 +120,8 @@ _MODEL = (PresetSettings, ModelSettings, ControlSettings, ComputeSettings, Frame
 FUNCTIONS: dict[str, FunctionSpec] = {
     "txt2img": FunctionSpec(
         (
-            *(PromptSettings, SamplingSettings, *_VARIATION, CanvasSettings, SizeSettings, SeriesSettings),
+            *(PromptSettings, SamplingSettings, *_VARIATION, CanvasSettings, SizeSettings),
+            *(HiresSettings, PanoramaSettings, SeamlessSettings, SeriesSettings),
             *(BestOfSettings, *_MODEL),
         ),
         ("prompt", *_NOT_IN_PYTHON),
@@ -126,7 +130,7 @@ FUNCTIONS: dict[str, FunctionSpec] = {
     "img2img": FunctionSpec(
         (
             *(Img2ImgInput, PromptSettings, InvertSettings, SamplingSettings, VariationSettings, CanvasSettings),
-            *(SizeSettings, SeriesSettings, BestOfSettings, *_MODEL),
+            *(SizeSettings, SeamlessSettings, SeriesSettings, BestOfSettings, *_MODEL),
         ),
         ("image", "prompt", *_NOT_IN_PYTHON),
         _IMAGES,
@@ -204,7 +208,8 @@ FUNCTIONS: dict[str, FunctionSpec] = {
         (
             *(PromptSettings, InvertSettings, MaskSettings, Img2ImgInput, OutpaintSettings),
             *(MaskTextSettings, InpaintBlend, InpaintDetails, EditSettings, DenoiseSettings, UpscaleSettings),
-            *(SamplingSettings, *_VARIATION, CanvasSettings, ClassSettings, SeedSettings, BestOfSettings),
+            *(SamplingSettings, *_VARIATION, CanvasSettings, HiresSettings, PanoramaSettings, SeamlessSettings),
+            *(ClassSettings, SeedSettings, BestOfSettings),
             *_MODEL[1:],
         ),
         _NOT_IN_PYTHON,
@@ -234,6 +239,7 @@ FUNCTIONS: dict[str, FunctionSpec] = {
     "batch": FunctionSpec(
         (
             *(BatchRunSettings, PromptSettings, SamplingSettings, ClassSettings, CanvasSettings, SizeSettings),
+            *(HiresSettings, PanoramaSettings, SeamlessSettings),
             *(Img2ImgInput, InvertSettings, MaskSettings, InpaintBlend, InpaintDetails, OutpaintSettings),
             *(MaskTextSettings, EditSettings, DenoiseSettings, UpscaleSettings, *_VARIATION, SeriesSettings),
             BestOfSettings,

@@ -39,6 +39,12 @@ class Txt2ImgKeywords(TypedDict, total=False):
     width: int | None
     height: int | None
     size: str | tuple[int, int] | None
+    hires: str | None
+    hires_in: Literal["latent", "pixel"] | None
+    hires_model: str | PathLike[str] | None
+    hires_steps: int | None
+    panorama: bool | None
+    seamless: Literal["x", "y", "both"] | None
     batch_size: int | Literal["auto"] | None
     score: Literal["model", "clip"] | None
     score_model: str | PathLike[str] | None
@@ -96,6 +102,7 @@ class Img2ImgKeywords(TypedDict, total=False):
     width: int | None
     height: int | None
     size: str | tuple[int, int] | None
+    seamless: Literal["x", "y", "both"] | None
     batch_size: int | Literal["auto"] | None
     score: Literal["model", "clip"] | None
     score_model: str | PathLike[str] | None
@@ -463,6 +470,12 @@ class ReplayKeywords(TypedDict, total=False):
     morph_position: float | None
     width: int | None
     height: int | None
+    hires: str | None
+    hires_in: Literal["latent", "pixel"] | None
+    hires_model: str | PathLike[str] | None
+    hires_steps: int | None
+    panorama: bool | None
+    seamless: Literal["x", "y", "both"] | None
     class_label: int | str | None
     seed: int | None
     score: Literal["model", "clip"] | None
@@ -581,6 +594,12 @@ class BatchKeywords(TypedDict, total=False):
     width: int | None
     height: int | None
     size: str | tuple[int, int] | None
+    hires: str | None
+    hires_in: Literal["latent", "pixel"] | None
+    hires_model: str | PathLike[str] | None
+    hires_steps: int | None
+    panorama: bool | None
+    seamless: Literal["x", "y", "both"] | None
     max_side: int | None
     background: str | None
     strength: float | None

@@ -25,6 +25,7 @@ from artgen.spec.settings import (
     DenoiseSettings,
     EditSettings,
     FramesSettings,
+    HiresSettings,
     Img2ImgInput,
     InpaintBlend,
     InpaintDetails,
@@ -35,10 +36,12 @@ from artgen.spec.settings import (
     MorphSettings,
     OutpaintSettings,
     OutputSettings,
+    PanoramaSettings,
     PresetSettings,
     PromptSettings,
     ReportSettings,
     SamplingSettings,
+    SeamlessSettings,
     SeriesSettings,
     SizeSettings,
     UpscaleSettings,
@@ -98,6 +101,9 @@ def run(
     class_settings: ClassSettings,
     canvas: CanvasSettings,
     size: SizeSettings,
+    hires: HiresSettings,
+    panorama: PanoramaSettings,
+    seamless: SeamlessSettings,
     source: Img2ImgInput,
     inversion: InvertSettings,
     selection: BestOfSettings,
@@ -140,10 +146,9 @@ def run(
     name = "stdin" if is_stdin(files[0]) else batch_name(files[0])
     folder, output_settings = batch_folder(output, name)
     groups = (
-        preset, prompt, series, combination, sampling, variation, morph, class_settings, canvas, size, source,
-        inversion, selection, mask, mask_text, blend, details, expansion, editing, denoise_settings, upscaling,
-        model, control,
-        compute, frames,
+        preset, prompt, series, combination, sampling, variation, morph, class_settings, canvas, size, hires, panorama,
+        seamless, source, inversion, selection, mask, mask_text, blend, details, expansion, editing, denoise_settings,
+        upscaling, model, control, compute, frames,
     )  # fmt: skip
     defaults = non_default_settings(*groups) | output_settings
     defaults.pop("batch_size", None)

@@ -21,6 +21,7 @@ from artgen.spec.settings import (
     PresetSettings,
     PromptSettings,
     SamplingSettings,
+    SeamlessSettings,
     SeriesSettings,
     SizeSettings,
     SweepSettings,
@@ -42,6 +43,7 @@ def img2img(
     variation: VariationSettings,
     canvas: CanvasSettings,
     size: SizeSettings,
+    seamless: SeamlessSettings,
     preset: PresetSettings,
     model: ModelSettings,
     control: ControlSettings,
@@ -65,7 +67,9 @@ def img2img(
 
     image_paths, prompt = split_positionals(positionals, source, prompt)
     canvas = resolve_size(canvas, size)
-    groups = (preset, source, prompt, inversion, sampling, variation, canvas, selection, model, control, compute)
+    groups = (
+        preset, source, prompt, inversion, sampling, variation, canvas, seamless, selection, model, control, compute
+    )  # fmt: skip
     dispatch(
         Img2Img, groups, series, sweep, OutputOptions(output, frames, report), combination, image_paths=image_paths
     )

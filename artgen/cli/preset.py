@@ -23,6 +23,7 @@ from artgen.spec.settings import (
     ComputeSettings,
     DenoiseSettings,
     EditSettings,
+    HiresSettings,
     Img2ImgInput,
     InpaintBlend,
     InpaintDetails,
@@ -31,8 +32,10 @@ from artgen.spec.settings import (
     MaskTextSettings,
     ModelSettings,
     OutputSettings,
+    PanoramaSettings,
     PromptSettings,
     SamplingSettings,
+    SeamlessSettings,
     SeriesSettings,
     SizeSettings,
     UpscaleSettings,
@@ -84,6 +87,9 @@ def save(
     variation: VariationSettings,
     canvas: CanvasSettings,
     size: SizeSettings,
+    hires: HiresSettings,
+    panorama: PanoramaSettings,
+    seamless: SeamlessSettings,
     source: Img2ImgInput,
     inversion: InvertSettings,
     selection: BestOfSettings,
@@ -112,8 +118,8 @@ def save(
     from artgen.spec.preset_values import PRESET_SETTINGS
 
     groups = (
-        prompt, series, sampling, variation, resolve_size(canvas, size), source, inversion, selection, mask,
-        mask_text, blend, details, editing, denoise_settings, upscaling, model, compute, output,
+        prompt, series, sampling, variation, resolve_size(canvas, size), hires, panorama, seamless, source, inversion,
+        selection, mask, mask_text, blend, details, editing, denoise_settings, upscaling, model, compute, output,
     )  # fmt: skip
     if refused := [each for each in SETTINGS_OF_ONE_IMAGE if is_typed(each)]:
         raise UsageError(
@@ -157,7 +163,7 @@ def _with_absolute_path(name: str, value: Any) -> Any:
     if name == "refiner":
         refiner = parse_refiner(value)
         return str(refiner._replace(model=absolute(refiner.model)))
-    return absolute(value) if name in ("model", "vae") else value
+    return absolute(value) if name in ("model", "vae", "hires_model") else value
 
 
 @app.command("list")

@@ -17,12 +17,15 @@ from artgen.spec.settings import (
     ControlSettings,
     FramesSettings,
     GenerationReportSettings,
+    HiresSettings,
     ModelSettings,
     MorphSettings,
     OutputSettings,
+    PanoramaSettings,
     PresetSettings,
     PromptSettings,
     SamplingSettings,
+    SeamlessSettings,
     SeriesSettings,
     SizeSettings,
     SweepSettings,
@@ -43,6 +46,9 @@ def txt2img(
     morph: MorphSettings,
     canvas: CanvasSettings,
     size: SizeSettings,
+    hires: HiresSettings,
+    panorama: PanoramaSettings,
+    seamless: SeamlessSettings,
     preset: PresetSettings,
     model: ModelSettings,
     control: ControlSettings,
@@ -63,5 +69,6 @@ def txt2img(
     if not prompt.prompt.strip() and not any(text.startswith("prompt=") for text in sweep.sweep):
         raise UsageError("Cannot run txt2img: the prompt is missing.", missing_prompt_hint())
     canvas = resolve_size(canvas, size)
-    groups = (preset, prompt, sampling, variation, morph, canvas, selection, model, control, compute)
+    enlargement = (hires, panorama, seamless)
+    groups = (preset, prompt, sampling, variation, morph, canvas, *enlargement, selection, model, control, compute)
     dispatch(Txt2Img, groups, series, sweep, OutputOptions(output, frames, report), combination)

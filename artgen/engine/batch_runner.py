@@ -13,8 +13,10 @@ from artgen.engine.loading.oom import is_oom, raise_if_device_lost
 from artgen.engine.memory_policy import MemoryPolicy, MemorySettings, resource_key
 from artgen.engine.results import FailedImage, GeneratedImage
 from artgen.engine.sampling import text_encoder_offload, unconditional
+from artgen.engine.sampling.hires import prompt_jobs
 from artgen.engine.sampling.inversion import source_jobs, uses_inversion
-from artgen.engine.sampling.pipeline_call import ProgressReporter, run_pipeline
+from artgen.engine.sampling.passes import run_passes
+from artgen.engine.sampling.pipeline_call import ProgressReporter
 from artgen.errors import InputFileError, OutputError, UsageError
 from artgen.events import Listener
 from artgen.jobs.batch_size import BatchSizePolicy, JobGroup, default_batch_size
@@ -116,10 +118,11 @@ class BatchRunner:
                 if text_encoder_offload.encodes_prompts_first(memory_settings, device_config):
                     upcoming = _same_resources(prompted[0], self._jobs[start:], self._context.upcoming)
                     sources = source_jobs(prompted) if uses_inversion(prompted[0]) else []
+                    sources += prompt_jobs(prompted) if prompted[0].hires else []
                     encoded = [*prompted, *sources]
                     text_encoder_offload.encode_prompts(encoded, upcoming, device_config, self._listener)
                 generated = iter(
-                    run_pipeline(prompted, batch_size, device_config, memory_settings, progress, self._frames)
+                    run_passes(prompted, batch_size, device_config, memory_settings, progress, self._frames)
                 )
                 return [each if isinstance(each, FailedImage) else next(generated) for each in outcomes]
         except (MemoryError, RuntimeError) as error:

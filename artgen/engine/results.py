@@ -38,6 +38,7 @@ class GeneratedImage:
         metrics: Difference of the noisy image (`before`) and of the image (`after`) from the reference of `denoise`:
             `psnr` in dB, `ssim` and `vae_feature_distance`. Empty without a reference.
         input_files: Files in memory that texts of the request name: control images, image prompts and references.
+        latents: Latents of the first pass of hires fix in latent space, a tensor of shape (C, H/f, W/f); else None.
     """
 
     image: "Image.Image"
@@ -48,6 +49,7 @@ class GeneratedImage:
     notes: tuple[str, ...] = ()
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     input_files: tuple[MemoryFile, ...] = field(default=(), compare=False)
+    latents: Any = field(default=None, compare=False)
     _saved_names: list[str] = field(default_factory=list, compare=False, init=False)
 
     @property

@@ -12,7 +12,8 @@ from artgen.jobs.job import DenoiseJob, GenerationJob, Job, PipelineJob, Upscale
 from artgen.registry import task_support
 from artgen.registry.lora import LoraRequest
 from artgen.spec.base_requests import PromptRequest
-from artgen.spec.requests import TASKS
+from artgen.spec.hires_passes import second_request
+from artgen.spec.requests import TASKS, Txt2Img
 from artgen.spec.schedulers import SCHEDULERS, find_scheduler
 from artgen.spec.settings import FramesSettings
 from artgen.system import hardware
@@ -184,6 +185,16 @@ def check_sampling(request: PromptRequest, model: registry.ResolvedModel, schedu
     strength = getattr(request, "strength", None)
     _check_strength(request.steps or 1, 1.0 if strength is None else strength)
     check_guidance(request, model)
+    if not isinstance(request, Txt2Img) or request.hires is None:
+        return
+    try:
+        check_sampling(second_request(request), model, scheduler_config)
+    except UsageError as error:
+        raise UsageError(
+            f"Cannot use --hires: its second pass is img2img. {error.message}",
+            "Remove --hires, or use a higher strength or more --hires-steps.",
+            settings=("hires", "hires_steps"),
+        ) from error
 
 
 def _check_scheduler(request: PromptRequest, model: registry.ResolvedModel) -> None:
@@ -250,6 +261,8 @@ def check_frames(frames: FramesSettings, job: Job) -> None:
         raise UsageError(f"Frames cannot show the latents of {job.model.name}.", "Remove --frames for this model.")
     elif isinstance(job, GenerationJob) and job.model.refiner is not None:
         raise UsageError("Frames cannot show the steps of two models.", "Remove --frames or --refiner.")
+    elif isinstance(job, GenerationJob) and job.hires is not None:
+        raise UsageError("Frames cannot show the steps of two sizes.", "Remove --frames or --hires.")
     elif isinstance(job, GenerationJob) and job.crop_padding is not None:
         raise UsageError("Frames cannot show the enlarged area of --only-masked.", "Remove --frames or --only-masked.")
     task = TASKS[job.request.task]

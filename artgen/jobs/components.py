@@ -12,6 +12,7 @@ from artgen.jobs.image_prompts import load as image_prompts
 from artgen.registry.control_nets import ControlNet
 from artgen.registry.image_prompts import ImagePromptAdapter
 from artgen.registry.preprocessors import Preprocessor, resolve_preprocessors
+from artgen.registry.upscalers import Upscaler, resolve_upscaler
 from artgen.registry.vae import latent_mismatch, model_vae_config
 from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.fast import parse_presets
@@ -36,6 +37,7 @@ class Components:
         nets: control nets, in the order of the control images.
         preprocessors: models that compute each control map.
         adapters: adapters of the image prompts, in order.
+        upscaler: network of `hires_model`.
     """
 
     model: registry.ResolvedModel
@@ -46,11 +48,12 @@ class Components:
     nets: tuple[ControlNet, ...] = ()
     preprocessors: tuple[tuple[Preprocessor, ...], ...] = ()
     adapters: tuple[ImagePromptAdapter, ...] = ()
+    upscaler: Upscaler | None = None
 
 
 def component_key(request: Request) -> ComponentKey:
     """Return the settings of a request that select components."""
-    names = ("vae", "refiner", "text_encoder_3")
+    names = ("vae", "refiner", "text_encoder_3", "hires_model")
     return (
         *(getattr(request, name, None) for name in names),
         control_nets.net_key(request),
@@ -85,7 +88,23 @@ def resolve_components(
         found = _add_nets(found, request, listener, download)
     if isinstance(request, PromptRequest) and request.image_prompt:
         found = _add_adapters(found, request, listener, download)
+    if (name := getattr(request, "hires_model", None)) is not None:
+        found = _add_upscaler(found, request, name, listener, download)
     return found
+
+
+def _add_upscaler(found: Components, request: Request, name: str, listener: Listener, download: bool) -> Components:
+    upscaler = resolve_upscaler(name, offline=request.offline, download=download, listener=listener)
+    is_local = upscaler.source == "local"
+    name = upscaler.path.name if is_local else upscaler.name
+    provenance = {**found.provenance, "hires_model": name, **upscaler.provenance()}
+    return replace(
+        found,
+        provenance=provenance,
+        upscaler=upscaler,
+        is_pending=found.is_pending or upscaler.download_bytes > 0,
+        locations=(*found.locations, *(((upscaler.sha256, upscaler.path),) if is_local else ())),
+    )
 
 
 def _add_vae(found: Components, request: PromptRequest, name: str, listener: Listener, download: bool) -> Components:

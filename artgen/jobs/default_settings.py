@@ -5,6 +5,7 @@ from typing import Any
 
 from artgen import registry
 from artgen.jobs import checks, pipeline_options
+from artgen.jobs.hires import DEFAULT_HIRES_SPACE
 from artgen.jobs.size import pipeline_size
 from artgen.spec.base_requests import PromptRequest
 from artgen.spec.best_of import DEFAULT_SCORE, num_candidates
@@ -35,6 +36,7 @@ def default_settings(
         "steps": model.steps,
         "guidance_scale": model.guidance_scale,
         "vae_tiling": checks.needs_vae_tiling(pipeline_size(request, model, size))
+        and getattr(request, "seamless", None) is None
         and pipeline_options.supports_vae_tiling(model),
         "prompt_weights": "a1111",
         "long_prompt": "chunk" if model.pipeline_entry.supports("long-prompts") else "truncate",
@@ -43,6 +45,8 @@ def default_settings(
         "image_guidance_scale": model.pipeline_entry.image_guidance_scale or None,
         **resolved,
     }
+    if getattr(request, "hires", None) is not None and getattr(request, "hires_model", None) is None:
+        defaults["hires_in"] = DEFAULT_HIRES_SPACE
     inverts = getattr(request, "invert", False)
     if request.task in model.pipeline_entry.no_strength or inverts:
         del defaults["strength"]

@@ -13,6 +13,7 @@ from artgen.jobs.control.images import fit_to_size
 from artgen.jobs.control.nets import recorded_text
 from artgen.jobs.default_settings import default_settings
 from artgen.jobs.edit_checks import check_image_sizes
+from artgen.jobs.hires import hires_size
 from artgen.jobs.image_prompts import ImagePromptInput
 from artgen.jobs.inputs import InputImages
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job, SampleJob
@@ -71,12 +72,14 @@ def describe_result(draft: JobDraft) -> JobDraft:
     size, notes = inputs.image.size if inputs.image else inputs.result_size or (0, 0), inputs.notes
     if model is not None and TASKS[request.task].pipeline_kind:
         if inputs.image is None:
-            size = checks.txt2img_size(getattr(request, "width", None), getattr(request, "height", None), model)
+            size = _first_size(request, model)
         model_size = pipeline_size(request, model, size)
-        checks.check_position_limit(model_size, model)
+        size = hires_size(request, model, size)
+        checks.check_position_limit(max(model_size, size), model)
         if isinstance(request, PromptRequest):
             check_image_sizes(request, model, model_size, [each.size for each in inputs.references])
-        notes = (*notes, *notes_of.size_warnings(model_size, model))
+        if not getattr(request, "panorama", False):
+            notes = (*notes, *notes_of.size_warnings(model_size, model))
     if model is not None and model.remote is not None:
         notes = (*notes, model.download_note())
     if isinstance(request, Sample) and model is not None:
@@ -85,13 +88,19 @@ def describe_result(draft: JobDraft) -> JobDraft:
     notes = (*notes, *more_notes, *(net.download_note() for net in draft.entry.nets if net.download_bytes))
     notes += tuple({each.download_note(): 0 for each in draft.entry.adapters if each.download_bytes})
     notes += tuple(note for each in inputs.image_prompts for note in each.notes)
-    provenance = {"width": size[0], "height": size[1], **inputs.provenance, **draft.entry.provenance}
+    first = size if getattr(request, "hires", None) is None or model is None else _first_size(request, model)
+    provenance = {"width": first[0], "height": first[1], **inputs.provenance, **draft.entry.provenance}
     models = dict.fromkeys(each for group in draft.entry.preprocessors for each in group)
     notes = (*notes, *(each.download_note for each in models if each.folder is None))
     if inputs.controls:
         pairs = zip(inputs.controls, draft.entry.nets, strict=True)
         provenance["control"] = [recorded_text(control.spec, net) for control, net in pairs]
     return replace(draft, size=size, provenance=provenance, notes=notes, control_images=control_images)
+
+
+def _first_size(request: Request, model: registry.ResolvedModel) -> tuple[int, int]:
+    """Return the width and height of txt2img in pixels, before hires fix."""
+    return checks.txt2img_size(getattr(request, "width", None), getattr(request, "height", None), model)
 
 
 def fill_request(draft: JobDraft) -> Request:
@@ -103,8 +112,12 @@ def fill_request(draft: JobDraft) -> Request:
     if isinstance(request, Sample) and model is not None:
         return sample.fill_defaults(request, model, draft.entry.scheduler_config).replace(model=draft.entry.name)
     if isinstance(request, PromptRequest) and model is not None:
+        is_enlarged = getattr(request, "hires", None) is not None
+        settings = default_settings(request, model, draft.entry.scheduler, draft.inputs.resolved, draft.size)
+        if is_enlarged:
+            settings["width"], settings["height"] = _first_size(request, model)
         return request.replace(
-            **default_settings(request, model, draft.entry.scheduler, draft.inputs.resolved, draft.size),
+            **settings,
             model=draft.entry.name,
             **draft.entry.settings,
         )
@@ -152,6 +165,7 @@ def _build_pipeline_or_denoise_job(draft: JobDraft) -> Job:
             embeddings=draft.embeddings,
             controls=_control_inputs(draft),
             image_prompts=tuple(map(ImagePromptInput, inputs.image_prompts, draft.entry.adapters)),
+            upscaler=draft.entry.upscaler,
             **shared,
         )
     raise TypeError(f"{type(request).__name__} is not a request of a known task")

@@ -17,6 +17,7 @@ from artgen.registry.lora import LoraRequest
 from artgen.registry.score_models import ScoreModel
 from artgen.registry.upscalers import Upscaler
 from artgen.spec.base_requests import PromptRequest, Request
+from artgen.spec.hires import HiresSpec, parse_hires
 from artgen.spec.requests import Denoise, Sample, Upscale
 from artgen.spec.settings import MAX_BATCH_SIZE
 
@@ -112,6 +113,9 @@ class GenerationJob(PipelineJob):
         controls: control images, in the order of the request.
         image_prompts: image prompts, in the order of the request.
         score_model: CLIP model that scores the images; None without one.
+        upscaler: network that enlarges the first result; None for another method or without hires fix.
+        keeps_latents: whether the result contains the latents, for a second pass.
+        latents: latents that img2img noises instead of `image`, a tensor of shape (C, H/f, W/f); None for other tasks.
     """
 
     request: PromptRequest
@@ -126,6 +130,9 @@ class GenerationJob(PipelineJob):
     controls: tuple[ControlInput, ...] = ()
     image_prompts: tuple[ImagePromptInput, ...] = ()
     score_model: ScoreModel | None = None
+    upscaler: Upscaler | None = None
+    keeps_latents: bool = False
+    latents: Any = field(default=None, compare=False)
 
     @property
     def max_batch_size(self) -> int:
@@ -185,6 +192,12 @@ class GenerationJob(PipelineJob):
     def pipeline_size(self) -> tuple[int, int]:
         """Return the width and height in pixels at which the pipeline runs."""
         return pipeline_size(self.request, self.model, self.padded_size)
+
+    @property
+    def hires(self) -> HiresSpec | None:
+        """Return the enlargement of the first result by hires fix; None without it."""
+        text: str | None = getattr(self.request, "hires", None)
+        return None if text is None else parse_hires(text)
 
     @property
     def decoded_size(self) -> tuple[int, int]:

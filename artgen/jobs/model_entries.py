@@ -10,10 +10,13 @@ from artgen.events import Listener, no_op
 from artgen.jobs import checks, components, denoise, pipeline_options, sample
 from artgen.jobs.control.checks import check_nets, check_task_has_control
 from artgen.jobs.default_settings import model_scheduler
+from artgen.jobs.hires import check_hires
 from artgen.jobs.image_prompts.load import check_task as check_image_prompts
+from artgen.jobs.seamless import check_large_image
 from artgen.registry.control_nets import ControlNet
 from artgen.registry.image_prompts import ImagePromptAdapter
 from artgen.registry.preprocessors import Preprocessor
+from artgen.registry.upscalers import Upscaler
 from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.requests import Denoise, Edit, Sample, Upscale
 
@@ -34,6 +37,7 @@ class ModelEntry:
         nets: control nets, in the order of the control images.
         preprocessors: models that compute each control map.
         adapters: adapters of the image prompts, in order.
+        upscaler: network of `hires_model`.
     """
 
     model: registry.ResolvedModel | None
@@ -47,6 +51,7 @@ class ModelEntry:
     nets: tuple[ControlNet, ...] = ()
     preprocessors: tuple[tuple[Preprocessor, ...], ...] = ()
     adapters: tuple[ImagePromptAdapter, ...] = ()
+    upscaler: Upscaler | None = None
 
 
 ModelKey = tuple[str | None, bool, components.ComponentKey]
@@ -136,3 +141,5 @@ def check_model(request: Request, entry: ModelEntry) -> None:
         check_task_has_control(request, entry.model)
         check_nets(request, entry.model, entry.nets)
         check_image_prompts(request, entry.model)
+        check_hires(request, entry.model, entry.scheduler)
+        check_large_image(request, entry.model)

@@ -221,6 +221,7 @@ class _Stages:
             nets=found.nets,
             preprocessors=found.preprocessors,
             adapters=found.adapters,
+            upscaler=found.upscaler,
         )
 
     def _save_location(self, digest: str, path: Path) -> None:

@@ -14,7 +14,14 @@ from typing import Any
 from artgen import metadata
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, UsageError, shorten
 from artgen.events import Listener, Notice
-from artgen.jobs import replay_checks, replay_files, replay_nets, replay_other_tools, replay_prompts
+from artgen.jobs import (
+    hires_replay,
+    replay_checks,
+    replay_files,
+    replay_nets,
+    replay_other_tools,
+    replay_prompts,
+)
 from artgen.jobs.control import replay as control_replay
 from artgen.jobs.image_prompts import replay as image_prompt_replay
 from artgen.jobs.job import Job
@@ -98,6 +105,8 @@ class ReplaySpec:
                     changes[names[0]], used = replay_other_tools.other_nets(names[0], getattr(request, names[0]))
                     if not changes[names[0]] and names[0] in self.with_typed_images:
                         raise
+                elif names[0] == "hires":
+                    changes = dict.fromkeys(options_of(settings.HiresSettings))
                 elif names[0] == "scheduler":
                     changes, used = replay_other_tools.other_scheduler(str(getattr(request, "scheduler", "")))
                 verb = "changed" if names[0] in replay_nets.SETTINGS and changes[names[0]] else "ignored"
@@ -186,6 +195,8 @@ def read_replay_spec(
     for name, find in _PART_FINDERS.items():
         if found.record and record.get(name) and name not in changes:
             record[name] = find(path, record, known_controls)
+    if found.record and record.get("hires_model") and "hires_model" not in changes:
+        record["hires_model"] = hires_replay.find_hires_model(path, record)
     if found.record and record.get("embedding") and "embedding" not in changes:
         record["embedding"] = replay_files.find_embeddings(path, record)
     expected_hashes, model_notes = _pin_weights(path, record, changes)

@@ -16,12 +16,13 @@ from artgen.spec.schedulers import find_scheduler
 SUPPORTED_FIELDS = (
     "prompt", "negative_prompt", "prompt_weights", "clip_skip", "steps", "scheduler", "sigmas", "guidance_scale",
     "guidance_rescale", "seed", "variation_strength", "variation_seed", "width", "height", "only_masked", "fill",
+    "hires", "hires_in", "hires_steps", "seamless",
 )  # fmt: skip
 """Fields that are used. The model is not used, because other tools name models differently."""
 
 OPTIONAL_FIELDS = (
     "negative_prompt", "clip_skip", "scheduler", "sigmas", "guidance_scale", "guidance_rescale", "only_masked",
-    "variation_seed", "variation_strength",
+    "variation_seed", "variation_strength", "hires", "hires_in", "seamless",
     "control", "image_prompt",
 )  # fmt: skip
 """Fields that are ignored, with a note, if the model does not support them: the user chooses another model."""
@@ -77,7 +78,7 @@ def to_record(
         elif record["task"] != "txt2img" and name in ("width", "height"):
             if name == "width":
                 notes.append(f"The size of the input image is used, not {fields[name]}x{fields.get('height')}.")
-        elif name in ("only_masked", "fill") and record["task"] != "inpaint":
+        elif _has_no_place(record, name):
             continue
         elif name == "sigmas" and "scheduler" in fields and "scheduler" not in record:
             notes.append(_unsupported_note(name, fields[name]))  # Sigmas belong to the scheduler.
@@ -104,6 +105,15 @@ def to_record(
         if embeddings:
             record["embedding"] = embeddings
     return record, notes
+
+
+def _has_no_place(record: Mapping[str, Any], name: str) -> bool:
+    """Return whether the task of a record has no such setting. The settings of hires fix need a valid `hires`."""
+    if name.startswith("hires"):
+        return record["task"] != "txt2img" or not (name == "hires" or record.get("hires"))
+    if name == "seamless":
+        return record["task"] not in ("txt2img", "img2img")
+    return name in ("only_masked", "fill") and record["task"] != "inpaint"
 
 
 def _task_record(external: ExternalRecord, changes: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -22,6 +22,7 @@ from typing import TypeVar
 from artgen.errors import UsageError
 from artgen.metadata.a1111_text import NEGATIVE_PREFIX
 from artgen.spec.embedding import EmbeddingSpec, parse_embedding, replace_tokens
+from artgen.spec.hires import parse_hires
 from artgen.spec.lora import LoraSpec, parse_lora
 from artgen.spec.prompt_syntax import has_syntax
 from artgen.spec.schedulers import find_scheduler
@@ -120,6 +121,9 @@ def _parameter_pairs(record: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     if record.get("variation_strength") and record.get("variation_seed") is not None:
         yield "Variation seed", _to_text(record["variation_seed"])
         yield "Variation seed strength", _to_text(record["variation_strength"])
+    yield from _hires_pairs(record)
+    if record.get("seamless") == "both":
+        yield "Tiling", "True"
     if record.get("strength") is not None:
         yield "Denoising strength", _to_text(record["strength"])
     for name, field in (
@@ -141,6 +145,21 @@ def _parameter_pairs(record: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     yield from _weight_pairs(record)
     yield "RNG", "CPU"
     yield "Version", f"artgen {_to_text(record.get('artgen'))}".strip()
+
+
+def _hires_pairs(record: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """Yield the fields of hires fix. A1111 runs all of its hires steps, and artgen a fraction of them."""
+    try:
+        spec = parse_hires(_to_text(record.get("hires")))
+    except UsageError:
+        return
+    yield "Denoising strength", _to_text(spec.strength)
+    steps = record.get("hires_steps") or record.get("steps")
+    yield "Hires upscale", _to_text(spec.scale)
+    if isinstance(steps, int):
+        yield "Hires steps", _to_text(max(1, int(steps * spec.strength)))
+    network = public_model_name(record.get("hires_model"))
+    yield "Hires upscaler", network or ("Latent" if record.get("hires_in") == "latent" else "Lanczos")
 
 
 def _weight_pairs(record: Mapping[str, object]) -> Iterator[tuple[str, str]]:

@@ -62,6 +62,10 @@ PROVENANCE_FIELDS: Mapping[str, RecordField] = {
     "refiner_source": RecordField(str, "Origin of the refiner: hub id or `local`."),
     "refiner_revision": RecordField(str, "Commit hash of the hub model of the refiner."),
     "refiner_hash": RecordField(str, "SHA-256 of the weights of the refiner's denoiser or of its single file."),
+    "hires_model_source": RecordField(
+        str, "Origin of the network of `hires_model`: hub id with its commit, or `local`."
+    ),
+    "hires_model_hash": RecordField(str, "SHA-256 of the weights of the network of `hires_model`."),
     "model_base": RecordField(
         str, "Model with the components that a single file lacks: hub id with its commit, or name of a folder."
     ),
@@ -84,8 +88,8 @@ PROVENANCE_FIELDS: Mapping[str, RecordField] = {
     "image_prompt_adapter_source": RecordField(list, "Origin of each adapter: hub id with its commit, or `local`."),
     "image_prompt_adapter_sha256": RecordField(list, "SHA-256 of each adapter."),
     "image_encoder_sha256": RecordField(list, "SHA-256 of the weights of the image encoder of each image prompt."),
-    "width": RecordField(int, "Width of the image.", "pixels"),
-    "height": RecordField(int, "Height of the image.", "pixels"),
+    "width": RecordField(int, "Width of the image, before an enlargement by `hires`.", "pixels"),
+    "height": RecordField(int, "Height of the image, before an enlargement by `hires`.", "pixels"),
     "image_sha256": RecordField(str, "SHA-256 of the input image file."),
     "parent_record": RecordField(str, "Record of the input image of upscale as JSON, if artgen generated the image."),
     "mask_sha256": RecordField(str, "SHA-256 of the mask file, or of the pixels of the mask of `mask_text`."),
@@ -154,6 +158,8 @@ def to_record(request: Request, provenance: Mapping[str, Any] | None = None) -> 
         record["control"] = [str(recorded_control(each)) for each in request.controls]
     elif not record.get("control_guess"):
         record.pop("control_guess", None)
+    if not record.get("panorama"):
+        record.pop("panorama", None)
     if "reference" in record:
         record["reference"] = [Path(each).name for each in record["reference"]]
     if "mask_model" in record:

@@ -15,6 +15,7 @@ from artgen.spec.base_requests import (
 )
 from artgen.spec.best_of import BestOf, num_candidates
 from artgen.spec.fields import non_default_settings
+from artgen.spec.hires import parse_hires
 from artgen.spec.initial_noise import parse_seed_noise
 from artgen.spec.mask_source import MaskSource
 from artgen.spec.schedulers import find_scheduler_with_sigmas
@@ -25,13 +26,16 @@ from artgen.spec.settings import (
     EditSettings,
     FeatherSettings,
     GuidanceSettings,
+    HiresSettings,
     InpaintBlend,
     InpaintDetails,
     InvertSettings,
     LoraSettings,
     MorphSettings,
     OutpaintSettings,
+    PanoramaSettings,
     SchedulerSettings,
+    SeamlessSettings,
     UpscaleMethod,
     UpscaleSettings,
     settings_of,
@@ -41,20 +45,46 @@ from artgen.spec.tasks import COMPOSITE, ENHANCED, GENERATED, Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Txt2Img(MorphSettings, VariedRequest, BestOf, CanvasSettings, PromptRequest):
-    """Generate an image from a prompt."""
+class Txt2Img(
+    HiresSettings,
+    PanoramaSettings,
+    SeamlessSettings,
+    MorphSettings,
+    VariedRequest,
+    BestOf,
+    CanvasSettings,
+    PromptRequest,
+):
+    """Generate an image from a prompt. Width and height are the size before an enlargement by `hires`."""
 
     task: ClassVar[str] = "txt2img"
 
     def _normalize(self, names: Collection[str]) -> None:
+        number: object = self.hires
+        if isinstance(number, int | float) and not isinstance(number, bool):  # JSON and Python have numbers.
+            object.__setattr__(self, "hires", f"{number:g}")
         super()._normalize(names)
         self._normalize_best_of(names)
         if self.morph_seed is not None and "morph_seed" in names:
             object.__setattr__(self, "morph_seed", str(parse_seed_noise(str(self.morph_seed))))
+        if self.hires is not None and "hires" in names:
+            object.__setattr__(self, "hires", str(parse_hires(self.hires)))
+        for name in () if self.hires else ("hires_in", "hires_model", "hires_steps"):
+            if getattr(self, name) is not None:
+                option = f"--{name.replace('_', '-')}"
+                raise UsageError(
+                    f"{option} has no effect without --hires.", f"Add --hires 2, or remove {option}.", settings=(name,)
+                )
+        if self.hires_model is not None and self.hires_in == "latent":
+            raise UsageError(
+                "Cannot combine --hires-model and --hires-in latent: the network enlarges the decoded image.",
+                "Remove --hires-in or --hires-model.",
+                settings=("hires_in", "hires_model"),
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Img2Img(InvertSettings, VariedRequest, BestOf, CanvasSettings, PromptedImageRequest):
+class Img2Img(SeamlessSettings, InvertSettings, VariedRequest, BestOf, CanvasSettings, PromptedImageRequest):
     """Generate an image from an input image and a prompt."""
 
     task: ClassVar[str] = "img2img"

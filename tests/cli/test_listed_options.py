@@ -32,7 +32,7 @@ VALUES = {
     "device": "cpu", "memory_budget": "8GiB", "output": "out/", "sweep": "steps=2,3", "shard": "0/2", "frames": "x.gif",
     "image": "in.png", "batch_size": "1", "style": "oil", "embedding": "embedding.safetensors", "ray": "auto",
     "lora": "lora.safetensors", "preset": "mine", "compare": "sheet.png",
-    "control": "canny=in.png",
+    "control": "canny=in.png", "hires": "2",
 }  # fmt: skip
 
 PROMPT_TASKS = ("txt2img", "img2img", "inpaint", "outpaint")
@@ -51,6 +51,10 @@ CONTEXTS: dict[str, tuple[str, ...]] = {
     "variation_seed": ("--variation-strength", "0.2"),
     **dict.fromkeys(("morph_prompt", "morph_negative_prompt", "morph_seed"), ("--morph-position", "0.5")),
     "fps": ("--frames", "x.gif"),
+    "hires_in": ("--hires", "2"),
+    "hires_steps": ("--hires", "2"),
+    "panorama": ("-m", "tiny", "--width", "512"),
+    "seamless": ("-m", "tiny"),
     "frame_interval": ("--frames", "x.gif"),
     "include_noising": ("--frames", "x.gif"),
 }
@@ -66,6 +70,7 @@ WITHOUT_PROMPT_CONTEXTS = {
 TESTED_ELSEWHERE = {
     *(("sample", "guidance_scale"), ("sample", "class_label")),
     *((task, "image_prompt") for task in PROMPT_TASKS),
+    ("txt2img", "hires_model"),
     *(("inpaint", name) for name in ("mask_text", "mask_model", "mask_threshold", "grow", "save_mask")),
 }
 """Options that need other models: tests/engine/test_sample.py, test_image_prompts.py and test_text_masks.py."""

@@ -27,6 +27,7 @@ TEXTS = {
     "output": "results/",
     "offload": "none",
     "dtype": "fp32",
+    "hires": "2",
     "method": "tv",
     "png_level": "3",
     "strength": "0.5",
@@ -36,6 +37,7 @@ TEXTS = {
 UNSUPPORTED = {
     *("quantize", "text_encoder_3", "guidance_rescale", "acceleration", "eta", "self_ensemble", "fidelity", "fast"),
     *("embedding", "lora", "vae", "refiner", "only_masked", "source_prompt", "image_guidance_scale"),
+    *("hires_in", "hires_model", "hires_steps", "panorama"),
     *("mask_text", "mask_model", "mask_threshold", "grow"),
 }
 """Settings that need other files, or that the bundled model, the CPU or one step does not support."""

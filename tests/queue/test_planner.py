@@ -12,6 +12,7 @@ import pytest
 import tiny_controls
 import tiny_image_prompts
 import tiny_models
+import tiny_upscalers
 from PIL import Image
 from safetensors_files import zero_file
 from tiny_loras import diffusers_lora
@@ -113,6 +114,12 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "morph_seed": ({**TXT2IMG, "morph_position": 0.5}, "5"),
     "morph_prompt": ({**TXT2IMG, "morph_position": 0.5}, "cat"),
     "morph_negative_prompt": ({**TXT2IMG, "morph_position": 0.5}, "grass"),
+    "hires": (TXT2IMG, "2:0.5"),
+    "hires_in": ({**TXT2IMG, "hires": "2:0.9"}, "latent"),
+    "hires_model": ({**TXT2IMG, "hires": "2:0.9"}, "NETWORK"),
+    "hires_steps": ({**TXT2IMG, "hires": "2:0.9"}, 3),
+    "panorama": ({**TXT2IMG, "size": "320x64"}, True),
+    "seamless": (TXT2IMG, "x"),
     "image": (IMG2IMG, Path("b.png")),
     "strength": (IMG2IMG, 0.5),
     "background": (IMG2IMG, "red"),
@@ -221,6 +228,9 @@ def test_setting_changes_the_fingerprint_only_if_it_affects_pixels_or_file(
     line, value = CHANGES[name]
     line = {key: filled(each) for key, each in line.items() if each is not None}
     value = str(tiny_models.vae(Path("vae"))) if value == "VAE" else filled(value)
+    if value == "NETWORK":
+        tiny_upscalers.save(Path("network.safetensors"), tiny_upscalers.rrdbnet(1))
+        value = "network.safetensors"
     if name == "lora":
         line, value = (
             {**line, "model": str(models["sd1"])},

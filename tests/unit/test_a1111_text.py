@@ -53,7 +53,6 @@ def test_a1111_text_variants_are_read(name: str) -> None:
         ("Eta: 0.5", "sampler options"),
         ("RNG: NV", "noise source"),
         ("RNG: GPU", "noise source"),
-        ("Tiling: True", "seamless tiling"),
         ("Refiner: xl [ab]", "refiner"),
         ("Token merging ratio: 0.5", "token merging"),
         ("VAE: a.pt", "VAE"),
@@ -62,7 +61,7 @@ def test_a1111_text_variants_are_read(name: str) -> None:
         ("Face restoration: CodeFormer", "face restoration"),
         ("ADetailer model: x", "ADetailer"),
         ("Emphasis: No norm", "emphasis"),
-        ("Hires upscale: 2", "hires fix"),
+        ("First pass size: 256x256", "hires fix"),
         ("FreeU Stages: x", "FreeU"),
     ],
 )

@@ -88,7 +88,7 @@ def test_aliases_of_options_are_keywords(group: type) -> None:
         ("txt2img", "generator", "seed"),
         ("img2img", "strengh", "strength"),
         ("denoise", "sigmas", "sigma"),
-        ("txt2img", "hires_fix", "not supported"),
+        ("txt2img", "hires_fix", "hires"),
         ("txt2img", "output", 'result.save("image.png")'),
         ("txt2img", "quality", "result.save("),
         ("txt2img", "combinatorial", "artgen.batch takes combinatorial."),

@@ -59,6 +59,10 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "best_of": st.none() | st.integers(1, 64),
     "score": st.none(),
     "score_model": st.none(),
+    "hires": st.none(),
+    "hires_in": st.none(),
+    "hires_model": st.none(),
+    "hires_steps": st.none(),
     "reference": st.lists(FILE, max_size=2).map(tuple),
     "refiner": st.none() | st.sampled_from(["sdxl-refiner", "owner/refiner@v1:0.75", "C:/refiner:0.5"]),
 }
@@ -96,6 +100,11 @@ def requests(cls: type[Request]) -> st.SearchStrategy[Request]:
     found = st.builds(cls, **values | {"quantize": st.none()}) | st.builds(cls, **values | {"lora": st.just(())})
     for exclusive in (
         {"invert": st.just(True), "strength": st.none(), "source_prompt": TEXT, "best_of": st.none()},
+        {
+            "hires": st.floats(1.001, 8).map("{:g}".format) | st.sampled_from(["1.5:0.55", "x2", "4:1"]),
+            "hires_in": st.none() | st.just("pixel"), "hires_model": st.none() | FILE,
+            "hires_steps": st.none() | st.integers(1, 1000),
+        },
         {"soft_mask": st.just(True), "only_masked": st.none(), "fill": st.just("original")},
         {
             "mask": st.none(), "mask_text": st.sampled_from(["dog", "a dog AND NOT (red collar{+8} OR cat{*1.5})"]),

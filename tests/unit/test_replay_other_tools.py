@@ -8,6 +8,8 @@ from PIL import Image
 
 from artgen.jobs import replay_other_tools
 from artgen.jobs.replay import read_replay_spec
+from artgen.metadata.a1111 import format_a1111
+from artgen.spec.requests import Txt2Img
 from artgen.spec.sampler_names import automatic_sigmas, split_spacing
 from artgen.spec.schedulers import find_scheduler, find_scheduler_with_sigmas
 from tests.helpers import other_tools as tools
@@ -118,7 +120,8 @@ def test_img2img_and_inpaint_records_are_not_replayed_as_txt2img_without_a_note(
 
 def test_hires_fix_and_features_are_noted() -> None:
     request, notes = replay(
-        f'{IMG2IMG}, Hires upscale: 2, ControlNet 0: "Module: canny", Variation seed: 3, RNG: NV, ENSD: 31337, Foo: 1'
+        f'{IMG2IMG}, First pass size: 256x256, ControlNet 0: "Module: canny", Variation seed: 3, RNG: NV, '
+        "ENSD: 31337, Foo: 1"
     )
     assert request.task == "txt2img"
     for text in (
@@ -132,6 +135,40 @@ def test_hires_fix_and_features_are_noted() -> None:
     ):
         assert text in notes
     assert "input image" not in notes
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected", "note"),
+    [
+        ("Hires upscale: 2", ("2:0.5", "latent", 40), ""),
+        ("Hires resize: 1024x1024, Hires upscaler: Latent", ("2:0.5", "latent", 40), ""),
+        ("Hires upscale: 1.5, Hires steps: 10, Hires upscaler: Lanczos", ("1.5:0.5", "pixel", 20), ""),
+        ("Hires upscale: 2, Hires upscaler: R-ESRGAN 4x+", ("2:0.5", "pixel", 40), "add --set hires_model=PATH"),
+        ("Hires upscale: 2, Hires upscaler: Latent (bicubic)", ("2:0.5", "latent", 40), "bilinearly"),
+        ("Hires upscale: 2, Hires sampler: DDIM", ("2:0.5", "latent", 40), "hires sampler: DDIM"),
+        ("Hires upscale: 40", (None, None, None), "The hires '40:0.5' is not supported"),
+        ("Hires resize: 1024x600", (None, None, None), "hires fix"),
+        ("Hires upscale: x", (None, None, None), "hires fix"),
+    ],
+)
+def test_hires_fix_of_a1111_is_used(
+    fields: str, expected: tuple[str | None, str | None, int | None], note: str
+) -> None:
+    request, notes = replay(f"{IMG2IMG}, {fields}")
+    assert isinstance(request, Txt2Img)
+    assert (request.hires, request.hires_in, request.hires_steps) == expected
+    assert note in notes
+    assert bool(note) == bool(notes)
+
+
+def test_written_hires_fix_and_tiling_are_read_again() -> None:
+    record = {"prompt": "fox", "steps": 20, "seed": 1, "width": 64, "height": 64, "hires": "1.5:0.4", "hires_steps": 25}
+    text = format_a1111({**record, "scheduler": "ddim", "hires_in": "pixel", "seamless": "both"})
+    assert "Denoising strength: 0.4, Hires upscale: 1.5, Hires steps: 10, Hires upscaler: Lanczos" in text
+    request, notes = replay(text)
+    assert isinstance(request, Txt2Img)
+    assert (request.hires, request.hires_in, request.hires_steps, request.seamless) == ("1.5:0.4", "pixel", 25, "both")
+    assert not notes
 
 
 def test_note_of_perturbed_attention_guidance_names_the_setting() -> None:

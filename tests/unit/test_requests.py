@@ -43,6 +43,8 @@ def build(task: str, **values: Any) -> Request:
     required = REQUIRED[task]
     if values.keys() & options_of(MaskModelSettings).keys():
         required = {**required, "mask": None, "mask_text": "dog"}
+    if "hires_steps" in values:
+        required = {**required, "hires": "2"}
     return TASKS[task].request_class(**{**required, **values})
 
 
@@ -65,7 +67,7 @@ def test_number_settings_have_limits() -> None:
         "seed", "steps", "guidance_scale", "guidance_rescale", "width", "height", "strength", "feather", "eta",
         "self_ensemble", "fidelity", "max_side", "clip_skip", "pag_scale", "only_masked", "image_guidance_scale",
         "best_of", "grow", "mask_threshold", "variation_seed", "variation_strength", "morph_position",
-        "by", "tile_size", "tile_overlap",
+        "hires_steps", "by", "tile_size", "tile_overlap",
     }  # fmt: skip
     assert all(spec.minimum is not None and spec.maximum is not None for _, _, spec, _ in NUMBERS)
 

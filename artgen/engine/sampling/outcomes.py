@@ -61,7 +61,14 @@ class BatchOutput:
             return FailedImage(job.request, wrong_size_error(decoded.size, job.decoded_size))
         image = _postprocess(decoded, job)
         final, low_bytes = _restore_source(decoded, image, job)
-        generated = GeneratedImage(final, to_record(request, facts), request, low_bytes)
+        latents = self.nan_guard.last_latents
+        generated = GeneratedImage(
+            final,
+            to_record(request, facts),
+            request,
+            low_bytes,
+            latents=latents[index] if job.keeps_latents and latents is not None else None,
+        )
         if self.recorder is None:
             return generated
         return replace(generated, frames=self._frames(self.recorder, index, job, image))

@@ -1,5 +1,6 @@
 """Run one call of a diffusers pipeline, which generates a batch of images."""
 
+import copy
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,16 +25,18 @@ from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.loading.embeddings import attached_embeddings
 from artgen.engine.memory_policy import MemorySettings
 from artgen.engine.results import FailedImage, GeneratedImage
-from artgen.engine.sampling import inversion, masked_latents, preview, refiner, text_encoder_offload
+from artgen.engine.sampling import hires, inversion, masked_latents, preview, refiner, text_encoder_offload
 from artgen.engine.sampling.call_arguments import call_arguments
 from artgen.engine.sampling.conditioning import Conditioning, conditioned
 from artgen.engine.sampling.frames import StepRecorder
 from artgen.engine.sampling.guidance import with_guidance
 from artgen.engine.sampling.nan_guard import DecodedBatch, NanGuard, redecode_fp32
 from artgen.engine.sampling.outcomes import BatchOutput
+from artgen.engine.sampling.panorama import with_windows
 from artgen.engine.sampling.pipeline_errors import wrap_pipeline_errors
 from artgen.engine.sampling.prepared_pipeline import job_seeds, plan_optimizations, prepare_pipeline
 from artgen.engine.sampling.prompt_arguments import prompt_conditioning, truncated_prompts
+from artgen.engine.sampling.seamless import with_seamless_padding
 from artgen.engine.sampling.task_arguments import task_arguments
 from artgen.engine.sampling.variation_noise import mixed_noise
 from artgen.errors import NonFiniteError
@@ -52,6 +55,8 @@ class ProgressReporter:
         listener: Receives the events.
         remaining_seconds: Estimated duration of all remaining images in seconds. 0: unknown.
         previews: Whether the listener receives previews.
+        steps_before: Completed steps of earlier calls for the same images.
+        steps_after: Steps of later calls for the same images.
     """
 
     def __init__(
@@ -68,11 +73,19 @@ class ProgressReporter:
         self.listener = listener
         self.remaining_seconds = remaining_seconds
         self.previews = previews
+        self.steps_before = self.steps_after = 0
         self._position = (first, num_images, total)
+
+    def for_pass(self, listener: Listener, *, before: int = 0, after: int = 0) -> "ProgressReporter":
+        """Return a reporter for one of several pipeline calls that generate the same images, with another listener."""
+        reporter = copy.copy(self)
+        reporter.listener, reporter.steps_before, reporter.steps_after = listener, before, after
+        return reporter
 
     def on_step(self, completed_steps: int, num_steps: int) -> None:
         """Report a completed denoising step."""
-        self.listener(StepEvent(completed_steps, num_steps, *self._position))
+        total = self.steps_before + num_steps + self.steps_after
+        self.listener(StepEvent(self.steps_before + completed_steps, total, *self._position))
 
     def on_tile(self, finished_tiles: int, num_tiles: int) -> None:
         """Report the finished tiles of an image."""
@@ -156,11 +169,14 @@ def _run_pipeline_once(
             pipeline_cache.silence_libraries(),
             optimized(pipe, plan),
             openvino(pipe, jobs[0].model) as openvino_facts,
+            with_seamless_padding(pipe, jobs[0]),
+            with_windows(pipe, jobs[0]),
             with_approximations(pipe, jobs[0].request.fast, jobs[0].extras),
         ):
             conditioning = conditioning or _encode_prompts(pipe, padded_jobs, progress.listener)
             kwargs = call_arguments(pipe, padded_jobs, task_arguments(task, padded_jobs), nan_guard, conditioning)
             kwargs |= control_arguments(pipe, padded_jobs)
+            kwargs |= hires.latent_arguments(pipe, padded_jobs)
             if inverts:
                 kwargs["latents"] = _inverted_latents(pipe, padded_jobs, device_config, memory_settings, progress)
             with (
@@ -195,7 +211,8 @@ def _run_pipeline_once(
                     result = pipe(**{**refined, "generator": kwargs["generator"]})
     except NonFiniteError:
         return [FailedImage(job.request, nan_guard.nonfinite_error(i, device_config)) for i, job in enumerate(jobs)]
-    decoded, redecoded = _check_decoded(pipe, result, batch_size, nan_guard, progress.listener)
+    with with_seamless_padding(pipe, jobs[0]):
+        decoded, redecoded = _check_decoded(pipe, result, batch_size, nan_guard, progress.listener)
     fallbacks = [*memory_settings.fallbacks, *(["decoder in fp32"] if redecoded else [])]
     provenance = {
         "batch_size": batch_size,

@@ -77,12 +77,13 @@ def plan_optimizations(
     entry = job.model.pipeline_entry
     has_image_prompts = bool(active_prompts(job.image_prompts))
     has_controls = bool(active_controls(job.controls))
+    is_modified = bool(getattr(request, "seamless", None) or getattr(request, "panorama", False))
     if has_controls and request.acceleration == "openvino":
         listener(Notice("Not using OpenVINO: it does not support control nets."))
     plan = policy.select_optimizations(
         policy.OptimizationContext(
             level="none"
-            if optimizations_disabled(job.model) or has_controls or has_image_prompts
+            if optimizations_disabled(job.model) or has_controls or has_image_prompts or is_modified
             else request.acceleration or "none",
             device=device_config.device,
             dtype=device_config.dtype,

@@ -8,6 +8,7 @@ from artgen.metadata.external_record import MAX_VALUE_CHARS, ExternalRecord, Fea
 from artgen.metadata.features import find_features, make_feature, merge_features
 from artgen.metadata.json_texts import is_json
 from artgen.metadata.tools.a1111_files import read_embeddings, read_loras
+from artgen.metadata.tools.a1111_hires import read_hires
 from artgen.metadata.tools.a1111_nets import read_nets
 from artgen.spec.sampler_names import automatic_sigmas, split_spacing
 
@@ -22,7 +23,7 @@ _VARIATION_FIELDS = {"variation seed": "variation_seed", "variation seed strengt
 _PREFIXES = {
     "hires": "hires fix", "first pass size": "hires fix", "controlnet": "ControlNet",
     "variation seed": "variation seed", "seed resize": "seed resize", "refiner": "refiner",
-    "face restoration": "face restoration", "hypernet": "hypernetwork", "tiling": "seamless tiling",
+    "face restoration": "face restoration", "hypernet": "hypernetwork",
     "token merging": "token merging", "hypertile": "token merging", "freeu": "FreeU", "adetailer": "ADetailer",
     "ultimate sd": "upscaling", "sd upscale": "upscaling", "postprocess upscale": "upscaling", "script": "script",
     "x type": "script", "rp ": "regional prompts", "regional": "regional prompts",
@@ -44,8 +45,8 @@ _PREFIXES = {
     "kohya hrfix": "Kohya hires fix", "loractl": "LoRA schedule", "negpip": "NegPiP", "cutoff": "cutoff",
 }  # fmt: skip
 _HIDDEN = {
-    "version", "user", "app", "backend", "lora hashes", "lora weights", "ti hashes", "ti", "hashes", "rng", "size",
-    "civitai resources", "civitai metadata", "created date", "raw prompt", "raw negative prompt", "scheduler",
+    "version", "tiling", "user", "app", "backend", "lora hashes", "lora weights", "ti hashes", "ti", "hashes", "rng",
+    "size", "civitai resources", "civitai metadata", "created date", "raw prompt", "raw negative prompt", "scheduler",
 }  # fmt: skip
 _TEXT_NAMES = (
     "parameters", "UserComment", "text", "postprocessing", "comment", "Comment", "ImageDescription", "Description",
@@ -86,6 +87,8 @@ def _make_record(split: A1111Text) -> ExternalRecord:
     variation = {setting: lowered[name] for name, setting in _VARIATION_FIELDS.items() if name in lowered}
     has_variation = len(variation) == len(_VARIATION_FIELDS)
     values |= {**_mask_settings(lowered), **(variation if has_variation else {})}
+    if lowered.get("tiling", "").lower() == "true":
+        values["seamless"] = "both"
     hidden = _HIDDEN | _FIELDS.keys() | (_VARIATION_FIELDS.keys() if has_variation else set())
     rest = {
         name: value for name, value in pairs.items() if name.lower() not in hidden and not name.startswith("AddNet ")
@@ -173,6 +176,9 @@ def _set_task(
     """Set `task` if the image had an input image. The strength of hires fix is not a strength of img2img."""
     found = {feature.name for feature in features}
     operations = lowered.get("operations", "").lower()
+    others = tuple(feature for feature in features if feature.name != "hires fix")
+    if "hires fix" in found and (unused := read_hires(values, lowered)) is not None:
+        return (*others, *unused)
     if "hires fix" in found or "hires" in operations:
         strength = values.pop("strength", None)
         details = f", denoising strength: {strength}" if strength else ""

@@ -44,6 +44,7 @@ from artgen.spec.settings.compute import (
 from artgen.spec.settings.control import ControlSettings
 from artgen.spec.settings.edit import EditSettings
 from artgen.spec.settings.frames import AnimationSettings, FramesSettings
+from artgen.spec.settings.hires import HiresSettings, PanoramaSettings, SeamlessSettings
 from artgen.spec.settings.image_prompt import ImagePromptSettings
 from artgen.spec.settings.inputs import (
     FILL_METHODS,
@@ -125,6 +126,7 @@ __all__ = [
     "FramesSettings",
     "GenerationReportSettings",
     "GuidanceSettings",
+    "HiresSettings",
     "ImagePromptSettings",
     "Img2ImgInput",
     "InpaintBlend",
@@ -145,6 +147,7 @@ __all__ = [
     "OptimizerSettings",
     "OutpaintSettings",
     "OutputSettings",
+    "PanoramaSettings",
     "PresetSettings",
     "PromptSettings",
     "RankSettings",
@@ -154,6 +157,7 @@ __all__ = [
     "ScaledInput",
     "SchedulerSettings",
     "ScoreSettings",
+    "SeamlessSettings",
     "SeedSettings",
     "SeriesSettings",
     "Setting",
@@ -204,6 +208,9 @@ SETTING_GROUPS: tuple[type, ...] = (
     ScoreSettings,
     BestOfSettings,
     RankSettings,
+    HiresSettings,
+    PanoramaSettings,
+    SeamlessSettings,
     InputImage,
     ScaledInput,
     OpaqueInput,

@@ -21,14 +21,6 @@ class UnsupportedRow(NamedTuple):
 
 UNSUPPORTED_ROWS = (
     UnsupportedRow(
-        "Hires fix",
-        "hires_fix hires highres highres_fix enable_hr hr hr_scale hr_upscaler hr_steps hr_resize_x "
-        "hr_resize_y hr_second_pass_steps hires_upscale hires_steps hires_strength hires_upscaler hires_scale "
-        "upscale_denoise",
-        "A1111, InvokeAI, stable-diffusion.cpp",
-        "For a larger image, use `artgen img2img IMAGE PROMPT --size 1024x1024 --strength 0.4`.",
-    ),
-    UnsupportedRow(
         "Upscaling in this command",
         "upscale upscale_repeats esrgan real_esrgan "
         "embiggen upscaling upscaled hd uhd super_resolution 4x 2x enlarge upscale_models "
@@ -48,12 +40,6 @@ UNSUPPORTED_ROWS = (
         "adetailer face_detailer face_restore face_fix reactor",
         "A1111, InvokeAI",
         "To repaint a face, use `artgen inpaint IMAGE PROMPT --mask MASK`.",
-    ),
-    UnsupportedRow(
-        "Tiling for seamless textures",
-        "tile tiling seamless tileable seamless_axes circular tile_x tile_y seamless_tiling texture",
-        "A1111, InvokeAI, Midjourney, Fooocus",
-        "For tiled decoding, which saves memory, use --vae-tiling.",
     ),
     UnsupportedRow(
         "Noise of another size",
