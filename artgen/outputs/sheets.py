@@ -82,7 +82,7 @@ def write_image(image: "Image.Image", path: Path, what: str, *, overwrite: bool)
         UsageError: the suffix is not an image suffix.
         OutputError: the file exists already, or cannot be written.
     """
-    image_format = format_from_suffix(path, what, "--output noise.png")
+    image_format = format_from_suffix(path, what, f"Use '{path.with_suffix('.png')}'.")
     data = encode_without_metadata(image, image_format)
     write_user_file(path, data, overwrite=overwrite, hint="Choose another path, or add --overwrite.")
     return path

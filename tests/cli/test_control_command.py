@@ -38,6 +38,9 @@ def test_maps_are_written_and_never_overwritten() -> None:
     ]
     data = Path("photos/a.png").read_bytes()
     assert run("control", "gray", "-", "-o", "-", input=data).stdout_bytes.startswith(b"\x89PNG")
+    with pytest.raises(artgen.UsageError, match=r"not 'map.gif'") as caught:
+        found.save("map.gif")
+    assert caught.value.hint == "Use 'map.png'."
     several = artgen.control_map("gray", "photos")
     assert isinstance(several, list)
     assert [each.image.size for each in several] == [(90, 64), (64, 90)]
