@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("data/train_upscaler/model"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    shutil.copy(options.work / "model.safetensors", options.out / "model.safetensors")
+    shutil.copyfile(options.work / "model.safetensors", options.out / "model.safetensors")
     record = provenance(options.data, options.leaves.parent)
     (options.out / "provenance.json").write_text(json.dumps(record, indent=2) + "\n")
     card = HEADER + data_section(record) + training_section(options.work, options.batch)

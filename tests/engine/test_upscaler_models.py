@@ -8,20 +8,28 @@ from types import MappingProxyType
 
 import command_line
 import hub_server
+import numpy as np
 import pytest
+import skimage.data
 import tiny_upscalers
 import torch
 from hub_models import folder_files, weight_downloads
+from PIL import Image
 from safetensors_files import SD1_SHAPES, filled_bytes, zero_file
 from tiny_upscalers import compact, rrdbnet, save, swin2sr
 from tiny_zoo import stable_diffusion
 
+from artgen.engine.loading.device import DeviceConfig
+from artgen.engine.metrics import psnr
+from artgen.engine.upscaling.networks import enlarge
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError
+from artgen.events import no_op
+from artgen.registry.hashes import compute_sha256
 from artgen.registry.hub import client
 from artgen.registry.upscalers import (
+    DEFAULT_UPSCALER,
     Upscaler,
     UpscalerEntry,
-    default_upscaler,
     find_recorded_upscaler,
     resolve_upscaler,
     upscaler,
@@ -158,11 +166,25 @@ def test_networks_of_other_tools_are_found_by_name_and_pickles_are_converted(
     assert find_recorded_upscaler("C:\\x\\2x_fast.safetensors", found.sha256) == found.path
 
 
+def test_the_bundled_network_is_the_default_and_beats_lanczos() -> None:
+    found = resolve_upscaler(DEFAULT_UPSCALER, offline=True)
+    sums = (found.path.parent / "SHA256SUMS").read_text()
+    assert f"{compute_sha256(found.path)}  {found.path.name}" in sums
+    assert (found.source, found.license, found.scale) == ("bundled:tiny_x2", "Apache-2.0", 2)
+    assert found.path.stat().st_size < 200_000
+    photo = Image.fromarray(skimage.data.chelsea()[:200, 100:300])
+    small = photo.resize((100, 100), Image.Resampling.BICUBIC)
+    network = enlarge(np.asarray(small), found, DeviceConfig("cpu", "fp32"), no_op)
+    lanczos = np.asarray(small.resize(photo.size, Image.Resampling.LANCZOS))
+    assert psnr(network, np.asarray(photo)) > psnr(lanczos, np.asarray(photo)) + 0.5
+    assert "not downloaded by artgen" in command_line.run("models", "remove", DEFAULT_UPSCALER, code=2).stderr
+    assert command_line.run("models", "path", DEFAULT_UPSCALER).stdout.strip() == str(found.path.parent)
+    assert "scale: 2" in command_line.run("info", str(found.path)).stdout
+
+
 def test_entries_of_the_table_are_complete() -> None:
     for name, entry in upscaler_entries().items():
         assert entry.scale in (2, 4), name
         assert entry.license, name
         assert isinstance(entry, UpscalerEntry)
-    assert upscaler_entries()[default_upscaler(2)].scale == 2
-    assert upscaler_entries()[default_upscaler(2.5)].scale == 4
     assert not Upscaler("x", Path(), RRDBNET, 4).is_diffusion

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from artgen.errors import UsageError
 from artgen.events import Listener
-from artgen.registry.upscalers import Upscaler, default_upscaler, resolve_upscaler, size_notes
+from artgen.registry.upscalers import DEFAULT_UPSCALER, Upscaler, resolve_upscaler, size_notes
 from artgen.spec.base_requests import Request
 from artgen.spec.requests import Upscale
 from artgen.spec.seeds import generate_seed
@@ -32,9 +32,8 @@ class NetworkCache:
         request, inputs = draft.request, draft.inputs
         if not isinstance(request, Upscale) or request.method != "model":
             return draft
-        if request.upscale_model is None and inputs.lossless is not None and inputs.result_size is not None:
-            factor = max(new / old for new, old in zip(inputs.result_size, inputs.lossless.image.size, strict=True))
-            request = request.replace(upscale_model=default_upscaler(factor))
+        if request.upscale_model is None:
+            request = request.replace(upscale_model=DEFAULT_UPSCALER)
         network = self._networks.get(key := _key(request)) or self._resolve(key, download=False)
         self._networks[key] = network
         if network.is_diffusion and request.seed is None:

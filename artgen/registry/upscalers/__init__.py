@@ -8,18 +8,18 @@ if TYPE_CHECKING:
     from artgen.registry.upscalers.find import resolve_upscaler
     from artgen.registry.upscalers.recorded import find_recorded_upscaler
     from artgen.registry.upscalers.upscaler import (
+        DEFAULT_UPSCALER,
         Upscaler,
         UpscalerEntry,
-        default_upscaler,
         input_sizes,
         size_notes,
         upscaler_entries,
     )
 
 __all__ = [
+    "DEFAULT_UPSCALER",
     "Upscaler",
     "UpscalerEntry",
-    "default_upscaler",
     "find_recorded_upscaler",
     "input_sizes",
     "resolve_upscaler",
@@ -31,9 +31,9 @@ _MODULES = {
     "find": ("resolve_upscaler",),
     "recorded": ("find_recorded_upscaler",),
     "upscaler": (
+        "DEFAULT_UPSCALER",
         "Upscaler",
         "UpscalerEntry",
-        "default_upscaler",
         "input_sizes",
         "size_notes",
         "upscaler_entries",

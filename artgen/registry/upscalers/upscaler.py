@@ -15,6 +15,8 @@ from artgen.system.files import FileIdentity, file_identity
 SWIN2SR, RRDBNET, COMPACT = "Swin2SRForImageSuperResolution", "RRDBNet", "SRVGGNetCompact"
 SD_UPSCALE, SD_LATENT_UPSCALE = "StableDiffusionUpscalePipeline", "StableDiffusionLatentUpscalePipeline"
 DIFFUSION_CLASSES = (SD_UPSCALE, SD_LATENT_UPSCALE)
+DEFAULT_UPSCALER = "tiny-x2"
+"""Default of `--upscaler`: it needs no download."""
 
 
 @dataclass(frozen=True)
@@ -118,11 +120,6 @@ def find_entry(name: str) -> UpscalerEntry | None:
     """Return the entry with a short name or a hub id."""
     entries = upscaler_entries()
     return entries.get(name) or next((entry for entry in entries.values() if entry.source == name), None)
-
-
-def default_upscaler(factor: float) -> str:
-    """Return the name of the default network for a factor of both sides."""
-    return "swin2sr-x2" if factor <= 2 else "swin2sr-x4"
 
 
 def input_sizes(size: tuple[int, int], scale: int, target: tuple[int, int] | None) -> list[tuple[int, int]]:
