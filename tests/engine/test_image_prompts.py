@@ -16,6 +16,7 @@ from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 from artgen import generate
 from artgen.engine import memory_policy
 from artgen.engine.loading.device import DeviceConfig
+from artgen.errors import ArtgenError
 from artgen.jobs.prepare import prepare_jobs
 from artgen.registry.safetensors_header import read_header
 
@@ -107,3 +108,15 @@ def test_two_images_with_a_mask_and_a_plus_adapter_equal_plain(
     found = generate(request_for("txt2img", models["sd1"], image_prompt=texts)).image
     prompts = [(base, 0.7, "style.png", Path("mask.png")), (plus, 0.4, "other.png", None)]
     assert found.tobytes() == plain_image("sd1", "txt2img", models["sd1"], prompts).tobytes()
+
+
+def test_adapters_are_found_by_variant_and_in_model_folders(
+    models: dict[str, Path], adapters: dict[tuple[str, str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ArtgenError, match="adapter 'sd15-plus' with"):  # the tiny model has another width
+        prepare_jobs([request_for("txt2img", models["sd1"], image_prompt=("style.png,model=plus",))])
+    Path("comfy/models").mkdir(parents=True)
+    Path("comfy/models/ipadapter").symlink_to(adapters["sd1", "base"].parent)
+    monkeypatch.setenv("ARTGEN_MODEL_FOLDERS", "comfy")
+    [job] = prepare_jobs([request_for("txt2img", models["sd1"], image_prompt=("style.png,model=base",))])
+    assert job.image_prompts[0].adapter.path.name == "base.safetensors"
