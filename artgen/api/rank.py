@@ -26,11 +26,13 @@ class ImageScore:
         path: the image file.
         prompt: the text with which the image was compared.
         score: the score; higher is better.
+        index: position of the image in the input, from 0.
     """
 
     path: Path
     prompt: str
     score: float
+    index: int = 0
 
 
 @api_function("rank")
@@ -38,8 +40,8 @@ def rank(images: "ImagesInput", prompt: str | None = None, **settings: Unpack[Ra
     """Rank images by how well they fit a prompt, the best image first.
 
     The score is how much lower the denoising error of the model is with the prompt than without it, or the similarity
-    of a CLIP model. A result has the attributes `path`, `prompt` and `score`. Compare only scores of the same prompt
-    and the same model.
+    of a CLIP model. A result has the attributes `path`, `prompt`, `score` and `index`. Compare only scores of the same
+    prompt and the same model.
 
     Args:
         images: path, folder, PIL image, array or result, or a list of them.
@@ -62,8 +64,8 @@ def rank(images: "ImagesInput", prompt: str | None = None, **settings: Unpack[Ra
 
         scorer = FileScorer(plan, len(files), call.listener)
         scores = [
-            ImageScore(file, prompts[file].text, scorer.score(file, prompts[file], number))
-            for number, file in enumerate(files, 1)
+            ImageScore(file, prompts[file].text, scorer.score(file, prompts[file], index + 1), index)
+            for index, file in enumerate(files)
         ]
     return sort_scores(scores)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 from helpers.tiny_models import tokenizer
-from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor
+from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
 
 _LAYERS = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2}
 
@@ -21,6 +21,6 @@ def clip(folder: Path) -> Path:
         initializer_factor=4.0,
     )
     CLIPModel(config).eval().save_pretrained(folder)
-    size = {"shortest_edge": 32}, {"height": 32, "width": 32}
-    CLIPProcessor(CLIPImageProcessorPil(size=size[0], crop_size=size[1]), tokens).save_pretrained(folder)
+    CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
+    tokens.save_pretrained(folder)
     return folder

@@ -141,6 +141,11 @@ COMMAND_ROWS = (
         "A1111, ImageMagick",
         "To arrange images, run `artgen sheet IMAGE...`.",
     ),
+    CommandRow(
+        "score clipscore clip_score aesthetic rating sort evaluate best",
+        "TorchMetrics, A1111 extensions",
+        'To score images for a prompt, run `artgen rank IMAGE... --prompt "a red fox"`.',
+    ),
     CommandRow("sweep plot", "A1111", "Use --sweep: `artgen txt2img \"a red fox\" --sweep steps=10,20,30`."),
     CommandRow("repeat redo again regenerate rerun reproduce", "Midjourney", "Run `artgen replay IMAGE`."),
     CommandRow("resume continue queue prompts file fromfile jobs", "make", "Run `artgen batch FILE`."),

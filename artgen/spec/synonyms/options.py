@@ -26,6 +26,7 @@ class OptionRow(NamedTuple):
 
 
 OPTION_ROWS = (
+    OptionRow("best_of", "best_of_n n_best num_candidates pick_best keep_best", "papers about sampling"),
     OptionRow("by", "scale_factor resize_scale upscaling_resize", "A1111, InvokeAI, Replicate"),
     OptionRow("tile_size", "upscale_tile_size tile_px tile_width tile_height", "stable-diffusion.cpp, ComfyUI"),
     OptionRow("tile_overlap", "tile_padding seam_width mask_blur_tile", "ComfyUI"),
