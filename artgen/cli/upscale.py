@@ -30,7 +30,7 @@ from artgen.spec.settings import (
 
 
 @image_output("upscale")
-@partial(flatten_settings, hidden=("control", "control_guess", "refiner"))
+@partial(flatten_settings, hidden=("refiner",))
 def upscale(
     source: ScaledInput,
     upscaling: UpscaleSettings,

@@ -84,7 +84,7 @@ def describe_result(draft: JobDraft) -> JobDraft:
         notes = (*notes, model.download_note())
     if isinstance(request, Sample) and model is not None:
         size = sample.image_size(model)
-    control_images, more_notes = fit_to_size(inputs.controls, size)
+    control_images, more_notes = fit_to_size(inputs.controls, inputs.result_size or size)
     notes = (*notes, *more_notes, *(net.download_note() for net in draft.entry.nets if net.download_bytes))
     notes += tuple({each.download_note(): 0 for each in draft.entry.adapters if each.download_bytes})
     notes += tuple(note for each in inputs.image_prompts for note in each.notes)

@@ -287,7 +287,7 @@ class _Stages:
 
     def _fill_shared(self, draft: JobDraft) -> JobDraft:
         """Fill in size, provenance and notes, which are equal for jobs with the same model and the same inputs."""
-        key = (model_key(draft.request), draft.entry.is_preview, input_key(draft.request))
+        key = (model_key(draft.request), draft.entry.is_preview, input_key(draft.request), draft.inputs.result_size)
         if key not in self._shared:
             self._shared[key] = describe_result(draft)
         shared = self._shared[key]

@@ -29,6 +29,7 @@ from artgen.jobs.prepare import PrepareJobs
 from artgen.jobs.recorded_images import check_weights
 from artgen.jobs.replay_comparison import Original, read_original
 from artgen.jobs.replay_prompts import PROMPTS
+from artgen.jobs.upscaling.replay import find_network
 from artgen.spec import settings
 from artgen.spec.base_requests import Request
 from artgen.spec.records import from_record, record_notes
@@ -197,6 +198,8 @@ def read_replay_spec(
             record[name] = find(path, record, known_controls)
     if found.record and record.get("hires_model") and "hires_model" not in changes:
         record["hires_model"] = hires_replay.find_hires_model(path, record)
+    if found.record and record.get("upscale_model") and "upscale_model" not in changes:
+        record["upscale_model"] = find_network(path, record)
     if found.record and record.get("embedding") and "embedding" not in changes:
         record["embedding"] = replay_files.find_embeddings(path, record)
     expected_hashes, model_notes = _pin_weights(path, record, changes)

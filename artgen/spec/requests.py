@@ -252,7 +252,7 @@ class Upscale(UpscaleMethod, UpscaleSettings, ImageRequest, PromptRequest):
     def unused_settings(self) -> frozenset[str]:
         """Return the settings that the method does not use. They are not recorded."""
         if self.is_redraw:
-            return frozenset({"upscale_model", "control", "control_guess", "refiner"})
+            return frozenset({"upscale_model", "refiner"})
         used = {"image", "max_side", "by", "target_size", "method", "preset", "offline"}
         if self.method == "model":
             used |= {"upscale_model", "steps", "seed", "device", "dtype"}

@@ -10,6 +10,7 @@ import numpy as np
 import plain_scripts as plain
 import pytest
 import sample_images
+import tiny_controls
 import tiny_upscalers
 from command_line import run
 from icc_profiles import P3_PRIMARIES, rgb_profile
@@ -99,8 +100,25 @@ def test_record_names_the_parent_and_replay_gives_the_same_pixels(sd1: str) -> N
         record = json.loads(run("info", f"{number}.png", "--json").stdout)
         assert (record["task"], record["width"], record["height"], record["image"]) == ("upscale", 130, 98, "fox.png")
         assert json.loads(record["parent_record"])["prompt"] == "a fox"
-        assert ("prompt" in record, "upscale_model" in record) == (number == 1, number == 2)
+        assert ("prompt" in record, record.get("upscale_model")) == (number == 1, "network" if number == 2 else None)
         assert "Same pixels" in run("replay", f"{number}.png", "-o", f"again{number}.png").stderr
+
+
+def test_each_tile_uses_its_part_of_the_control_image(models: dict[str, Path]) -> None:
+    net, sd1 = tiny_controls.save("sd1", Path("net"), models["sd1"]), models["sd1"]
+    Image.linear_gradient("L").convert("RGB").save("map.png")
+    settings: dict[str, Any] = {"method": "redraw", "model": str(sd1), "seed": 3, "steps": 2, "strength": 0.5}
+    control = f"tile=map.png,model={net}"
+    result = artgen.upscale("photo.png", target_size="96x72", tile_size=64, control=[control], **settings)
+    assert result.image.size == (96, 72)
+    plain_result = artgen.upscale("photo.png", target_size="96x72", tile_size=64, **settings)
+    assert not sample_images.same(result.image, plain_result.image)
+    run(
+        "upscale", "photo.png", "--target-size", "96x72", "--tile-size", "64", "--method", "redraw", "-m", str(sd1),
+        "--seed", "3", "--steps", "2", "--strength", "0.5", "--control", control, "-o", "c.png",
+    )  # fmt: skip
+    assert sample_images.same(Image.open("c.png"), result.image)
+    assert "Same pixels" in run("replay", "c.png", "-o", "d.png").stderr
 
 
 def test_folder_continues_after_a_damaged_file() -> None:
@@ -132,7 +150,7 @@ def test_folder_continues_after_a_damaged_file() -> None:
         (("--by", "2", "--target-size", "64x64"), "Cannot combine by and target_size"),
         (("--strength", "0.3"), "The method lanczos does not support strength"),
         (("--method", "redraw", "--upscaler", "x"), "The method redraw does not support upscale_model"),
-        (("--method", "redraw", "--control", "tile=photo.png"), "The method redraw does not support control"),
+        (("--control", "tile=photo.png"), "The method lanczos does not support control"),
         (("--method", "model", "--prompt", "x"), "The method model does not support prompt"),
         (("--seed", "3"), "The method lanczos does not support seed"),
         (("--method", "redraw", "-m", "tiny", "--tile-size", "100"), "multiples of"),

@@ -133,8 +133,7 @@ def denoise_requests() -> st.SearchStrategy[Request]:
 def upscale_requests() -> st.SearchStrategy[Request]:
     """Generate requests of the method `redraw`, which supports most settings."""
     values = {name: value_of(Upscale, name) for name in options_of(Upscale)} | {
-        "method": st.just("redraw"), "upscale_model": st.none(), "control": st.just(()), "refiner": st.none(),
-        "control_guess": st.just(False), "lora": st.just(()),
+        "method": st.just("redraw"), "upscale_model": st.none(), "refiner": st.none(), "lora": st.just(()),
     }  # fmt: skip
     return st.builds(Upscale, **values | {"by": st.none()}) | st.builds(Upscale, **values | {"target_size": st.none()})
 

@@ -103,7 +103,7 @@ def test_every_alias_is_accepted_in_each_place_that_accepts_the_setting(
         if name in options_of(MaskTextSettings):
             needed |= {"mask": "", "mask_text": "dog"}
         needed["target_size"] = "" if name in ("target_size", "by") else "96x96"
-        if task == "upscale" and name in ("control", "control_guess", "refiner"):
+        if task == "upscale" and name == "refiner":
             continue
         if task == "upscale":
             needed["method"] = "model" if name == "upscale_model" else "redraw"

@@ -89,7 +89,9 @@ class _Tiles:
         """Return the job of a tile. Each tile has its own noise, so that no pattern repeats."""
         seed = (int(self.tile_job.request.seed or 0) + index) % (MAX_SEED + 1)
         request = self.tile_job.request.replace(seed=seed)
-        return replace(self.tile_job, request=request, image=self.image.crop(tile.box))
+        # Control images have the size of the whole result.
+        controls = tuple(replace(each, image=each.image.crop(tile.box)) for each in self.tile_job.controls)
+        return replace(self.tile_job, request=request, image=self.image.crop(tile.box), controls=controls)
 
     def _finish(self, outcome: GeneratedImage | FailedImage) -> NDArray[np.uint8]:
         if isinstance(outcome, FailedImage):

@@ -4,7 +4,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from artgen.errors import UsageError
-from artgen.events import Listener
+from artgen.events import Listener, Notice
+from artgen.registry import save_location
 from artgen.registry.upscalers import DEFAULT_UPSCALER, Upscaler, resolve_upscaler, size_notes
 from artgen.spec.base_requests import Request
 from artgen.spec.requests import Upscale
@@ -47,11 +48,16 @@ class NetworkCache:
         notes = network.download_notes()
         if inputs.lossless is not None and inputs.result_size is not None:
             notes += size_notes(network, inputs.lossless.image.size, inputs.result_size)
+        provenance = {**draft.provenance, **network.provenance()}
+        if network.source == "local":  # recorded without its folder; the hash identifies it
+            provenance["upscale_model"] = network.path.name
+            if network.sha256 and (note := save_location(network.sha256, network.path)):
+                self._listener(Notice(note))
         return replace(
             draft,
             request=request,
             upscaler=network,
-            provenance={**draft.provenance, **network.provenance()},
+            provenance=provenance,
             notes=(*draft.notes, *notes),
         )
 
