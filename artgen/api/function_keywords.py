@@ -331,12 +331,17 @@ FUNCTIONS: dict[str, FunctionSpec] = {
         {
             "columns": Keyword("int", "Images per row, 0 to 100. 0 makes the sheet square. [0]", 0),
             "rows": Keyword("int", "Rows per page, 1 to 100. [12]", 12),
-            "cell": Keyword("int", "Width and height of each cell in pixels, 32 to 2048. [256]", 256),
+            "cell": Keyword(
+                "int | None",
+                "Width and height of each cell in pixels, 32 to 2048. [256; with repeat the size of the repeated "
+                "image]",
+            ),
             "label": Keyword(
                 "str",
                 "Label of each image: auto (the settings that differ), none, or settings such as `seed,steps`. [auto]",
                 "auto",
             ),
+            "repeat": Keyword("str | None", "Copies of each image per row and column, as a texture: `3x3`. [one copy]"),
         },
     ),
     "mask": FunctionSpec(

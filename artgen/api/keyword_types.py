@@ -777,8 +777,9 @@ class SheetKeywords(TypedDict, total=False):
 
     columns: int
     rows: int
-    cell: int
+    cell: int | None
     label: str
+    repeat: str | None
 
 
 class MaskKeywords(TypedDict, total=False):

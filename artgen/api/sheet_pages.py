@@ -1,6 +1,7 @@
 """Arrange images on labeled contact sheets, for the command and the function `sheet`."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +30,9 @@ LABEL_SETTINGS = (
 MAX_COLUMNS = MAX_ROWS = 100
 MIN_CELL_PX = 32
 MAX_CELL_PX = 2048
+DEFAULT_CELL_PX = 256
+MAX_REPEATS = 16
+"""Largest number of copies of an image per row and per column."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -96,8 +100,9 @@ def create_sheet(
     *,
     columns: int = 0,
     rows: int = 12,
-    cell: int = 256,
+    cell: int | None = None,
     label: str = "auto",
+    repeat: str | None = None,
 ) -> Sheet:
     """Return the sheet of image files. See `artgen.sheet`.
 
@@ -106,8 +111,9 @@ def create_sheet(
         on_note: receives notes.
         columns: images per row, 0 to 100; 0 makes the sheet square.
         rows: rows per page, 1 to 100.
-        cell: width and height of each cell in pixels, 32 to 2048.
+        cell: width and height of each cell in pixels, 32 to 2048; None: 256, or the size of the repeated image.
         label: auto, none, or names of settings with commas.
+        repeat: copies of each image per row and per column, such as 3x3: a texture without gaps; None: one copy.
 
     Raises:
         UsageError: a value is invalid.
@@ -116,19 +122,58 @@ def create_sheet(
 
     check_range("columns", columns, 0, MAX_COLUMNS)
     check_range("rows", rows, 1, MAX_ROWS)
-    check_range("cell", cell, MIN_CELL_PX, MAX_CELL_PX)
+    if cell is not None:
+        check_range("cell", cell, MIN_CELL_PX, MAX_CELL_PX)
+    copies = None if repeat is None else parse_repeat(repeat)
     if not isinstance(label, str):
         raise UsageError(f"label must be text, not {describe_value(label)}.", "label='seed,steps'")
     records = [_read_record(file) for file in files]
     shared, differing = contact_sheet.split_common_settings(records, LABEL_SETTINGS)
+    if copies is not None and len(files) == 1 and label == "auto":
+        label = "none"
     names = _label_settings(label, differing, on_note)
-    cells = [
-        contact_sheet.Cell(file, _label_text(record, names, file if label == "auto" and not differing else None))
+    labels = [
+        _label_text(record, names, file if label == "auto" and not differing else None)
         for file, record in zip(files, records, strict=True)
     ]
+    cells = [contact_sheet.Cell(file, text) for file, text in zip(files, labels, strict=True)]
+    if copies is not None:
+        textures = [_repeated(file, *copies) for file in files]
+        cells = [contact_sheet.Cell(None, text, image) for image, text in zip(textures, labels, strict=True)]
+        cell = cell or min(MAX_CELL_PX, max(MIN_CELL_PX, *(max(image.size) for image in textures)))
     num_columns = columns or max(1, round(len(cells) ** 0.5))
     title = "" if label == "none" else str(shared.get("prompt") or "")
-    return Sheet(contact_sheet.paginate(cells, columns=num_columns, rows=rows, title=title), cell)
+    return Sheet(contact_sheet.paginate(cells, columns=num_columns, rows=rows, title=title), cell or DEFAULT_CELL_PX)
+
+
+def parse_repeat(text: str) -> tuple[int, int]:
+    """Return the copies per row and per column of a text such as `3x3`.
+
+    Raises:
+        UsageError: the text is not two numbers from 1 to 16.
+    """
+    match = re.fullmatch(r"([0-9]{1,3})[x×]([0-9]{1,3})", str(text).strip().lower())
+    copies = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not all(1 <= each <= MAX_REPEATS for each in copies):
+        raise UsageError(
+            f"repeat must be COLUMNSxROWS with numbers from 1 to {MAX_REPEATS}, not {describe_value(text)}.",
+            "--repeat 3x3",
+        )
+    return copies
+
+
+def _repeated(file: Path, columns: int, rows: int) -> "Image.Image":
+    """Return copies of an image side by side, RGB. A large image is reduced first: a cell has at most 2048 pixels."""
+    from PIL import Image
+
+    from artgen.images import load_image
+
+    image = load_image(file).image
+    image.thumbnail((max(1, MAX_CELL_PX // columns), max(1, MAX_CELL_PX // rows)))
+    texture = Image.new("RGB", (columns * image.width, rows * image.height))
+    for index in range(columns * rows):
+        texture.paste(image, (index % columns * image.width, index // columns * image.height))
+    return texture
 
 
 def _read_record(path: Path) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class MemorySettings:
         excluded_mode: Offload mode that artgen must not select. DeepCache skips layers, but in group offloading each
             layer prefetches the next one.
         allow_cuda_graphs: Whether CUDA graphs may be recorded. A graph holds the working memory of its call.
+        allow_vae_tiling: Whether artgen may select tiled VAE decoding. The tiles of a seamless image have borders.
     """
 
     batch_size: int
@@ -51,6 +52,7 @@ class MemorySettings:
     auto: bool = False
     excluded_mode: str | None = None
     allow_cuda_graphs: bool = True
+    allow_vae_tiling: bool = True
 
     @classmethod
     def from_request(cls, request: PromptRequest | Sample, batch_size: int) -> "MemorySettings":
@@ -63,6 +65,7 @@ class MemorySettings:
             "none" if auto else request.offload,
             auto=auto,
             excluded_mode="group" if skips_layers else None,
+            allow_vae_tiling=getattr(request, "seamless", None) is None,
         )
 
     def next_fallback(self, device_config: DeviceConfig, batch_size: int) -> "MemorySettings | None":
@@ -77,7 +80,7 @@ class MemorySettings:
         if batch_size > 1:
             size = batch_size // 2
             return self._with_fallback(f"batch size {size}", batch_size=size)
-        if not self.vae_tiling:
+        if not self.vae_tiling and self.allow_vae_tiling:
             return self._with_fallback("vae tiling", vae_tiling=True)
         if device_config.is_gpu and self.offload is None:
             return self._with_fallback("offload model", offload="model")
@@ -205,7 +208,7 @@ def plan_memory(
         memory_settings,
         batch_size=fitting_size if reduced else memory_settings.batch_size,
         offload=plan.offload,
-        vae_tiling=plan.vae_tiling,
+        vae_tiling=plan.vae_tiling and memory_settings.allow_vae_tiling,
         auto=True,
     )
 

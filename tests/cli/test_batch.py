@@ -235,6 +235,18 @@ def test_sheet_arranges_images_on_pages(sd1: str) -> None:
     assert "p.txt" in run("sheet", "p.txt", "-o", "y.png", code=3).stderr
 
 
+def test_sheet_repeats_an_image_as_a_texture() -> None:
+    Image.effect_noise((40, 30), 80).convert("RGB").save("tile.png")
+    run("sheet", "tile.png", "--repeat", "3x2", "-o", "wall.png")
+    page, tile = np.asarray(Image.open("wall.png").convert("RGB")), np.asarray(Image.open("tile.png"))
+    wall = np.tile(tile, (2, 3, 1))
+    top, left = (page.shape[0] - 60) // 2, (page.shape[1] - 120) // 2
+    assert (page[top : top + 60, left : left + 120] == wall).all()
+    for text in ("0x2", "3", "17x1", "axb"):
+        assert "repeat must be COLUMNSxROWS" in run("sheet", "tile.png", "--repeat", text, code=2).stderr
+    run("sheet", "tile.png", "tile.png", "--repeat", "2x2", "--cell", "64", "-o", "two.png")
+
+
 @pytest.mark.parametrize(("command", "option"), [("sheet", "-o"), ("reconstruct", "-o"), ("denoise", "--compare")])
 def test_sheet_path_is_checked_before_images_are_read(command: str, option: str) -> None:
     assert ".png" in run(command, "in.png", option, "sheet.gif", code=2).stderr
