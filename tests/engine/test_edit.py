@@ -27,9 +27,11 @@ def edited(zoo: Mapping[str, Path], name: str, **settings: Any) -> Image.Image:
     return artgen.generate(request).image
 
 
-def plainly_edited(folder: Path, class_name: str, seed: int = 7, **arguments: Any) -> Image.Image:
+def plainly_edited(
+    folder: Path, class_name: str, seed: int = 7, dtype: torch.dtype = torch.float32, **arguments: Any
+) -> Image.Image:
     with plain.quiet():
-        pipe = getattr(diffusers, class_name).from_pretrained(folder)
+        pipe = getattr(diffusers, class_name).from_pretrained(folder, torch_dtype=dtype)
     pipe.set_progress_bar_config(disable=True)
     values = {"prompt": "make it winter", "num_inference_steps": 3, "width": 64, "height": 64, **arguments}
     accepted = inspect.signature(pipe.__call__).parameters
@@ -64,6 +66,17 @@ def test_reference_images_equal_plain_diffusers(zoo: Mapping[str, Path], tmp_pat
     assert sample_images.same(ours, theirs)
     keywords: dict[str, Any] = {"seed": 7, "model": zoo["flux2-klein"], **SHARED}
     assert sample_images.same(artgen.edit(photo, "make it winter", reference=images[1], **keywords).image, theirs)
+
+
+@pytest.mark.slow
+def test_z_image_omni_in_bf16_equals_plain_diffusers(zoo: Mapping[str, Path], tmp_path: Path) -> None:
+    images = [Image.open(sample_images.photo(tmp_path / f"{i}.png", 64, 64 + i)).convert("RGB") for i in (0, 16)]
+    keywords: dict[str, Any] = {"seed": 7, "model": zoo["z-image-omni"], "dtype": "bf16", "guidance_scale": 5.0}
+    ours = artgen.edit(images[0], "make it winter", reference=images[1], **keywords, **SHARED).image
+    theirs = plainly_edited(
+        zoo["z-image-omni"], "ZImageOmniPipeline", image=images, guidance_scale=5.0, dtype=torch.bfloat16
+    )
+    assert sample_images.same(ours, theirs)
 
 
 def test_a_single_file_with_8_channels_equals_its_folder(
