@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     )
     from artgen.api.model_lists import ModelDetails
     from artgen.api.model_operations import ModelCard
+    from artgen.api.morph import morph
+    from artgen.api.morph_frames import Morph
     from artgen.api.noise import noise
     from artgen.api.noise_strip import NoiseStrip
     from artgen.api.preset_functions import save_preset
@@ -119,6 +121,8 @@ _LAZY_IMPORTS = {
     **dict.fromkeys(("FailedImage", "GeneratedImage"), "artgen.engine.results"),
     **dict.fromkeys(("FileInfo", "info"), "artgen.api.info"),
     "replay": "artgen.api.replay",
+    "Morph": "artgen.api.morph_frames",
+    "morph": "artgen.api.morph",
     "variations": "artgen.api.variations",
     **dict.fromkeys(("find_anomalies", "generate", "generate_all"), "artgen.api.request_functions"),
     "Anomaly": "artgen.jobs.anomaly",
@@ -161,6 +165,7 @@ __all__ = [
     "ModelCard",
     "ModelDetails",
     "ModelUnavailableError",
+    "Morph",
     "NoiseStrip",
     "NonFiniteError",
     "Outpaint",
@@ -204,6 +209,7 @@ __all__ = [
     "mask",
     "model_path",
     "model_words",
+    "morph",
     "noise",
     "outpaint",
     "pull_model",

@@ -236,6 +236,17 @@ FUNCTIONS: dict[str, FunctionSpec] = {
         },
         has_recorded_defaults=True,
     ),
+    "morph": FunctionSpec(
+        (PromptSettings, SamplingSettings, CanvasSettings, *_MODEL[1:-1]),
+        (),
+        {
+            "frames": Keyword("int", "Number of frames. [24]", 24),
+            "loop": Keyword("bool", "Change back to the first image at the end.", False),
+            "offline": Keyword("bool", "Do not use the network.", False),
+            **COMMON_KEYWORDS,
+        },
+        has_recorded_defaults=True,
+    ),
     "batch": FunctionSpec(
         (
             *(BatchRunSettings, PromptSettings, SamplingSettings, ClassSettings, CanvasSettings, SizeSettings),

@@ -563,6 +563,49 @@ class VariationsKeywords(TypedDict, total=False):
     listener: Listener | None
 
 
+class MorphKeywords(TypedDict, total=False):
+    """Store the keywords of `morph`."""
+
+    prompt: str | None
+    negative_prompt: str | None
+    style: str | Sequence[str] | None
+    embedding: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    prompt_weights: Literal["a1111", "comfy", "none"] | None
+    long_prompt: Literal["chunk", "truncate", "error"] | None
+    clip_skip: int | None
+    steps: int | None
+    guidance_scale: float | None
+    scheduler: str | None
+    guidance_rescale: float | None
+    pag_scale: float | None
+    guide: Literal["cfg", "apg", "zero-star"] | None
+    sigmas: Literal["normal", "karras", "exponential", "beta"] | None
+    fast: str | None
+    width: int | None
+    height: int | None
+    model: str | PathLike[str] | None
+    offline: bool
+    lora: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    vae: str | PathLike[str] | None
+    refiner: str | PathLike[str] | None
+    text_encoder_3: Literal["none"] | None
+    safety_checker: bool | None
+    image_prompt: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    control: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    control_guess: bool | None
+    device: str | None
+    dtype: Literal["auto", "fp32", "fp16", "bf16"] | None
+    offload: Literal["auto", "none", "text", "model", "group", "sequential"] | None
+    memory_budget: str | None
+    quantize: Literal["fp8", "int8", "nf4"] | None
+    vae_tiling: bool | None
+    acceleration: Literal["none", "exact", "full", "openvino"] | None
+    frames: int
+    loop: bool
+    progress: bool | None
+    listener: Listener | None
+
+
 class BatchKeywords(TypedDict, total=False):
     """Store the keywords of `batch`."""
 

@@ -66,6 +66,7 @@ MOST_USED_OPTIONS: dict[str, tuple[str, ...]] = {
     "variations": (
         "output", "amount", "count", "seed", "prompt", "set_", "overwrite", "offline", "show", "open", "dry_run",
     ),
+    "morph": ("output", "frames", "loop", "fps", "quality", "set_", "workers", "overwrite", "show", "open", "dry_run"),
     "replay": ("output", "set_", "format", "frames", "overwrite", "offline", "json", "dry_run", "quiet"),
     "mask": (
         "output", "grow", "mask_threshold", "mask_model", "device", "overwrite", "offline", "dry_run", "as_json",

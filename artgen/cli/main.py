@@ -33,6 +33,7 @@ COMMAND_SUMMARIES = {
     "outpaint": "Extend an image beyond its edges.",
     "edit": "Change an image according to an instruction.",
     "variations": "Generate images that are similar to an image.",
+    "morph": "Generate an animation that changes one image into another.",
     "denoise": "Remove noise, such as grain and sensor noise, from images.",
     "upscale": "Enlarge images.",
     "sample": "Generate images from noise with a model that takes no prompt.",
@@ -63,7 +64,7 @@ They are repeated here so that `artgen --help` imports no command. A test compar
 """
 
 COMMAND_SECTIONS = {
-    "Generate": ("txt2img", "sample", "variations", "batch", "replay"),
+    "Generate": ("txt2img", "sample", "variations", "morph", "batch", "replay"),
     "Edit": ("img2img", "inpaint", "outpaint", "edit", "mask", "denoise", "upscale"),
     "Images and records": ("info", "sheet", "rank", "control", "noise", "anomaly", "reconstruct"),
     "Models": ("models", "train", "schedulers"),

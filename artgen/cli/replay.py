@@ -38,11 +38,15 @@ def replay(
     artgen replay fox.png
     artgen replay fox.png --set steps=50 -o better.png
     """
+    from artgen.cli.morph import recorded_morph, replay_morph
     from artgen.cli.request_jobs import RequestJobs
     from artgen.jobs import replay as replay_jobs
     from artgen.jobs.batch_size import ExactBatchSize
 
     changes = parse_changes(set_)
+    if (recorded := recorded_morph(file)) is not None:
+        replay_morph(file, recorded, changes, OutputOptions(output, frames, report))
+        return
     spec = replay_jobs.read_replay_spec(file, changes)
     if not report.quiet:
         for text in spec.notes:

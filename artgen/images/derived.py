@@ -26,6 +26,11 @@ def derived_save_args(format_name: str) -> dict[str, object]:
     return {"comment": _MARK.encode()}
 
 
+def derived_comment() -> bytes:
+    """Return the mark as a comment of XML, for the end of an XMP packet."""
+    return f"<!-- {_MARK} -->".encode()
+
+
 def is_derived(path: Path) -> bool:
     """Return whether a regular file has the mark. False if it cannot be read."""
     try:

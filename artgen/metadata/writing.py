@@ -11,6 +11,7 @@ from pathlib import Path
 from PIL import Image, PngImagePlugin
 
 from artgen.errors import UsageError
+from artgen.images.derived import derived_comment
 from artgen.images.file_attributes import TypedExif
 from artgen.metadata.a1111 import format_a1111, public_model_name
 from artgen.spec.requests import TASKS
@@ -98,7 +99,7 @@ def image_save_args(record: Mapping[str, object], format: str, level: str = "ful
     text = (
         format_a1111(record) if embedded is record and record.get("steps") is not None and "prompt" in record else None
     )
-    sidecar = _dump_json(record, indent=1) + "\n" if overflow else None
+    sidecar = sidecar_text(record) if overflow else None
     digital_source_type = source_type(record)
     if kind == "png":
         return SaveArgs({"pnginfo": _png_info(embedded, digital_source_type, text)}, sidecar)
@@ -117,6 +118,20 @@ def source_type(record: Mapping[str, object]) -> str:
     if task is None or (has_input and "image" not in task.inputs):
         return _SOURCE_TYPE_PREFIX + COMPOSITE
     return _SOURCE_TYPE_PREFIX + task.source_type_of(record.get("method"))
+
+
+def sidecar_text(record: Mapping[str, object]) -> str:
+    """Return the text of the JSON sidecar of a record."""
+    return _dump_json(record, indent=1) + "\n"
+
+
+def record_xmp(record: Mapping[str, object], digital_source_type: str) -> bytes | None:
+    """Return an XMP packet that contains the record of a derived image; None if it is larger than the limit of a text.
+
+    The mark of a derived image follows the packet.
+    """
+    packet = _xmp_packet(record, digital_source_type, _dump_json(record)) + derived_comment()
+    return packet if len(packet) <= MAX_TEXT_BYTES else None
 
 
 def _validated_format(format: str, level: str) -> str:  # noqa: A002 - as above

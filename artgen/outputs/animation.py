@@ -24,6 +24,8 @@ DEFAULT_SECONDS = 4.0
 MAX_FPS, MIN_FPS = 25.0, 3.0
 """Limits of the frame rate without `--fps`."""
 
+WEBP_QUALITY, LOSSLESS_QUALITY = 90, 100
+
 LAST_FRAME_EXTRA_SECONDS = 1.5
 """Additional display time of the last frame."""
 
@@ -48,13 +50,24 @@ def fitted_size(size: tuple[int, int], kind: str) -> tuple[int, int]:
     return width, height
 
 
-def encode_animation(frames: Sequence[Image.Image], kind: str, fps: float | None) -> bytes:
+def encode_animation(
+    frames: Sequence[Image.Image],
+    kind: str,
+    fps: float | None,
+    *,
+    hold_seconds: float = LAST_FRAME_EXTRA_SECONDS,
+    quality: int | None = None,
+    xmp: bytes | None = None,
+) -> bytes:
     """Return the bytes of an animation file.
 
     Args:
-        frames: one or more images of one size and any mode. The last frame is displayed longer.
+        frames: one or more images of one size and any mode.
         kind: `gif`, `webp` or `mp4`.
         fps: frames per second, > 0. None selects a total of 4 s, limited to 3 to 25 frames per second.
+        hold_seconds: additional display time of the last frame.
+        quality: WebP quality, 1 to 100; 100 is lossless. None: 90.
+        xmp: XMP packet of a WebP file; None: only the mark of a derived image.
 
     Raises:
         OutputError: The encoder failed.
@@ -64,11 +77,13 @@ def encode_animation(frames: Sequence[Image.Image], kind: str, fps: float | None
     resized = [convert_to_srgb(frame)[0].convert("RGB") for frame in frames]  # players ignore color profiles
     resized = [frame if frame.size == size else frame.resize(size, Image.Resampling.LANCZOS) for frame in resized]
     milliseconds = round(1000 / rate)
-    durations = [milliseconds] * (len(resized) - 1) + [milliseconds + round(1000 * LAST_FRAME_EXTRA_SECONDS)]
+    durations = [milliseconds] * (len(resized) - 1) + [milliseconds + round(1000 * hold_seconds)]
     try:
         if kind == "gif":
             return _encode_gif(resized, durations)
-        return _encode_webp(resized, durations) if kind == "webp" else _encode_mp4(resized, rate)
+        if kind == "webp":
+            return _encode_webp(resized, durations, quality or WEBP_QUALITY, xmp)
+        return _encode_mp4(resized, rate, hold_seconds)
     except (OSError, ValueError) as error:
         raise OutputError(
             f"Cannot encode the frames as {kind}: {error}.", "Use a folder, such as --frames frames/."
@@ -93,14 +108,16 @@ def _encode_gif(frames: Sequence[Image.Image], durations: list[int]) -> bytes:
     return buffer.getvalue()
 
 
-def _encode_webp(frames: Sequence[Image.Image], durations: list[int]) -> bytes:
+def _encode_webp(frames: Sequence[Image.Image], durations: list[int], quality: int, xmp: bytes | None) -> bytes:
     buffer = io.BytesIO()
-    options = {"duration": durations, "loop": 0, "quality": 90, "method": 4, **derived_save_args("webp")}
+    options = {"duration": durations, "loop": 0, "method": 4, **derived_save_args("webp")}
+    options |= {"lossless": True} if quality == LOSSLESS_QUALITY else {"quality": quality}
+    options |= {} if xmp is None else {"xmp": xmp}
     frames[0].save(buffer, "WEBP", save_all=True, append_images=frames[1:], **options)
     return buffer.getvalue()
 
 
-def _encode_mp4(frames: Sequence[Image.Image], fps: float) -> bytes:
+def _encode_mp4(frames: Sequence[Image.Image], fps: float, hold_seconds: float) -> bytes:
     """Encode H.264 with 4:2:0 chroma, which all players support and which needs even sides: repeat an odd last row."""
     from fractions import Fraction
 
@@ -117,7 +134,7 @@ def _encode_mp4(frames: Sequence[Image.Image], fps: float) -> bytes:
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         if codec == "libx264":
             stream.options = {"crf": "16", "preset": "medium"}
-        for frame in [*frames, *[frames[-1]] * round(LAST_FRAME_EXTRA_SECONDS * fps)]:
+        for frame in [*frames, *[frames[-1]] * round(hold_seconds * fps)]:
             padded = Image.new("RGB", (width, height))
             padded.paste(frame.resize((width, height), Image.Resampling.NEAREST))
             padded.paste(frame)

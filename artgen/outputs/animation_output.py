@@ -135,11 +135,23 @@ def parse_frames_option(settings: FramesSettings, *, multiple_images: bool, over
             )
         names.append("{stem}")
     return AnimationOutput(
-        _build_destination(names, PurePath(settings.frames).anchor, suffix, kind, overwrite), settings
+        build_destination(names, PurePath(settings.frames).anchor, suffix, kind, overwrite), settings
     )
 
 
-def _build_destination(names: list[str], anchor: str, suffix: str, kind: str, overwrite: bool) -> Destination:
+def build_destination(
+    names: list[str], anchor: str, suffix: str, kind: str, overwrite: bool, option_name: str = "--frames"
+) -> Destination:
+    """Return the destination of an animation or of a folder of frames.
+
+    Args:
+        names: parts of the path; may contain fields.
+        anchor: root of the path; empty for a relative path.
+        suffix: suffix of the last part.
+        kind: format of the animation, or `FOLDER_FORMAT`.
+        overwrite: replace existing files.
+        option_name: option that set the path, for hints.
+    """
     names[-1] = names[-1].removesuffix(suffix)
     parts = [parse_template(name) for name in names]
     folder = Path(anchor)
@@ -153,7 +165,7 @@ def _build_destination(names: list[str], anchor: str, suffix: str, kind: str, ov
         overwrite=overwrite,
         image_count=1,
         input_paths=(),
-        option_name="--frames",
+        option_name=option_name,
     )
 
 

@@ -38,6 +38,7 @@ ARGUMENT_KINDS: Mapping[tuple[str, str], str] = {
     ("styles", "text"): "styles",
     ("replay", "set_"): "assignments",
     ("variations", "set_"): "assignments",
+    ("morph", "set_"): "assignments",
     ("img2img", "positionals"): "files",
     ("inpaint", "positionals"): "files",
     ("outpaint", "positionals"): "files",

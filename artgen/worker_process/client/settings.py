@@ -24,6 +24,7 @@ WORKER_COMMANDS = frozenset(
         "reconstruct",
         "control",
         "variations",
+        "morph",
     }
 )
 """Commands that load models. The other commands run in an ordinary process."""

@@ -1,0 +1,53 @@
+"""Generate a morph between images of artgen."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Unpack
+
+from artgen.api.arguments import api_function
+from artgen.api.call import start_call
+from artgen.api.inputs import input_file
+from artgen.api.keyword_types import MorphKeywords
+from artgen.api.morph_frames import Morph, frame_notes, generate_frames, prepare_frames
+from artgen.errors import UsageError
+from artgen.jobs.image_variations.morph import MAX_FRAMES, MorphSource, plan_morph
+from artgen.spec.fields import describe_value
+
+if TYPE_CHECKING:
+    from artgen.api.inputs import ImageInput
+
+
+@api_function("morph")
+def morph(images: "Sequence[ImageInput]", **changes: Unpack[MorphKeywords]) -> Morph:
+    """Generate the frames of a morph between images that `txt2img` generated.
+
+    The embeddings of the prompts are interpolated linearly, the noise spherically. The first and the last frame equal
+    the first and the last image. A keyword changes a recorded setting of all images, as in `replay`.
+
+    Args:
+        images: Two or more images with a record: paths, results, or bytes of image files.
+
+    Raises:
+        InputFileError: The noise of an image is unknown.
+        UsageError: The images have different models, sizes or other settings, or a value is invalid.
+        ModelUnavailableError, RefusedError: See `replay`.
+        MemoryExhaustedError, FilteredError, NonFiniteError: A frame could not be generated.
+    """
+    with start_call("morph", changes) as call:
+        from artgen.engine.lock import ENGINE_LOCK
+
+        num_frames, loop = call.values.pop("frames", 24), call.values.pop("loop", False)
+        if not isinstance(num_frames, int) or isinstance(num_frames, bool) or not 2 <= num_frames <= MAX_FRAMES:
+            raise UsageError(f"frames must be 2 to {MAX_FRAMES:,}, not {describe_value(num_frames)}.")
+        files = [input_file(each, "images") for each in images]
+        if len(files) < 2:
+            raise UsageError("A morph needs two images or more.", 'artgen.morph(["a.png", "b.png"])')
+        is_offline = call.values.pop("offline", False)
+        plan = plan_morph(MorphSource([each.name for each in files], files, num_frames, bool(loop)), call.values)
+        if is_offline:
+            plan = replace(plan, requests=[each.replace(offline=True) for each in plan.requests])
+        with ENGINE_LOCK:
+            jobs = prepare_frames(plan, call.listener)
+            for note in (*plan.notes, *frame_notes(jobs)):
+                call.listener.add_note(note)
+            return replace(generate_frames(plan, jobs, call.listener), notes=call.notes)
