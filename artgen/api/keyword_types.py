@@ -590,8 +590,8 @@ class MorphKeywords(TypedDict, total=False):
     refiner: str | PathLike[str] | None
     text_encoder_3: Literal["none"] | None
     safety_checker: bool | None
-    image_prompt: str | PathLike[str] | Sequence[str | PathLike[str]] | None
-    control: str | PathLike[str] | Sequence[str | PathLike[str]] | None
+    image_prompt: "ImageInput | Mapping[str, object] | Sequence[ImageInput | Mapping[str, object]] | None"
+    control: "str | Mapping[str, object] | Sequence[str | Mapping[str, object]] | None"
     control_guess: bool | None
     device: str | None
     dtype: Literal["auto", "fp32", "fp16", "bf16"] | None

@@ -40,6 +40,7 @@ PRINTING_COMMANDS = [
     ("info", "record.json"),
     ("info", "record.json", "--json"),
     ("replay", "record.json", "--dry-run"),
+    ("morph", "record.json", "record.json", "--dry-run"),
     ("variations", "in.png", "--set", "model=tiny", "--dry-run"),
     ("models", "list"),
     ("models", "list", "--json"),

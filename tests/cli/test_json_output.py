@@ -49,6 +49,7 @@ PRINTED_OBJECTS = [
     (1, "info", "a1111.txt"),
     (1, "info", "embedding.safetensors"),
     (1, "replay", "record.json", "--dry-run"),
+    (1, "morph", "record.json", "record.json", "--dry-run"),
     (2, "variations", "in.png", "--set", "model=tiny", "--count", "2", "--dry-run"),
     (None, "models", "list"),
     (3, "models", "recommend", "--memory", "12GiB", "--limit", "3"),

@@ -33,6 +33,7 @@ BASE_ARGUMENTS: dict[str, tuple[str, ...]] = {
     "sheet": ("in.png",),
     "info": ("record.json",),
     "replay": ("record.json", "--dry-run"),
+    "morph": ("record.json", "record.json", "--dry-run"),
     "variations": ("in.png", "--set", "model=tiny", "--dry-run"),
     "models list": (),
     "models words": ("tiny",),

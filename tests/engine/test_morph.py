@@ -45,7 +45,7 @@ def test_frames_start_and_end_at_the_images(models: dict[str, Path]) -> None:
     assert Path("again.webp").read_bytes() == Path("m.webp").read_bytes()
 
     morph = artgen.morph([images[0], "b.png", "c.png"], frames=5)
-    assert any("The steps of 'in-memory' is used for all frames: 2." in note for note in morph.notes), morph.notes
+    assert any("Using the steps of 'a.png' for all frames: 2." in note for note in morph.notes), morph.notes
     assert sample_images.same(morph.frames[2].image, images[1].image)
     middle = morph.frames[1]
     assert (middle.record["morph_prompt"], middle.record["morph_negative_prompt"]) == ("a house", "")

@@ -17,6 +17,7 @@ FUNCTIONS_OF_COMMANDS: dict[str, tuple[str, ...]] = {
         for name in ("edit", "mask", "noise", "anomaly", "train", "rank", "reconstruct", "sheet", "doctor", "upscale")
     },
     "variations": ("variations",),
+    "morph": ("morph",),
     "control": ("control_map",),
     "batch run": ("batch",),
     "batch status": ("batch_status",),
@@ -74,6 +75,7 @@ OTHER_NAMES = {
     "sheet": {"image_paths": "images"},
     "upscale": {"image_args": "image"},
     "variations": {"set_": "steps"},
+    "morph": {"set_": "steps"},
 }
 """Names of parameters of a function that differ from the names of the command."""
 

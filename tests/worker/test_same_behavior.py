@@ -57,6 +57,7 @@ GENERATING = commands("""
     artgen batch bad.txt FAST -o out/ --keep-going
     artgen replay record.json -o again.png
     artgen variations record.json --count 2 --seed 5 -o varied/
+    artgen morph record.json record.json --frames 3 --set steps=1 -o morph.webp && artgen replay morph.webp -o b.webp
     artgen txt2img 'a car' FAST -o a.png && artgen replay a.png -o b.png && artgen replay a.png --set steps=1 -o c.png
     artgen anomaly in.png -m denoiser --map map.png --csv t.csv
     artgen anomaly photos/0.png --fit photos -m denoiser --save-fit fit.safetensors
@@ -169,6 +170,7 @@ REFUSALS = commands("""
     artgen replay
     artgen replay missing.png
     artgen variations missing.png
+    artgen morph missing.png missing.png
     artgen replay in.png
     artgen replay bad.json
     artgen replay record.json --dry-run

@@ -221,7 +221,7 @@ def _check_equal(first_name: str, first: Txt2Img, name: str, other: Txt2Img) -> 
             continue
         if setting in _OF_FIRST:
             if setting in ("steps", "scheduler", "sigmas"):
-                notes.append(f"The {setting} of {_quoted(first_name)} is used for all frames: {_text(values[0])}.")
+                notes.append(f"Using the {setting} of {_quoted(first_name)} for all frames: {_text(values[0])}.")
             continue
         if "pixels" in declared[setting].affects or "input" in declared[setting].affects:
             raise UsageError(
