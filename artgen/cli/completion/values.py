@@ -117,6 +117,15 @@ def _files(kind: str) -> Callable[[str], Iterator[Candidate]]:
     return list_files
 
 
+def _upscalers(typed: str) -> Iterator[Candidate]:
+    """Yield the names of the table of upscaling networks, and the files in model folders."""
+    from artgen.registry.upscalers import upscaler_entries
+
+    yield from (Candidate(name, entry.description) for name, entry in upscaler_entries().items())
+    with contextlib.suppress(ArtgenError, OSError):
+        yield from _files("upscaler")(typed)
+
+
 def _families(typed: str) -> Iterator[Candidate]:  # noqa: ARG001
     from artgen.registry import catalog
 
@@ -196,5 +205,6 @@ KINDS: Mapping[str, Callable[[str], Iterable[Candidate]]] = {
     "controls": _controls,
     "devices": _devices,
     "fast": _fast,
+    "upscalers": _upscalers,
 }
 """Functions that list the values of each kind. `Setting.values` contains a key, or `files` or `folders`."""

@@ -27,10 +27,11 @@ class UpscaleSettings:
     )
     upscale_model: str | None = option(
         None,
-        "Upscaling network of --method model: a name, a hub id, a folder or a .safetensors file. docs/upscaling.md "
-        "lists the names.",
-        brief="Upscaling network of --method model.",
+        "Upscaling network of --method model: a name, a hub id, a folder or a .safetensors file. "
+        "docs/upscaling-networks.md lists the names. [tiny-x2, which is bundled]",
+        brief="Upscaling network of --method model. [tiny-x2]",
         flags=("--upscaler",),
+        values="upscalers",
         aliases=("--upscale-model",),
         metavar="NAME",
         is_path=True,
