@@ -145,7 +145,7 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "invert": (IMG2IMG, True),
     "source_prompt": ({**IMG2IMG, "invert": True}, "a cat"),
     "image_guidance_scale": (EDIT, 2.0),
-    "reference": ({**EDIT, "model": "MODEL flux2-klein"}, ("a.png",)),
+    "reference": ({**EDIT, "image": Path("large.png"), "model": "MODEL flux2-klein"}, ("large.png",)),
     "expand": ({**OUTPAINT, "expand": "8"}, "16"),
     "target_size": ({**OUTPAINT, "target_size": "48x48"}, "64x48"),
     "model": (TXT2IMG, ""),
@@ -206,6 +206,7 @@ def write_inputs() -> None:
     Path("artgen.toml").write_text('[presets.local]\ndevice = "auto"\n')
     for name, color in (("a", "red"), ("b", "blue")):
         Image.new("RGB", (32, 32), color).save(f"{name}.png")
+    Image.new("RGB", (64, 64), "red").save("large.png")
     for name, box in (("mask", (0, 0, 16, 16)), ("other-mask", (8, 8, 16, 16))):
         mask = Image.new("L", (32, 32))
         mask.paste(255, box)

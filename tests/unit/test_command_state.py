@@ -33,6 +33,7 @@ PURE = {
     "cli/options.py:_flag_aliases",
     "cli/options.py:_multi_value_settings",
     "cli/options.py:_switch_variables",
+    "engine/loading/processors.py:_without_video",
     "images/color_profiles.py:_gray_table",
     "images/color_profiles.py:_parse_profile",
     "jobs/prompt_notes.py:_options",
@@ -89,6 +90,7 @@ OF_OBJECTS = {
     "engine/loading/embeddings.py:_copies",
     "engine/loading/lora.py:_active_loras",
     "engine/sampling/prompt_embeddings.py:_embedding_caches",
+    "system/memory_file.py:_named_files",
     "queue/locks.py:_files",
     "system/temporary.py:_own_paths",
 }
