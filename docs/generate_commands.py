@@ -44,7 +44,8 @@ TYPE_NAMES = {
 }  # fmt: skip
 
 UNITS = {
-    "by": "factor", "image_guidance_scale": "factor", "tile_overlap": "pixels", "tile_size": "pixels",
+    "by": "factor", "image_guidance_scale": "factor", "sharpen": "percent", "tile_overlap": "pixels",
+    "tile_size": "pixels",
     "seed": "", "steps": "denoising steps", "guidance_scale": "factor", "guidance_rescale": "fraction",
     "pag_scale": "factor", "width": "pixels", "height": "pixels", "strength": "fraction", "feather": "pixels",
     "max_side": "pixels", "expand": "pixels", "only_masked": "pixels",

@@ -352,6 +352,7 @@ class UpscaleKeywords(TypedDict, total=False):
     upscale_model: str | PathLike[str] | None
     tile_size: int | None
     tile_overlap: int | None
+    sharpen: int | None
     max_side: int | None
     prompt: str | None
     negative_prompt: str | None
@@ -454,6 +455,7 @@ class ReplayKeywords(TypedDict, total=False):
     upscale_model: str | PathLike[str] | None
     tile_size: int | None
     tile_overlap: int | None
+    sharpen: int | None
     steps: int | None
     guidance_scale: float | None
     scheduler: str | None
@@ -674,6 +676,7 @@ class BatchKeywords(TypedDict, total=False):
     upscale_model: str | PathLike[str] | None
     tile_size: int | None
     tile_overlap: int | None
+    sharpen: int | None
     variation_seed: int | None
     variation_strength: float | None
     morph_prompt: str | None

@@ -40,7 +40,7 @@ MOST_USED_OPTIONS: dict[str, tuple[str, ...]] = {
     ),
     "upscale": (
         "output", "by", "target_size", "method", "strength", "upscale_model", "prompt", "model", "steps", "seed",
-        "tile_size", "tile_overlap", "device", "format", "overwrite", "dry_run",
+        "tile_size", "tile_overlap", "sharpen", "device", "overwrite", "dry_run",
     ),
     "sample": (
         "output", "seed", "count", "steps", "model", "class_label", "guidance_scale", "scheduler", "device", "sweep",

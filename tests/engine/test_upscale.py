@@ -42,7 +42,7 @@ def test_one_tile_equals_plain_img2img(models: dict[str, Path], kind: str) -> No
     )  # fmt: skip
     generated = generate(request)
     assert sample_images.same(generated.image, theirs)
-    assert generated.record["tile_size"] == 64
+    assert (generated.record["tile_size"], generated.record["sharpen"]) == (64, 0)
 
 
 def test_tiles_are_counted_and_each_has_its_own_noise(sd1: str) -> None:
@@ -54,6 +54,18 @@ def test_tiles_are_counted_and_each_has_its_own_noise(sd1: str) -> None:
     assert (tiles[-1].completed_steps, tiles[-1].num_steps) == (4, 4)
     corners = {result.image.crop((x, y, x + 64, y + 64)).tobytes() for x in (0, 64) for y in (0, 64)}
     assert len(corners) == 4
+
+
+def test_areas_of_a_tile_get_the_mean_colors_of_the_input() -> None:
+    from artgen.engine.upscaling.redraw import with_colors_of
+
+    image = Image.linear_gradient("L").resize((64, 64)).convert("RGB")
+    pixels = (np.asarray(image) * 0.7 + 20).astype(np.uint8) // 8 * 8  # other tones, and steps as details
+    fixed = with_colors_of(pixels, image)
+    means = [array.astype(float).reshape(8, 8, 8, 8, 3).mean(axis=(1, 3)) for array in (fixed, np.asarray(image))]
+    assert np.abs(means[0] - means[1]).max() < 4
+    assert np.abs(pixels.astype(float).mean() - np.asarray(image).mean()) > 10
+    assert np.abs(np.diff(fixed, axis=0)).max() > 4
 
 
 def values(path: str) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:

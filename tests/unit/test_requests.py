@@ -67,7 +67,7 @@ def test_number_settings_have_limits() -> None:
         "seed", "steps", "guidance_scale", "guidance_rescale", "width", "height", "strength", "feather", "eta",
         "self_ensemble", "fidelity", "max_side", "clip_skip", "pag_scale", "only_masked", "image_guidance_scale",
         "best_of", "grow", "mask_threshold", "variation_seed", "variation_strength", "morph_position",
-        "hires_steps", "by", "tile_size", "tile_overlap",
+        "hires_steps", "by", "tile_size", "tile_overlap", "sharpen",
     }  # fmt: skip
     assert all(spec.minimum is not None and spec.maximum is not None for _, _, spec, _ in NUMBERS)
 

@@ -2,6 +2,7 @@
 
 The image is enlarged with Lanczos. Each tile is one image of img2img with a low strength. The prompt is empty by
 default, because a prompt that describes the image would put its subject into each tile. Neighboring tiles are blended.
+The mean colors of the areas of a tile are those of the enlarged image, unless the image is one tile.
 """
 
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from artgen import images
 from artgen.engine.batch_runner import BatchRunner
@@ -28,6 +29,12 @@ from artgen.spec.settings import MAX_SEED, options_of
 
 _FACTS_OF_TILES = frozenset({"width", "height", "batch_size", "fallbacks"})
 """Fields of the record of a tile that the record of the whole image does not take over."""
+
+COLOR_AREAS_PER_SIDE = 8
+"""Number of areas along the shorter side of a tile whose mean colors are kept."""
+
+SHARPENING_RADIUS_PX = 1.25
+"""Radius of the unsharp mask in pixels of the input image."""
 
 _SELECTED_SETTINGS = ("device", "dtype", "offload", "vae_tiling")
 """Settings whose values are selected during a pipeline call."""
@@ -66,7 +73,7 @@ class _Tiles:
     fallbacks: dict[str, None] = field(default_factory=dict)
     _reported: set[Event] = field(default_factory=set)
 
-    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+    def __iter__(self) -> Iterator[NDArray[Any]]:
         """Yield the pixels of each tile, shape (height, width, 3).
 
         Raises:
@@ -83,7 +90,9 @@ class _Tiles:
                 outcomes = runner.run_next_batch(position)
                 position += len(outcomes)
                 for outcome in outcomes:
-                    yield self._finish(outcome)
+                    pixels = self._finish(outcome)
+                    box = tiles[self.done - 1].box
+                    yield with_colors_of(pixels, self.image.crop(box)) if len(tiles) > 1 else pixels
 
     def _job(self, index: int, tile: Tile) -> GenerationJob:
         """Return the job of a tile. Each tile has its own noise, so that no pattern repeats."""
@@ -118,6 +127,27 @@ class _Tiles:
         self.progress.listener(event)
 
 
+def with_colors_of(pixels: NDArray[np.uint8], image: Image.Image) -> NDArray[np.float32]:
+    """Return the pixels of a tile with the local mean colors of its input. Otherwise the tones of tiles can differ.
+
+    The idea is the color correction of StableSR (Wang et al., arXiv 2305.07015), with means of areas in place of
+    wavelets.
+
+    Args:
+        pixels: generated tile, shape (H, W, 3).
+        image: input of the tile, mode RGB, same size.
+
+    Returns:
+        Shape (H, W, 3), 0 to 255 except for small excesses.
+    """
+    change = np.asarray(image).astype(np.float32) - pixels
+    small = tuple(max(1, side // (min(image.size) // COLOR_AREAS_PER_SIDE or 1)) for side in image.size)
+    for channel in range(change.shape[2]):
+        means = Image.fromarray(change[..., channel]).resize(small, Image.Resampling.BOX)
+        change[..., channel] = np.asarray(means.resize(image.size, Image.Resampling.BICUBIC))
+    return pixels + change
+
+
 def redraw(
     job: UpscaleJob, tile_job: GenerationJob, progress: ProgressReporter, context: GenerationContext
 ) -> GeneratedImage | FailedImage:
@@ -132,7 +162,7 @@ def redraw(
     source = with_invertible_profile(images.resize_lossless(job.source, job.size))
     image = to_rgb(source)
     grid = TileGrid(*job.size, *tile_job.size, job.request.tile_overlap or 0)
-    tiles = _Tiles(tile_job, image, grid, progress, context)
+    tiles = _Tiles(tile_job, _sharpened(image, job), grid, progress, context)
     try:
         generated = Image.fromarray(blend_tiles(grid, tiles))
     except _TileFailed as error:
@@ -140,6 +170,13 @@ def redraw(
     result = with_properties_of(source, generated, before=image)
     settings, facts = _shared_facts(job, tiles)
     return finished_image(job, result, settings, facts)
+
+
+def _sharpened(image: Image.Image, job: UpscaleJob) -> Image.Image:
+    if not job.request.sharpen:
+        return image
+    factor = max(1.0, job.width / job.source.image.width)
+    return image.filter(ImageFilter.UnsharpMask(SHARPENING_RADIUS_PX * factor, job.request.sharpen, 0))
 
 
 def _shared_facts(job: UpscaleJob, tiles: _Tiles) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -55,8 +55,7 @@ def upscale_job(draft: "JobDraft", tile: GenerationJob | None) -> UpscaleJob:
         raise TypeError("the draft is not of a request that enlarges an image")
     notes = draft.notes
     if tile is not None and isinstance(tile.request, Img2Img):
-        sides = tile_sides(request, tile.model)
-        request = completed_request(request, tile.request, sides, tile_overlap(request, sides))
+        request = completed_request(request, tile.request, tile.model)
         seconds = estimate_seconds(tile.request, tile.model, size)
         if seconds is not None:
             notes += (f"{size[0]}x{size[1]} pixels take about {format_duration(seconds)} on this CPU.",)

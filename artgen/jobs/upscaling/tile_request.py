@@ -1,12 +1,15 @@
 """Convert a request for `--method redraw` to the img2img request of its tiles, and back."""
 
 from artgen.errors import UsageError
-from artgen.registry import ResolvedModel
+from artgen.registry import BUNDLED_MODEL, ResolvedModel
 from artgen.spec.requests import TASKS, Img2Img, Upscale
 from artgen.spec.settings import options_of
 
 OVERLAP_RATIO = 1 / 4
 """Default width of the blended band, divided by the shorter side of a tile."""
+
+BUNDLED_SHARPENING_PERCENT = 300
+"""Default sharpening for the bundled model. Measured with `tests/benchmarks/upscale_redraw.py`."""
 
 _MAX_OVERLAP_RATIO = 1 / 3
 _OWN_SETTINGS = frozenset({"image", "max_side", "strength"})
@@ -19,18 +22,25 @@ def tile_request(request: Upscale) -> Img2Img:
     return Img2Img(**values, image=request.image, strength=strength, expansion=request.expansion)
 
 
-def completed_request(request: Upscale, tile: Img2Img, sides: tuple[int, int], overlap: int) -> Upscale:
+def completed_request(request: Upscale, tile: Img2Img, model: ResolvedModel) -> Upscale:
     """Return a request with the values that were filled in for its tiles.
 
     Args:
         request: request.
         tile: complete request of a tile.
-        sides: width and height of a tile in pixels.
-        overlap: width of the blended band in pixels.
+        model: resolved model.
     """
-    values = {name: getattr(tile, name) for name in _shared_settings()}
-    side = sides[0] if sides[0] == sides[1] else None  # A model with tiles that are not square has its native size.
-    return request.replace(**values, strength=tile.strength, tile_size=request.tile_size or side, tile_overlap=overlap)
+    sides = tile_sides(request, model)
+    sharpen = BUNDLED_SHARPENING_PERCENT if model.name == BUNDLED_MODEL else 0
+    # A model with tiles that are not square uses its native size.
+    side = sides[0] if sides[0] == sides[1] else None
+    return request.replace(
+        **{name: getattr(tile, name) for name in _shared_settings()},
+        strength=tile.strength,
+        tile_size=request.tile_size or side,
+        tile_overlap=tile_overlap(request, sides),
+        sharpen=sharpen if request.sharpen is None else request.sharpen,
+    )
 
 
 def tile_sides(request: Upscale, model: ResolvedModel) -> tuple[int, int]:

@@ -53,6 +53,15 @@ class UpscaleSettings:
         minimum=0,
         maximum=MAX_TILE_PX // 3,
     )
+    sharpen: int | None = option(
+        None,
+        "Sharpening of the enlarged image before --method redraw generates the tiles, in percent (unsharp mask). 0 "
+        "disables it. [300 for the bundled model, whose autoencoder blurs; else 0]",
+        brief="Sharpening before --method redraw in percent.",
+        metavar="PERCENT",
+        minimum=0,
+        maximum=1000,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
