@@ -141,7 +141,8 @@ def with_colors_of(pixels: NDArray[np.uint8], image: Image.Image) -> NDArray[np.
         Shape (H, W, 3), 0 to 255 except for small excesses.
     """
     change = np.asarray(image).astype(np.float32) - pixels
-    small = tuple(max(1, side // (min(image.size) // COLOR_AREAS_PER_SIDE or 1)) for side in image.size)
+    area = max(1, min(image.size) // COLOR_AREAS_PER_SIDE)
+    small = max(1, image.width // area), max(1, image.height // area)
     for channel in range(change.shape[2]):
         means = Image.fromarray(change[..., channel]).resize(small, Image.Resampling.BOX)
         change[..., channel] = np.asarray(means.resize(image.size, Image.Resampling.BICUBIC))

@@ -8,7 +8,7 @@ from artgen.spec.settings import options_of
 OVERLAP_RATIO = 1 / 4
 """Default width of the blended band, divided by the shorter side of a tile."""
 
-BUNDLED_SHARPENING_PERCENT = 300
+BUNDLED_SHARPENING_PERCENT = 350
 """Default sharpening for the bundled model. Measured with `tests/benchmarks/upscale_redraw.py`."""
 
 _MAX_OVERLAP_RATIO = 1 / 3

@@ -56,7 +56,7 @@ class UpscaleSettings:
     sharpen: int | None = option(
         None,
         "Sharpening of the enlarged image before --method redraw generates the tiles, in percent (unsharp mask). 0 "
-        "disables it. [300 for the bundled model, whose autoencoder blurs; else 0]",
+        "disables it. [350 for the bundled model, whose autoencoder blurs; else 0]",
         brief="Sharpening before --method redraw in percent.",
         metavar="PERCENT",
         minimum=0,
