@@ -107,7 +107,7 @@ def _add_variation_seeds(axes: list[SweepAxis], shared: dict[str, Any]) -> None:
 def _max_candidates(axes: Sequence[SweepAxis], shared: Mapping[str, Any]) -> int | None:
     """Return the largest `best_of` of the combinations; None without `best_of`."""
     values = next((axis.values for axis in axes if axis.name == "best_of"), (shared.get("best_of"),))
-    return max((int(value) for value in values if str(value).isdigit()), default=None)
+    return max((int(text) for text in map(str, values) if text.isdigit()), default=None)
 
 
 def _combine_prompts(
