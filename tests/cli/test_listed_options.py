@@ -32,7 +32,7 @@ VALUES = {
     "device": "cpu", "memory_budget": "8GiB", "output": "out/", "sweep": "steps=2,3", "shard": "0/2", "frames": "x.gif",
     "image": "in.png", "batch_size": "1", "style": "oil", "embedding": "embedding.safetensors", "ray": "auto",
     "lora": "lora.safetensors", "preset": "mine", "compare": "sheet.png",
-    "control": "canny=in.png", "hires": "2",
+    "control": "canny=in.png", "hires": "2", "score_model": "clip-large",
 }  # fmt: skip
 
 PROMPT_TASKS = ("txt2img", "img2img", "inpaint", "outpaint")
@@ -55,6 +55,9 @@ CONTEXTS: dict[str, tuple[str, ...]] = {
     "hires_steps": ("--hires", "2"),
     "panorama": ("-m", "tiny", "--width", "512"),
     "seamless": ("-m", "tiny"),
+    "best_of": ("-m", "tiny"),
+    "score": ("-m", "tiny", "--best-of", "2"),
+    "score_model": ("-m", "tiny", "--best-of", "2", "--score", "clip"),
     "frame_interval": ("--frames", "x.gif"),
     "include_noising": ("--frames", "x.gif"),
 }

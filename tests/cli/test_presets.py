@@ -38,7 +38,7 @@ UNSUPPORTED = {
     *("quantize", "text_encoder_3", "guidance_rescale", "acceleration", "eta", "self_ensemble", "fidelity", "fast"),
     *("embedding", "lora", "vae", "refiner", "only_masked", "source_prompt", "image_guidance_scale"),
     *("hires_in", "hires_model", "hires_steps", "panorama"),
-    *("mask_text", "mask_model", "mask_threshold", "grow"),
+    *("mask_text", "mask_model", "mask_threshold", "grow", "score", "score_model"),
 }
 """Settings that need other files, or that the bundled model, the CPU or one step does not support."""
 

@@ -43,7 +43,7 @@ VALUES = {
     "lora": "x", "device": "cpu", "memory_budget": "8GiB", "output": "out/",
     "class_label": "3", "control": "raw=in.png,model=x", "image_prompt": "in.png", "source_prompt": "x",
     "vae": "x", "refiner": "x", "style": "x", "morph_prompt": "x", "morph_negative_prompt": "x", "morph_seed": "7",
-    "hires": "2", "hires_model": "x",
+    "hires": "2", "hires_model": "x", "score_model": "clip-large",
     "embedding": "x", "mask_text": "a dog", "mask_model": "clipseg", "save_mask": "saved.png", "reference": "in.png",
 }  # fmt: skip
 NOT_IN_LINES = {*options_of(RunSettings), *options_of(FramesSettings), *options_of(ReportSettings), "task"} | {
@@ -52,8 +52,9 @@ NOT_IN_LINES = {*options_of(RunSettings), *options_of(FramesSettings), *options_
 RESET_VALUES = {"invert": "false", "soft_mask": "false", "fill": "original"}
 """Values of the configuration that are the defaults of settings that cannot be empty."""
 
-TESTED_ELSEWHERE = {"image_guidance_scale", "mask_text"}
-"""Settings that need an editing model (tests/engine/test_edit.py), or that a typed option replaces."""
+TESTED_ELSEWHERE = {"image_guidance_scale", "mask_text", "score", "score_model"}
+"""Settings that need an editing model (tests/engine/test_edit.py), that a typed option replaces, or that cannot be
+configured (tests/engine/test_image_scores.py)."""
 
 NO_JOB = "No job of the batch takes"
 
@@ -126,6 +127,7 @@ CASES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("mask_model", "owlv2", ("inpaint", "in.png", "x", "--mask", "mask.png", "-m", "tiny")),
     ("fill", "blur", SOFT_MASK),
     ("variation_strength", "0.2", INVERT),
+    ("best_of", "2", INVERT),
     ("only_masked", "8", SOFT_MASK),
     ("only_masked", "8", SOFT_MASK[:-1]),
     ("soft_mask", "true", (*SOFT_MASK[:-1], "--fill", "noise")),
