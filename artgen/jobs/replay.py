@@ -15,7 +15,6 @@ from artgen import metadata
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, UsageError, shorten
 from artgen.events import Listener, Notice
 from artgen.jobs import (
-    hires_replay,
     replay_checks,
     replay_files,
     replay_nets,
@@ -29,7 +28,7 @@ from artgen.jobs.prepare import PrepareJobs
 from artgen.jobs.recorded_images import check_weights
 from artgen.jobs.replay_comparison import Original, read_original
 from artgen.jobs.replay_prompts import PROMPTS
-from artgen.jobs.upscaling.replay import find_network
+from artgen.jobs.upscaling import replay as upscaling_replay
 from artgen.spec import settings
 from artgen.spec.base_requests import Request
 from artgen.spec.records import from_record, record_notes
@@ -126,7 +125,7 @@ class ReplaySpec:
         """Compare a prepared job with the expected hashes.
 
         Raises:
-            ModelUnavailableError: the weights of the model, or of a part of `fast`, differ from the recorded ones.
+            ModelUnavailableError: the weights of a model, a net or a part of `fast` differ from the recorded ones.
         """
         for name, recorded in self.expected_hashes.items():
             found = job.provenance.get(name)
@@ -134,6 +133,9 @@ class ReplaySpec:
                 continue
             if name in _WEIGHTS:
                 check_weights(job, name, recorded, *_WEIGHTS[name])
+                continue
+            if name == upscaling_replay.HASH:
+                upscaling_replay.check_network(job, recorded)
                 continue
             if name == "fast_parts":
                 raise ModelUnavailableError(
@@ -196,10 +198,9 @@ def read_replay_spec(
     for name, find in _PART_FINDERS.items():
         if found.record and record.get(name) and name not in changes:
             record[name] = find(path, record, known_controls)
-    if found.record and record.get("hires_model") and "hires_model" not in changes:
-        record["hires_model"] = hires_replay.find_hires_model(path, record)
-    if found.record and record.get("upscale_model") and "upscale_model" not in changes:
-        record["upscale_model"] = find_network(path, record)
+    for name in upscaling_replay.SETTINGS:
+        if found.record and record.get(name) and name not in changes:
+            record[name] = upscaling_replay.find_network(path, record, name)
     if found.record and record.get("embedding") and "embedding" not in changes:
         record["embedding"] = replay_files.find_embeddings(path, record)
     expected_hashes, model_notes = _pin_weights(path, record, changes)
@@ -322,6 +323,9 @@ def _pin_weights(path: Path, record: dict[str, Any], changes: Mapping[str, Any])
     for name, (part, _) in _WEIGHTS.items():
         if part.name not in changes and isinstance(record.get(name), list):
             expected[name] = record[name]
+    digest = record.get(upscaling_replay.HASH)
+    if isinstance(digest, str) and not changes.keys() & {*upscaling_replay.SETTINGS}:
+        expected[upscaling_replay.HASH] = digest
     return expected, notes
 
 

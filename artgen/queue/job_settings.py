@@ -11,7 +11,7 @@ from artgen.jobs.control.replay import find_controls
 from artgen.jobs.image_prompts.replay import find_image_prompts
 from artgen.jobs.replay_checks import PINNED_SETTINGS, WEIGHTS_PROVENANCE
 from artgen.jobs.replay_files import find_embedding, find_lora
-from artgen.jobs.upscaling.replay import find_network
+from artgen.jobs.upscaling import replay as upscaling_replay
 from artgen.queue.entries import LINE_SETTINGS, Entry, LineError, parse_data_value, setting_name
 from artgen.queue.keys import REPEATED_HINT, Keys
 from artgen.spec.base_requests import Request
@@ -84,8 +84,9 @@ def parse_record(fields: Mapping[str, Any], parse_value: Callable[[str, Any], An
     if "prompt" in parsed:
         parsed = {"prompt_weights": "none", "long_prompt": "truncate", **parsed, "expansion": read_expansion(fields)}
     parsed |= _files_with_recorded_hash(parsed, fields)
-    if parsed.get("upscale_model") and fields.get("upscale_model_sha256"):
-        parsed["upscale_model"] = find_network(_RECORD_PATH, fields)
+    for name in upscaling_replay.SETTINGS:
+        if parsed.get(name) and fields.get(upscaling_replay.HASH):
+            parsed[name] = upscaling_replay.find_network(_RECORD_PATH, fields, name)
     if parsed.get("control") and fields.get("control_sha256"):
         parsed["control"] = _recorded_files(find_controls, fields)
     if parsed.get("image_prompt") and fields.get("image_prompt_sha256"):

@@ -62,10 +62,6 @@ PROVENANCE_FIELDS: Mapping[str, RecordField] = {
     "refiner_source": RecordField(str, "Origin of the refiner: hub id or `local`."),
     "refiner_revision": RecordField(str, "Commit hash of the hub model of the refiner."),
     "refiner_hash": RecordField(str, "SHA-256 of the weights of the refiner's denoiser or of its single file."),
-    "hires_model_source": RecordField(
-        str, "Origin of the network of `hires_model`: hub id with its commit, or `local`."
-    ),
-    "hires_model_hash": RecordField(str, "SHA-256 of the weights of the network of `hires_model`."),
     "model_base": RecordField(
         str, "Model with the components that a single file lacks: hub id with its commit, or name of a folder."
     ),
@@ -97,8 +93,11 @@ PROVENANCE_FIELDS: Mapping[str, RecordField] = {
         str, "Mask of `mask_text`: hash of its settings, and its pixels, compressed; `replay` uses it."
     ),
     "mask_model_source": RecordField(list, "Origin of the mask model and of its SAM: hub id with its commit, `local`."),
-    "upscale_model_source": RecordField(str, "Origin of the upscaling network: hub id with its commit, or `local`."),
-    "upscale_model_sha256": RecordField(str, "SHA-256 of the weights of the upscaling network."),
+    "upscale_model_source": RecordField(
+        str,
+        "Origin of the network of `upscale_model` or `hires_model`: hub id with commit, `bundled:NAME` or `local`.",
+    ),
+    "upscale_model_sha256": RecordField(str, "SHA-256 of the weights of this network."),
     "reference_sha256": RecordField(list, "SHA-256 of each reference image file."),
     "prompt_template": RecordField(str, "Prompt before its wildcards, variants, styles and tags were replaced."),
     "negative_prompt_template": RecordField(str, "Negative prompt before these replacements."),

@@ -1,38 +1,62 @@
-"""Find the upscaling network of a record. Records are untrusted: a recorded path is never opened."""
+"""Find the upscaling network of a record, and compare its hash. Records are untrusted: no recorded path is opened."""
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from artgen.errors import InputFileError
+from artgen.errors import InputFileError, ModelUnavailableError
+from artgen.jobs.job import Job
 from artgen.registry.upscalers import find_recorded_upscaler, upscaler_entries
 
+SETTINGS = ("hires_model", "upscale_model")
+"""Settings that name a network. A record has at most one of them."""
+HASH = "upscale_model_sha256"
+"""Provenance that identifies the weights of the network."""
 _HUB_ADDRESS = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}@[0-9a-f]{40}")
 
 
-def find_network(path: Path, record: Mapping[str, Any]) -> str:
+def find_network(path: Path, record: Mapping[str, Any], setting: str = "upscale_model") -> str:
     """Return the name of the network of a record: a short name, a hub id with its commit, or the path of a local file
     or folder with the recorded hash.
 
     Args:
         path: image; its folder is searched first.
-        record: record with `upscale_model`.
+        record: record with `setting`.
+        setting: one of `SETTINGS`.
 
     Raises:
         InputFileError: no network on this machine has the recorded hash.
     """
-    name, source = str(record["upscale_model"]), str(record.get("upscale_model_source", ""))
+    name, source = str(record[setting]), str(record.get("upscale_model_source", ""))
     if name in upscaler_entries():
         return name
     if _HUB_ADDRESS.fullmatch(source):
         return source
-    digest = str(record.get("upscale_model_sha256", ""))
+    digest = str(record.get(HASH, ""))
     found = find_recorded_upscaler(Path(name).name, digest, (path.parent, Path())) if digest else None
     if found is None:
         raise InputFileError(
             f"Cannot replay '{path}': its upscaler {Path(name).name!r} (SHA-256 {digest[:10]}...) is not next to the "
             "image, in the current folder or where it was used before.",
-            "Set the network: --set upscale_model=PATH",
+            f"Set the network: --set {setting}=PATH",
         )
     return str(found)
+
+
+def check_network(job: Job, recorded: str) -> None:
+    """Compare the network of a prepared job with the recorded hash. A network that is not downloaded has no hash.
+
+    Raises:
+        ModelUnavailableError: the weights differ.
+    """
+    found = job.provenance.get(HASH)
+    if found in (None, recorded):
+        return
+    setting = next(name for name in SETTINGS if getattr(job.request, name, None) is not None)
+    network = getattr(job.request, setting)
+    raise ModelUnavailableError(
+        f"Cannot replay with the upscaler '{network}': its weights differ from the recorded ones (SHA-256 "
+        f"{recorded[:10]}... is recorded, {str(found)[:10]}... is installed).",
+        f"To use the installed weights, add --set {setting}={network}.",
+    )
