@@ -21,6 +21,12 @@ def check_noise(request: PromptRequest, model: ResolvedModel) -> None:
             "Remove --invert or --variation-strength.",
             settings=("variation_strength", "variation_seed"),
         )
+    if getattr(request, "morph_position", None) and getattr(request, "hires", None) is not None:
+        raise UsageError(
+            "Cannot combine --morph-position and --hires: the second pass has one prompt.",
+            "Remove --hires, or enlarge the result: artgen upscale IMAGE --by 2",
+            settings=("hires",),
+        )
     entry = model.pipeline_entry
     if initial_noise(request).is_mixed and not entry.initial_noise:
         name = "variation_strength" if getattr(request, "variation_strength", None) else "morph_seed"

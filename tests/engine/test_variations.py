@@ -73,6 +73,14 @@ def test_images_with_unknown_noise_are_varied_with_img2img() -> None:
         plan_variations(Path("r.json"), 0.2, [1], {})
 
 
+def test_both_passes_of_hires_fix_use_the_mixed_noise() -> None:
+    request = Txt2Img(**FAST, hires="1.5:0.5", hires_in="latent", variation_seed=9, variation_strength=1.0)
+    expected = generate(request.replace(seed=9, variation_seed=None, variation_strength=None))
+    assert sample_images.same(generate(request).image, expected.image)
+    with pytest.raises(UsageError, match="Cannot combine --morph-position and --hires"):
+        generate(request.replace(morph_position=0.5, morph_seed="4"))
+
+
 def test_variations_run_in_shards() -> None:
     generate(Txt2Img(**FAST)).save("fox.png")
     for shard in ("0/2", "1/2"):

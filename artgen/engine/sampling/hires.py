@@ -4,6 +4,7 @@ The first pass is a txt2img call, the second pass an img2img call of the same co
 arXiv 2108.01073). Both calls use the seed of the job.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -159,11 +160,11 @@ def latent_arguments(pipe: Any, jobs: Sequence[GenerationJob]) -> dict[str, Any]
 
 
 def _noised(pipe: Any, latents: torch.Tensor) -> Callable[..., torch.Tensor]:
-    from diffusers.utils.torch_utils import randn_tensor
+    module = sys.modules[type(pipe).prepare_latents.__module__]  # `mixed_noise` replaces its function randn_tensor
 
     def prepare_latents(*args: Any, generator: Any = None, **_: Any) -> torch.Tensor:
         timestep, dtype, device = args[1], args[4], args[5]
-        noise = randn_tensor(latents.shape, generator=generator or args[6], device=device, dtype=dtype)
+        noise = module.randn_tensor(latents.shape, generator=generator or args[6], device=device, dtype=dtype)
         noised: torch.Tensor = pipe.scheduler.add_noise(latents.to(device, dtype), noise, timestep)
         return noised
 

@@ -227,7 +227,7 @@ def _check_equal(first_name: str, first: Txt2Img, name: str, other: Txt2Img) -> 
             raise UsageError(
                 f"Cannot morph {_quoted(first_name)} and {_quoted(name)}: their {setting} differs "
                 f"({_text(values[0])} and {_text(values[1])}).",
-                f"Use the same value for all images: --set {setting}={_text(values[0])}",
+                f"Use the same value for all images: --set {setting}={'' if values[0] is None else _text(values[0])}",
             )
     return notes
 

@@ -111,8 +111,8 @@ def _recorded_noise(path: Path, changes: Mapping[str, Any]) -> tuple[Mapping[str
         return record, "it was computed from an image (--invert)"
     if record.get("morph_position"):
         return record, "it is a frame of a morph, or a variation of a variation"
-    if record.get("variation_strength") and task != "txt2img":
-        return record, f"it is a variation of {task}"
+    if record.get("variation_strength") and (task != "txt2img" or record.get("hires")):
+        return record, f"it is a variation of {task}{' with hires fix' if record.get('hires') else ''}"
     return record, ""
 
 
