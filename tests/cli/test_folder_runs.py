@@ -18,7 +18,7 @@ from artgen.queue.ledger_lines import JobRecord
 from artgen.spec.settings import FramesSettings, OutputSettings, ReportSettings, RunSettings, options_of
 
 FAST = ("--steps", "1", "--seed", "7")
-FOLDER_COMMANDS = ("img2img", "inpaint", "outpaint", "denoise")
+FOLDER_COMMANDS = ("img2img", "inpaint", "outpaint", "denoise", "upscale")
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +45,8 @@ def command_arguments(command: str, model: str) -> tuple[str, ...]:
     own = {"inpaint": ("--mask", "mask.png"), "outpaint": ("--expand", "8"), "denoise": ()}
     if command == "denoise":
         return ("--method", "tv")
+    if command == "upscale":
+        return ("--by", "1.5")
     arguments = (*FAST, "-m", model, *own.get(command, ("--strength", "1")))
     return arguments if command != "batch" else (*arguments, "--task", "img2img")
 

@@ -30,6 +30,7 @@ PRINTED_OBJECTS = [
     (1, "inpaint", "in.png", "x", "--mask", "mask.png", *TINY, "-o", "a.png"),
     (1, "outpaint", "in.png", "x", "--expand", "8", *TINY, "--dry-run"),
     (1, "sample", "-m", "denoiser", "--steps", "1", "-o", "a.png"),
+    (1, "upscale", "in.png", "--dry-run"),
     (1, *DENOISE, "--dry-run"),
     (1, *DENOISE, "-o", "a.png", "--reference", "in.png", "--compare", "compare.png"),
     (1, "noise", "in.png", "--frames", "noise.gif"),

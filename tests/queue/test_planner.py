@@ -83,6 +83,7 @@ INPAINT = {**IMG2IMG, "task": "inpaint", "mask": Path("mask.png")}
 INPAINT_TEXT = {**IMG2IMG, "task": "inpaint", "mask_text": "a dog", "mask_model": "clipseg"}
 EDIT = {"task": "edit", "prompt": "make it winter", "image": Path("a.png"), "seed": "1", "model": "MODEL pix2pix"}
 OUTPAINT = {"task": "outpaint", "image": Path("a.png"), "seed": "1", "steps": 2}
+UPSCALE = {"task": "upscale", "image": Path("a.png"), "method": "redraw", "seed": "1", "steps": 5}
 DENOISE = {"task": "denoise", "image": Path("a.png"), "sigma": "20"}
 
 CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
@@ -148,6 +149,11 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "invert": (IMG2IMG, True),
     "source_prompt": ({**IMG2IMG, "invert": True}, "a cat"),
     "image_guidance_scale": (EDIT, 2.0),
+    "by": (UPSCALE, 3.0),
+    "sharpen": (UPSCALE, 10),
+    "tile_overlap": (UPSCALE, 8),
+    "tile_size": (UPSCALE, 64),
+    "upscale_model": ({"task": "upscale", "image": Path("a.png"), "method": "model"}, "NETWORK"),
     "reference": ({**EDIT, "image": Path("large.png"), "model": "MODEL flux2-klein"}, ("large.png",)),
     "expand": ({**OUTPAINT, "expand": "8"}, "16"),
     "target_size": ({**OUTPAINT, "target_size": "48x48"}, "64x48"),
