@@ -14,14 +14,17 @@ from artgen.cli.reporter import Reporter
 from artgen.cli.run_requests import OutputOptions, summary_line
 from artgen.cli.set_option import SetOption, parse_changes
 from artgen.cli.stdout_image import print_saved_path
+from artgen.cli.user_defaults import is_typed
 from artgen.errors import UsageError
-from artgen.spec.settings import ReportSettings, RunSettings
+from artgen.spec.settings import FramesSettings, OutputSettings, ReportSettings, RunSettings, options_of
 
 if TYPE_CHECKING:
     from artgen.jobs.image_variations.morph import MorphPlan, MorphSource
     from artgen.outputs.morph_output import MorphOutput
 
 DEFAULT_OUTPUT = "morph.webp"
+REPLAY_OPTIONS = ("output", "quality", "overwrite")
+"""Settings of files that `artgen replay` uses for an animation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,20 +85,30 @@ def morph(
     artgen morph a.png b.png c.png --frames 48 --loop -o morph.mp4
     artgen morph a.png b.png --frames 24 -o frames/
     """
-    from artgen.jobs.image_variations.morph import MorphSource, plan_morph
+    from artgen.jobs.image_variations.morph import MorphSource
     from artgen.outputs.morph_output import parse_morph_output
 
     if len(images) < 2:
         raise UsageError("A morph needs two images or more.", "artgen morph a.png b.png -o morph.webp")
     target = parse_morph_output(output, overwrite=overwrite, fps=fps, quality=quality, loop=loop)
     source = MorphSource([each.name for each in images], images, frames, loop, fps, quality)
-    plan = plan_morph(source, parse_changes(set_))
-    if offline:
-        plan = replace(plan, requests=[each.replace(offline=True) for each in plan.requests])
+    plan = _plan(source, parse_changes(set_), offline=offline)
+    if target is None and overwrite:
+        raise UsageError(
+            "Cannot use --overwrite for a folder of frames: existing frames are not generated again.",
+            "Omit --overwrite, or choose another --output.",
+        )
     if target is not None and run == RunSettings():
         run_morph(source, plan, target, report)
     else:
         _run_batch(source, plan, target, run, report, output)
+
+
+def _plan(source: "MorphSource", changes: dict[str, str], *, offline: bool) -> "MorphPlan":
+    from artgen.jobs.image_variations.morph import plan_morph
+
+    plan = plan_morph(source, changes)
+    return replace(plan, requests=[each.replace(offline=True) for each in plan.requests]) if offline else plan
 
 
 def run_morph(source: "MorphSource", plan: "MorphPlan", target: "MorphOutput", report: ReportSettings) -> None:
@@ -183,18 +196,24 @@ def recorded_morph(file: Path) -> "MorphSource | None":
     return morph_jobs.recorded_morph(sidecar_path(file) if has_sidecar else file)
 
 
-def replay_morph(file: Path, source: "MorphSource", changes: dict[str, str], options: OutputOptions) -> None:
+def replay_morph(
+    file: Path, source: "MorphSource", changes: dict[str, str], options: OutputOptions, *, offline: bool = False
+) -> None:
     """Generate an animation again from its record.
 
     `--set frames=N` changes the number of frames; other changes are settings of all images.
 
     Raises:
-        UsageError: a value is invalid, or the output is not an animation.
+        UsageError: a value is invalid, an option has no effect on an animation, or the output is not an animation.
     """
-    from artgen.jobs.image_variations.morph import MAX_FRAMES, plan_morph
+    from artgen.jobs.image_variations.morph import MAX_FRAMES
     from artgen.outputs.morph_output import parse_morph_output
     from artgen.spec.settings import parse_whole_number
 
+    names = [name for name in (*options_of(OutputSettings), *options_of(FramesSettings)) if is_typed(name)]
+    if unused := next((name for name in names if name not in REPLAY_OPTIONS), None):
+        option = f"--{unused.replace('_', '-')}"
+        raise UsageError(f"Cannot use {option} to replay a morph: it is an animation.", f"Remove {option}.")
     changes = dict(changes)
     if "frames" in changes:
         number = parse_whole_number(changes.pop("frames"))
@@ -208,7 +227,7 @@ def replay_morph(file: Path, source: "MorphSource", changes: dict[str, str], opt
     )
     if target is None:
         raise UsageError("Cannot replay a morph to a folder: it is an animation.", "-o morph.webp")
-    run_morph(source, plan_morph(source, changes), target, options.report)
+    run_morph(source, _plan(source, changes, offline=offline), target, options.report)
 
 
 def _report(source: "MorphSource", path: Path) -> MorphReport:

@@ -45,7 +45,7 @@ def replay(
 
     changes = parse_changes(set_)
     if (recorded := recorded_morph(file)) is not None:
-        replay_morph(file, recorded, changes, OutputOptions(output, frames, report))
+        replay_morph(file, recorded, changes, OutputOptions(output, frames, report), offline=offline)
         return
     spec = replay_jobs.read_replay_spec(file, changes)
     if not report.quiet:

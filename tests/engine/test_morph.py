@@ -43,6 +43,9 @@ def test_frames_start_and_end_at_the_images(models: dict[str, Path]) -> None:
     assert not sample_images.same(frames[1], frames[2])
     run("replay", "m.webp", "-o", "again.webp")
     assert Path("again.webp").read_bytes() == Path("m.webp").read_bytes()
+    for option in ("--format", "--frames", "--metadata"):
+        value = {"--format": "png", "--frames": "steps/", "--metadata": "none"}[option]
+        assert f"Cannot use {option}" in run("replay", "m.webp", option, value, code=2).stderr
 
     morph = artgen.morph([images[0], "b.png", "c.png"], frames=5)
     assert any("Using the steps of 'a.png' for all frames: 2." in note for note in morph.notes), morph.notes
@@ -60,6 +63,7 @@ def test_frames_start_and_end_at_the_images(models: dict[str, Path]) -> None:
     saved = [Image.open(f"frames/{i:05}.png") for i in range(1, 5)]
     assert sample_images.same(saved[0], images[0].image)
     assert sample_images.same(saved[2], images[1].image)
+    assert "--overwrite" in run("morph", "a.png", "b.png", "-o", "frames/", "--overwrite", code=2).stderr
     assert "--json" in run("morph", "a.png", "b.png", "-o", "frames/", "--json", code=2).stderr
     assert "m.webp" in result.stdout
 
