@@ -88,6 +88,7 @@ def describe_result(draft: JobDraft) -> JobDraft:
     notes = (*notes, *more_notes, *(net.download_note() for net in draft.entry.nets if net.download_bytes))
     notes += tuple({each.download_note(): 0 for each in draft.entry.adapters if each.download_bytes})
     notes += tuple(note for each in inputs.image_prompts for note in each.notes)
+    notes += draft.entry.upscaler.download_notes() if draft.entry.upscaler else ()
     first = size if getattr(request, "hires", None) is None or model is None else _first_size(request, model)
     provenance = {"width": first[0], "height": first[1], **inputs.provenance, **draft.entry.provenance}
     models = dict.fromkeys(each for group in draft.entry.preprocessors for each in group)
