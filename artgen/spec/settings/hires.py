@@ -28,8 +28,10 @@ class HiresSettings:
     )
     hires_model: str | None = option(
         None,
-        "Enlarge the decoded image with an upscaling network: a name, a hub id, a folder or a .safetensors file.",
+        "Enlarge the decoded image with an upscaling network: a name of `artgen models list`, a hub id, a "
+        "folder or a .safetensors file. tiny-x2 is bundled.",
         metavar="NAME",
+        values="upscalers",
         is_path=True,
         affects=("pixels", "memory"),
     )
