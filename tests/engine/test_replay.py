@@ -295,7 +295,7 @@ def test_missing_metadata_and_missing_files_raise_input_file_errors(models: dict
 @pytest.mark.parametrize(
     "changes",
     [
-        {"task": "upscale"},
+        {"task": "enlarge"},
         {"task": ["txt2img"]},
         {"task": None},
         {"steps": 10**9},
