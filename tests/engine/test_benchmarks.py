@@ -53,6 +53,18 @@ def test_png_encoding_is_measured_and_written_to_its_section(page: Path) -> None
     assert all(ms > 0 for by_kind in numbers.values() for ms, _ in by_kind.values())
 
 
+def test_restoration_is_measured_and_written_to_its_section(page: Path) -> None:
+    command = [sys.executable, str(BENCHMARKS / "upscale.py"), "--quick", "--page", str(page)]
+    subprocess.run([*command, "--methods", "lanczos", "network"], check=True, timeout=600)
+    section = page.read_text().partition("<!-- begin upscale -->")[2].partition("<!-- end upscale -->")[0]
+    rows = results.read("upscale", page)["rows"]
+    assert [(row["factor"], row["method"]) for row in rows] == [
+        (2, "lanczos"), (2, "tiny-x2"), (4, "lanczos"), (4, "tiny-x2"),
+    ]  # fmt: skip
+    assert section.count("| tiny-x2 |") == 2
+    assert all(row["psnr"] > 15 and row["seconds"] > 0 for row in rows)
+
+
 def test_every_goal_uses_variants_that_its_row_measures(
     models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -150,6 +150,10 @@ def test_another_size_is_resized_with_lanczos(tmp_path: Path) -> None:
     found = run(path, options=EnlargeOptions(size=(150, 99)))
     expected = Image.fromarray(run(path)).resize((150, 99), Image.Resampling.LANCZOS)
     assert found.tobytes() == expected.tobytes()
+    path = save(tmp_path / "x4.safetensors", compact(4, convs=2))
+    tall = np.tile(PHOTO[:, :20], (5, 1, 1))
+    whole = run(path, tall, EnlargeOptions(size=(40, 720)))
+    assert whole.tobytes() == Image.fromarray(run(path, tall)).resize((40, 720), Image.Resampling.LANCZOS).tobytes()
 
 
 def test_larger_sizes_run_the_network_again(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from artgen import images
 from artgen.engine.loading.device import DeviceConfig
@@ -18,6 +19,9 @@ from artgen.registry.upscalers import Upscaler, input_sizes
 OnTile = Callable[[int, int], None]
 
 MIN_TILE_PX = 64
+STRIP_PX = 256
+LANCZOS_RADIUS = 3
+"""Radius of the filter of Pillow, in pixels of the result of a reduction."""
 
 
 def _ignore_tile(done: int, total: int) -> None:
@@ -80,7 +84,28 @@ def enlarge(
         progress = _Progress(options, done, total)
         image = _enlarge_once(images.resize_lanczos(image, size), upscaler, network, grid, progress)
         done += grid.num_tiles
-    return image if options.size is None else images.resize_lanczos(image, options.size)
+    return image if options.size is None else _resize(image, options.size)
+
+
+def _resize(image: Pixels, size: tuple[int, int]) -> Pixels:
+    """Return an image in another size, resampled with Lanczos.
+
+    A whole reduction, such as the result of a network with the scale 4 for the factor 2, is computed strip by strip:
+    Pillow copies its input to 4 bytes per pixel. The pixels are equal. With other factors, rounding would differ.
+    """
+    factor = image.shape[0] // size[1]
+    is_whole = image.shape[:2] == (size[1] * factor, size[0] * factor)
+    if factor < 2 or not is_whole or image.dtype != np.uint8:
+        return images.resize_lanczos(image, size)
+    resized = np.empty((size[1], size[0], image.shape[2]), image.dtype)
+    margin = LANCZOS_RADIUS * factor
+    for top in range(0, size[1], STRIP_PX):
+        bottom = min(top + STRIP_PX, size[1])
+        start, stop = max(0, top * factor - margin), min(image.shape[0], bottom * factor + margin)
+        box = (0, top * factor - start, image.shape[1], bottom * factor - start)
+        strip = Image.fromarray(image[start:stop])
+        resized[top:bottom] = np.asarray(strip.resize((size[0], bottom - top), Image.Resampling.LANCZOS, box=box))
+    return resized
 
 
 class _Progress(NamedTuple):
