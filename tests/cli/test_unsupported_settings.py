@@ -182,7 +182,7 @@ CASES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("seamless", "x", (*IMAGE, "--invert")),
     ("vae_tiling", "true", (*TEXT, "--seamless", "x")),
     ("embedding", "e.safetensors", ("txt2img", "x", "-m", "zoo:flux-schnell")),
-    ("strength", "0.5", ("img2img", "in.png", "x", "-m", "zoo:flux2-klein")),
+    ("strength", "0.5", ("img2img", "in.png", "x", "--size", "64x64", "-m", "zoo:flux2-klein")),
     ("class_label", "3", ("sample", "-m", "zoo:ddpm")),
     ("guidance_scale", "3", ("sample", "-m", "zoo:ddpm")),
     ("dtype", "bf16", ("sample", "-m", "zoo:score-sde-ve")),
