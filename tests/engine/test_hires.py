@@ -86,6 +86,9 @@ def test_a_network_enlarges_the_first_result(models: dict[str, Path], tmp_path: 
     assert not sample_images.same(ours.image, generate(request(models["sd1"])).image)
     assert (ours.record["hires_model"], ours.record["upscale_model_source"]) == ("net.safetensors", "local")
     assert sample_images.same(replay(ours.save(tmp_path / "saved.png")).image, ours.image)
+    bundled = generate(request(models["sd1"], hires_model="tiny-x2"))
+    assert bundled.record["upscale_model_source"] == "bundled:tiny-x2"
+    assert sample_images.same(replay(bundled.save(tmp_path / "bundled.png")).image, bundled.image)
 
 
 def test_memory_is_estimated_for_the_large_size(models: dict[str, Path]) -> None:
