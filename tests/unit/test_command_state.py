@@ -50,6 +50,7 @@ PURE = {
     "registry/image_prompts/adapter.py:adapter_entries",
     "registry/image_prompts/adapter.py:encoder_entries",
     "registry/mask_models.py:mask_model_entries",
+    "registry/upscalers/upscaler.py:upscaler_entries",
     "registry/net_names.py:_table",
     "registry/score_models.py:score_model_entries",
     "registry/pipelines.py:_table",
