@@ -8,7 +8,7 @@ import functools
 import inspect
 import os
 import typing
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, Field
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,8 +45,7 @@ def flatten_settings(command: Callable[..., None], hidden: Collection[str] = ())
         user_defaults.apply_priorities(_context, values)
         _assign_positionals([values.pop(name) for name in positionals], list(positionals.values()), values)
         filled_groups = {name: _create_group(group, values) for name, group in groups.items()}
-        for group in filled_groups.values():
-            settings.validate(group)
+        filled_groups = _validate(filled_groups, quiet=bool(values.get("quiet")))
         while True:  # each repetition has one default less
             try:
                 return command(**filled_groups, **values)
@@ -69,6 +68,26 @@ def flatten_settings(command: Callable[..., None], hidden: Collection[str] = ())
     spec_of = {name: f.metadata["setting"] for group in groups.values() for name, f in options_of(group).items()}
     run.settings = spec_of | {argument: spec_of[name] for argument, name in positionals.items()}  # type: ignore[attr-defined]
     return run
+
+
+def _validate(groups: Mapping[str, Any], *, quiet: bool) -> Mapping[str, Any]:
+    """Return validated groups of settings by parameter.
+
+    A preset or a configuration file can contain the value of a setting that has the same name in other commands, such
+    as `method`. If the value is not valid for this command, it is removed with a note.
+
+    Raises:
+        UsageError: another value is invalid.
+    """
+    for group in groups.values():
+        try:
+            settings.validate(group)
+        except UsageError as error:
+            declared = settings.settings_of(type(group))
+            if all(declared[name].in_config for name in error.settings if name in declared):
+                raise
+            return _validate(user_defaults.without_default(groups, error, quiet=quiet), quiet=quiet)
+    return groups
 
 
 def _create_group(group: type, values: dict[str, Any]) -> Any:

@@ -252,6 +252,7 @@ def _check_limits(name: str, value: Any, setting: Setting) -> None:
         raise UsageError(
             f"{name} must be one of {', '.join(setting.choices)}, not {describe_value(value)}.",
             value_hint(name, value, setting.choices),
+            settings=(name,),
         )
     too_small = setting.minimum is not None and value < setting.minimum
     too_large = setting.maximum is not None and value > setting.maximum

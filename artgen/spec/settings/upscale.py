@@ -88,6 +88,7 @@ class UpscaleMethod:
         "img2img on overlapping tiles, which generates new details. [lanczos]",
         choices=UPSCALE_METHODS,
         in_prompt_file=False,
+        in_config=False,
     )
     strength: float | None = option(
         None,
@@ -95,6 +96,7 @@ class UpscaleMethod:
         brief="Amount of change of --method redraw. [0.2]",
         aliases=("--denoising-strength",),
         in_prompt_file=False,
+        in_config=False,
         minimum=0,
         maximum=1,
     )
