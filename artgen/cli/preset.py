@@ -54,7 +54,7 @@ app = App(
 
 PresetName = Annotated[str, typer.Argument(help="Name of the preset.", metavar="NAME")]
 
-SETTINGS_OF_ONE_IMAGE = ("prompt", "seed", "variation_seed", "image", "mask", "reference")
+SETTINGS_OF_ONE_IMAGE = frozenset({"prompt", "seed", "variation_seed", "image", "mask", "reference"})
 """Settings that a preset does not contain. Their options are accepted to explain this."""
 
 
@@ -121,9 +121,11 @@ def save(
         prompt, series, sampling, variation, resolve_size(canvas, size), hires, panorama, seamless, source, inversion,
         selection, mask, mask_text, blend, details, editing, denoise_settings, upscaling, model, compute, output,
     )  # fmt: skip
-    if refused := [each for each in SETTINGS_OF_ONE_IMAGE if is_typed(each)]:
+    names = dict.fromkeys(each for group in groups for each in options_of(type(group)) if each != "overwrite")
+    if refused := [each for each in names if is_typed(each) and each not in PRESET_SETTINGS]:
+        reason = ": each image has its own" if {*refused} <= SETTINGS_OF_ONE_IMAGE else ""
         raise UsageError(
-            f"A preset cannot contain {' and '.join(refused)}: each image has its own.",
+            f"A preset cannot contain {' and '.join(refused)}{reason}.",
             f'artgen txt2img "a red fox" --preset {name}',
         )
     values: dict[str, Any] = {}
@@ -163,7 +165,7 @@ def _with_absolute_path(name: str, value: Any) -> Any:
     if name == "refiner":
         refiner = parse_refiner(value)
         return str(refiner._replace(model=absolute(refiner.model)))
-    return absolute(value) if name in ("model", "vae", "hires_model") else value
+    return absolute(value) if name in ("model", "vae", "hires_model", "upscale_model", "mask_model") else value
 
 
 @app.command("list")

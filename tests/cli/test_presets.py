@@ -213,6 +213,8 @@ def test_lines_of_prompt_files_use_presets() -> None:
         (("save", "p", "--seed", "3"), 2, "seed"),
         (("save", "p", "-p", "a fox"), 2, "prompt"),
         (("save", "p", "-i", "in.png"), 2, "image"),
+        (("save", "p", "--best-of", "4", "--score", "clip"), 2, "cannot contain score"),
+        (("save", "p", "--steps", "3", "--by", "4"), 2, "cannot contain by"),
         (("save", "p"), 2, "without settings"),
         (("save", "../p", "--steps", "3"), 2, "name of a preset"),
         (("save", "p", "--quantize", "fp8", "--lora", "x"), 2, "Cannot use a LoRA"),
@@ -283,3 +285,15 @@ def test_damaged_presets_affect_only_commands_that_use_them() -> None:
         result = run(*command, code=3)
         assert f"'{path}'" in result.stderr
         assert "line 1" in result.stderr
+
+
+def test_a_method_of_denoise_is_ignored_by_upscale_with_a_note() -> None:
+    save_inputs()
+    run("preset", "save", "smooth", "--method", "tv")
+    result = run("upscale", "in.png", "--preset", "smooth", "--dry-run")
+    assert "The value of method of the preset is ignored: method must be one of lanczos" in result.stderr
+    assert "method=lanczos" in result.stdout
+    Path("artgen.toml").write_text('method = "tv"\n')
+    result = run("upscale", "in.png", "--dry-run")
+    assert "The default of method from the environment or a configuration file is ignored" in result.stderr
+    assert "not 'tv'" in run("upscale", "in.png", "--method", "tv", "--dry-run", code=2).stderr
