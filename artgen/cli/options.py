@@ -8,7 +8,7 @@ import functools
 import inspect
 import os
 import typing
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import MISSING, Field
 from pathlib import Path
 from typing import Annotated, Any
@@ -70,7 +70,7 @@ def flatten_settings(command: Callable[..., None], hidden: Collection[str] = ())
     return run
 
 
-def _validate(groups: Mapping[str, Any], *, quiet: bool) -> Mapping[str, Any]:
+def _validate(groups: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
     """Return validated groups of settings by parameter.
 
     A preset or a configuration file can contain the value of a setting that has the same name in other commands, such
