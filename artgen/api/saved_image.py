@@ -1,4 +1,4 @@
-"""Define what the results of functions with one image have in common: saving, and display in notebooks."""
+"""Save results with one image, and show them in notebooks."""
 
 import os
 from pathlib import Path

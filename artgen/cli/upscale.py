@@ -49,10 +49,10 @@ def upscale(
 ) -> None:
     """Enlarge images.
 
-    Transparency, gray mode, 16-bit depth, color profile, dpi, date and camera are kept.
+    The result keeps transparency, gray mode, 16-bit depth, color profile, dpi, date and camera.
 
-    lanczos is fast and adds nothing. model uses an upscaling network, which is downloaded at the first use. redraw
-    generates details with img2img: the content of the image can change.
+    lanczos resamples the image, without a model. model runs an upscaling network; a small network is bundled, others
+    are downloaded at the first use. redraw generates details with img2img: the content of the image can change.
 
     artgen upscale photo.png --by 2
     artgen upscale photos/ --target-size 3840x2160 -o large/

@@ -1,4 +1,4 @@
-"""Generate several images for a job, score them, and keep the best one."""
+"""Generate several images for a job, score them, and return the image with the highest score."""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -41,7 +41,7 @@ def generate_best(jobs: Sequence[Job], first: int, run: Run, listener: Listener)
 
 
 def _candidates(job: Job) -> list[Job]:
-    """Return a job for each image of which the best is selected; the job itself without a selection."""
+    """Return the job of each candidate image; the job itself without `best_of`."""
     if best_of.num_candidates(job.request) == 1 or not isinstance(job, GenerationJob) or job.strength == 0:
         return [job]
     return [
@@ -59,7 +59,7 @@ def _select(job: Job, outcomes: Sequence[Outcome], listener: Listener) -> Outcom
         return FailedImage(job.request, failures[0].error)
     if failures:
         reason = failures[0].error.message
-        listener(Notice(f"{len(failures)} of {counted(len(outcomes), 'image')} failed, and have no score: {reason}"))
+        listener(Notice(f"{len(failures)} of {counted(len(outcomes), 'image')} failed and are not scored: {reason}"))
     try:
         scored = score_results(job, images, listener)
     except ArtgenError as error:

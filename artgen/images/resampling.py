@@ -1,4 +1,4 @@
-"""Resample 16-bit images with Pillow, one channel at a time."""
+"""Resample arrays of 8-bit and 16-bit pixels with Pillow."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -84,7 +84,7 @@ def reject_unused_model(request: RankRequest) -> None:
     """
     if request.kind == "clip":
         raise UsageError(
-            "model has no effect with the score clip.",
+            "--model has no effect with --score clip.",
             "Remove --model, or select a CLIP model with --score-model.",
             settings=("model", "score"),
         )

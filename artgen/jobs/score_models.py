@@ -14,7 +14,7 @@ _Key = tuple[str | None, bool]
 
 
 class ScoreModelCache:
-    """Store the CLIP models by name. A model whose files are not on the disk is known by its size."""
+    """Store the CLIP models by name. Only the size is stored of a model whose files are not on the disk."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener

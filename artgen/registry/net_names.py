@@ -102,7 +102,7 @@ def find_net_file(setting: str, name: str, short_hash: str = "") -> tuple[Path, 
 
 
 def _key(name: str, *, keep_precision: bool = False) -> str:
-    """Return a file name in lower case without suffix, hash and precision. A name that says nothing has its folder."""
+    """Return a file name in lower case without suffix, hash and precision; with the folder of a common name."""
     path = PurePosixPath(split_hash(name)[0].replace("\\", "/").casefold())
     stem = path.name
     stem = next((stem.removesuffix(suffix) for suffix in _SUFFIXES if stem.endswith(suffix)), stem)

@@ -69,7 +69,7 @@ def _net_entry(path: Path) -> NetEntry | None:
 
 
 def _net_config(path: Path, content: FileContent) -> Mapping[str, Any]:
-    """Return the configuration next to a file, else the properties that its tensors show."""
+    """Return the configuration next to a file, else the properties detected from its tensors."""
     file = path.parent / "config.json"
     if path.stem.startswith("diffusion_pytorch_model") and file.is_file():
         config = read_config(file)

@@ -25,7 +25,7 @@ def check_score_model(settings: ScoreSettings) -> None:
     """
     if settings.score_model is not None and settings.score != "clip":
         raise UsageError(
-            "score_model has no effect without the score clip.",
+            "--score-model has no effect without --score clip.",
             "Add --score clip, or remove --score-model.",
             settings=("score_model", "score"),
         )
@@ -33,7 +33,7 @@ def check_score_model(settings: ScoreSettings) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class BestOf(BestOfSettings):
-    """Provide the settings of a request that can generate several images and keep the best one."""
+    """Store the settings of a request that can generate several images and return the best one."""
 
     def _normalize_best_of(self, names: Collection[str]) -> None:
         """Check the settings together.
@@ -47,7 +47,7 @@ class BestOf(BestOfSettings):
             if getattr(self, name) is not None and self.best_of is None:
                 option = f"--{name.replace('_', '-')}"
                 raise UsageError(
-                    f"{name} has no effect without best_of.",
+                    f"{option} has no effect without --best-of.",
                     f"Add --best-of 8, or remove {option}.",
                     settings=(name, "best_of"),
                 )
@@ -60,7 +60,7 @@ def num_candidates(request: object) -> int:
 
 
 def candidate_requests(request: "Request") -> "list[Request]":
-    """Return a request for each image of which the best is selected: with seeds that count up, without `best_of`.
+    """Return the request of each candidate image: with seeds that count up, without `best_of`.
 
     The images of a variation have the same seed, and variation seeds that count up.
     """

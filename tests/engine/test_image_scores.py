@@ -116,7 +116,7 @@ def test_clip_scores_equal_plain_transformers_and_select_the_best_image(clip: Pa
     ranked = artgen.rank(["a.png"], score="clip", score_model=clip)
     assert ranked[0].score == pytest.approx(expected, abs=1e-5)
     assert (
-        "has no effect with the score clip"
+        "has no effect with --score clip"
         in run("rank", "a.png", "--score", "clip", "--score-model", str(clip), "-m", "tiny", code=2).stderr
     )
 
@@ -144,8 +144,8 @@ def test_a_clip_model_of_the_hub_is_downloaded_once(clip: Path, hub: hub_server.
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (("--score", "clip"), "score has no effect without best_of"),
-        (("--best-of", "2", "--score-model", "x"), "score_model has no effect without the score clip"),
+        (("--score", "clip"), "--score has no effect without --best-of"),
+        (("--best-of", "2", "--score-model", "x"), "--score-model has no effect without --score clip"),
         (("--best-of", "0"), "best_of must be 1 to 64, not 0"),
         (("--best-of", "2", "--score", "clip", "--score-model", "nothing"), "Unknown CLIP model: 'nothing'"),
         (("--best-of", "2", "-m", "sd-turbo", "--offline"), "sd-turbo"),

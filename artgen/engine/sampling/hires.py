@@ -114,7 +114,7 @@ def _enlarged(
 
 
 def combined_outcome(job: GenerationJob, first: GeneratedImage, second: Outcome) -> Outcome:
-    """Return the result of the second pass with the record of the whole job."""
+    """Return the result of the second pass with the record of the job."""
     if isinstance(second, FailedImage):
         return FailedImage(job.request, second.error)
     facts = {name: value for name, value in second.record.items() if name in PROVENANCE_FIELDS and name != "task"}

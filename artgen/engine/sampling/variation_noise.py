@@ -80,7 +80,7 @@ class _ImageNoise:
 
 @contextlib.contextmanager
 def mixed_noise(pipe: Any, jobs: Sequence[GenerationJob], generators: Sequence[torch.Generator]) -> Iterator[None]:
-    """Mix the initial noise of a pipeline call within the block, where requests of the jobs have mixed noise.
+    """Mix the initial noise of a pipeline call within the block, for the jobs whose requests have mixed noise.
 
     Args:
         pipe: pipeline that generates its noise in `prepare_latents`.
@@ -106,7 +106,7 @@ def mixed_noise(pipe: Any, jobs: Sequence[GenerationJob], generators: Sequence[t
             module.randn_tensor = original
     if not all(each.is_mixed for each in noises.values()):
         raise UsageError(
-            f"Cannot mix the noise of two seeds with {type(pipe).__name__}: it has no noise to replace.",
+            f"Cannot mix the noise of two seeds with {type(pipe).__name__}: its `prepare_latents` generates no noise.",
             "Remove --variation-strength.",
             settings=("variation_strength", "variation_seed"),
         )

@@ -29,7 +29,7 @@ def _leaky(features: torch.Tensor) -> torch.Tensor:
 
 
 class DenseBlock(nn.Module):
-    """Residual dense block: each convolution reads the input and the outputs of all earlier convolutions."""
+    """Implement the residual dense block: each convolution reads the input and the outputs of earlier convolutions."""
 
     def __init__(self, features: int, growth: int) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class DenseBlock(nn.Module):
 
 
 class RRDB(nn.Module):
-    """Residual in residual dense block: three dense blocks with a residual connection."""
+    """Implement the residual in residual dense block (RRDB): three dense blocks with a residual connection."""
 
     def __init__(self, features: int, growth: int) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class RRDB(nn.Module):
 
 
 class RRDBNet(nn.Module):
-    """Generator of ESRGAN. Its modules have the names of Real-ESRGAN.
+    """Implement the generator of ESRGAN. Its modules have the names of Real-ESRGAN.
 
     Args:
         features: channels between the blocks.
@@ -100,7 +100,7 @@ class RRDBNet(nn.Module):
 
 
 class SRVGGNetCompact(nn.Module):
-    """Compact network of Real-ESRGAN: convolutions with PReLU, and a residual to the image with enlarged pixels.
+    """Implement the compact network of Real-ESRGAN: convolutions with PReLU, added to the image with enlarged pixels.
 
     Args:
         features: channels between the convolutions.

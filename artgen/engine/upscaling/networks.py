@@ -74,7 +74,9 @@ def enlarge(
         NonFiniteError: the network returned NaN or infinity.
     """
     if options.tile_px is not None and options.tile_px < MIN_TILE_PX:
-        raise UsageError(f"A tile has at least {MIN_TILE_PX} pixels per side, not {options.tile_px}.", "--tile 256")
+        raise UsageError(
+            f"A tile has at least {MIN_TILE_PX} pixels per side, not {options.tile_px}.", f"Use {MIN_TILE_PX} pixels."
+        )
     network = load_network(upscaler, device_config, listener)
     sizes = input_sizes((image.shape[1], image.shape[0]), upscaler.scale, options.size)
     grids = [_grid(size, network, options.tile_px) for size in sizes]
@@ -90,7 +92,7 @@ def enlarge(
 def _resize(image: Pixels, size: tuple[int, int]) -> Pixels:
     """Return an image in another size, resampled with Lanczos.
 
-    A whole reduction, such as the result of a network with the scale 4 for the factor 2, is computed strip by strip:
+    A reduction by a whole number, such as by 2 after a network with the scale 4, is computed strip by strip:
     Pillow copies its input to 4 bytes per pixel. The pixels are equal. With other factors, rounding would differ.
     """
     factor = image.shape[0] // size[1]

@@ -2,7 +2,7 @@
 
 The image is enlarged with Lanczos. Each tile is one image of img2img with a low strength. The prompt is empty by
 default, because a prompt that describes the image would put its subject into each tile. Neighboring tiles are blended.
-The mean colors of the areas of a tile are those of the enlarged image, unless the image is one tile.
+Each area of a tile has the mean color of the enlarged image, unless the image is one tile.
 """
 
 from collections.abc import Iterator
@@ -28,10 +28,10 @@ from artgen.spec.records import PROVENANCE_FIELDS
 from artgen.spec.settings import MAX_SEED, options_of
 
 _FACTS_OF_TILES = frozenset({"width", "height", "batch_size", "fallbacks"})
-"""Fields of the record of a tile that the record of the whole image does not take over."""
+"""Fields of the record of a tile that are not copied to the record of the result."""
 
 COLOR_AREAS_PER_SIDE = 8
-"""Number of areas along the shorter side of a tile whose mean colors are kept."""
+"""Number of areas along the shorter side of a tile whose mean colors are corrected."""
 
 SHARPENING_RADIUS_PX = 1.25
 """Radius of the unsharp mask in pixels of the input image."""
@@ -98,7 +98,7 @@ class _Tiles:
         """Return the job of a tile. Each tile has its own noise, so that no pattern repeats."""
         seed = (int(self.tile_job.request.seed or 0) + index) % (MAX_SEED + 1)
         request = self.tile_job.request.replace(seed=seed)
-        # Control images have the size of the whole result.
+        # Control images have the size of the result.
         controls = tuple(replace(each, image=each.image.crop(tile.box)) for each in self.tile_job.controls)
         return replace(self.tile_job, request=request, image=self.image.crop(tile.box), controls=controls)
 
@@ -128,17 +128,16 @@ class _Tiles:
 
 
 def with_colors_of(pixels: NDArray[np.uint8], image: Image.Image) -> NDArray[np.float32]:
-    """Return the pixels of a tile with the local mean colors of its input. Otherwise the tones of tiles can differ.
+    """Return the pixels of a tile with the local mean colors of its input. Otherwise the colors of tiles can differ.
 
-    The idea is the color correction of StableSR (Wang et al., arXiv 2305.07015), with means of areas in place of
-    wavelets.
+    Source: the color correction of StableSR (Wang et al., arXiv 2305.07015), with means of areas in place of wavelets.
 
     Args:
         pixels: generated tile, shape (H, W, 3).
         image: input of the tile, mode RGB, same size.
 
     Returns:
-        Shape (H, W, 3), 0 to 255 except for small excesses.
+        Array of shape (H, W, 3). Values can be slightly outside of 0 to 255.
     """
     change = np.asarray(image).astype(np.float32) - pixels
     area = max(1, min(image.size) // COLOR_AREAS_PER_SIDE)
@@ -181,7 +180,7 @@ def _sharpened(image: Image.Image, job: UpscaleJob) -> Image.Image:
 
 
 def _shared_facts(job: UpscaleJob, tiles: _Tiles) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the settings and the provenance of the tiles that are those of the whole image."""
+    """Return the settings and the provenance of the tiles that also describe the result."""
     if tiles.first is None:
         raise ValueError("no tile was generated")
     record, request = tiles.first.record, tiles.first.request

@@ -40,7 +40,7 @@ class MorphPlan:
 
     Attributes:
         requests: request of each frame.
-        specs: how each image is generated again.
+        specs: replay of each image.
         key_frames: index of the frame of each image.
         loop: whether the last image changes back to the first.
         notes: sentences for the user.

@@ -30,7 +30,7 @@ class VariationPlan:
     Attributes:
         requests: one request for each variation.
         notes: sentences for the user.
-        spec: how the image is generated again; None if img2img generates the variations.
+        spec: replay of the image; None if img2img generates the variations.
         uses_recorded_prompt: whether the requests of img2img may use the recorded prompt of the image.
         given: settings that the user changed.
     """

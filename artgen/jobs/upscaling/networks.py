@@ -18,7 +18,7 @@ _Key = tuple[str, bool]
 
 
 class NetworkCache:
-    """Store the networks by name. A network whose weights are not on the disk is known by its configuration."""
+    """Store the networks by name. Only the configuration is stored of a network whose weights are not on the disk."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener

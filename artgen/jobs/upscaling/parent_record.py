@@ -11,7 +11,7 @@ MAX_PARENT_BYTES = 16 << 10
 """Limit of the recorded text, so that it fits into the metadata of JPEG."""
 
 _LARGE_FIELDS = ("parent_record", "mask_data")
-"""Fields that are left out if the record is too long, in order."""
+"""Fields that are removed, in this order, if the record is too long."""
 
 
 def parent_record(path: Path) -> str:

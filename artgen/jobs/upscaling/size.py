@@ -54,7 +54,7 @@ def upscaled_size(request: Upscale, size: tuple[int, int]) -> tuple[tuple[int, i
 
 
 def _fit_inside(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
-    """Return the largest size with the aspect ratio of `size` that fits into `box`. A rounding error is no difference.
+    """Return the largest size with the aspect ratio of `size` that fits into `box`.
 
     The result is `box` itself if its sides differ by less than one pixel from the aspect ratio.
     """

@@ -30,7 +30,7 @@ class UpscalerEntry:
         scale: factor of both sides.
         license: SPDX identifier or name of the license.
         download_size: size of the files that artgen selects, in bytes; None if unknown.
-        description: use of the network.
+        description: images for which the network is suitable.
     """
 
     name: str

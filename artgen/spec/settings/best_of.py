@@ -10,7 +10,7 @@ MAX_CANDIDATES = 64
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreSettings:
-    """Store how images are scored."""
+    """Store the kind of the scores of images, and the CLIP model."""
 
     score: str | None = option(
         None,
@@ -33,7 +33,7 @@ class ScoreSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class RankSettings(ScoreSettings):
-    """Store what images are compared with."""
+    """Store the text with which images are compared."""
 
     prompt: str | None = option(
         None,
@@ -48,7 +48,7 @@ class RankSettings(ScoreSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class BestOfSettings(ScoreSettings):
-    """Store how many images are generated for each result."""
+    """Store the number of images that are generated for each result."""
 
     best_of: int | None = option(
         None,

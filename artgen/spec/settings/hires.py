@@ -10,7 +10,7 @@ SEAMLESS_AXES = ("x", "y", "both")
 
 @dataclass(frozen=True, kw_only=True)
 class HiresSettings:
-    """Store how the first result is enlarged and denoised again (hires fix)."""
+    """Store the settings of hires fix: the first result is enlarged and denoised again."""
 
     hires: str | None = option(
         None,

@@ -66,7 +66,7 @@ class UpscaleSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class UpscaleMethod:
-    """Store the settings that other commands have with another meaning. In prompt files, the names are the same."""
+    """Store the settings whose names have another meaning in other commands. Prompt files use the same names."""
 
     target_size: str | None = option(
         None,

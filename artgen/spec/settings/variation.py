@@ -23,7 +23,7 @@ class VariationSettings:
     variation_strength: float | None = option(
         None,
         "How different the image is: 0 is the image of --seed, 1 the image of --variation-seed. Typical values: 0.1 to "
-        "0.3. The noise is that of AUTOMATIC1111. [0]",
+        "0.3. The noise is mixed as in AUTOMATIC1111. [0]",
         brief="How different the image is from the image of --seed.",
         aliases=("--subseed-strength",),
         minimum=0,
