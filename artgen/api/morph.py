@@ -1,11 +1,13 @@
 """Generate a morph between images of artgen."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack
 
 from artgen.api.arguments import api_function
 from artgen.api.call import start_call
+from artgen.api.image_lists import is_single_image
 from artgen.api.inputs import input_file
 from artgen.api.keyword_types import MorphKeywords
 from artgen.api.morph_frames import Morph, frame_notes, generate_frames, prepare_frames
@@ -39,7 +41,8 @@ def morph(images: "Sequence[ImageInput]", **changes: Unpack[MorphKeywords]) -> M
         num_frames, loop = call.values.pop("frames", 24), call.values.pop("loop", False)
         if not isinstance(num_frames, int) or isinstance(num_frames, bool) or not 2 <= num_frames <= MAX_FRAMES:
             raise UsageError(f"frames must be 2 to {MAX_FRAMES:,}, not {describe_value(num_frames)}.")
-        files = [input_file(each, "images") for each in images]
+        is_list = not isinstance(images, str | os.PathLike) and not is_single_image(images)
+        files = [input_file(each, "images") for each in images] if is_list else []
         if len(files) < 2:
             raise UsageError("A morph needs two images or more.", 'artgen.morph(["a.png", "b.png"])')
         is_offline = call.values.pop("offline", False)

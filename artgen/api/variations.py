@@ -10,7 +10,7 @@ from artgen.api.inputs import input_file
 from artgen.api.keyword_types import VariationsKeywords
 from artgen.errors import ArtgenError, UsageError
 from artgen.jobs.batch_size import ExactBatchSize, parse_batch_size
-from artgen.jobs.image_variations.plan import VariationPlan, plan_variations
+from artgen.jobs.image_variations.plan import DEFAULT_COUNT, VariationPlan, plan_variations
 from artgen.jobs.recorded_prompt import add_unsupported, with_recorded_prompts
 from artgen.spec.base_requests import Request
 from artgen.spec.fields import describe_value
@@ -20,8 +20,6 @@ from artgen.spec.settings import SeriesSettings
 if TYPE_CHECKING:
     from artgen.api.inputs import ImageInput
     from artgen.engine.results import GeneratedImage
-
-DEFAULT_COUNT = 4
 
 
 @api_function("variations")

@@ -20,8 +20,6 @@ from artgen.system.files import missing_file_error
 if TYPE_CHECKING:
     from artgen.jobs.image_variations.plan import VariationPlan
 
-DEFAULT_COUNT = 4
-
 
 @image_output("txt2img", "img2img", "inpaint", "outpaint")
 @flatten_settings
@@ -54,7 +52,7 @@ def variations(
     artgen variations fox.png --count 6 --amount 0.2 -o foxes/
     artgen variations fox.png --amount 0.4 -p "a red fox at night"
     """
-    from artgen.jobs.image_variations.plan import plan_variations
+    from artgen.jobs.image_variations.plan import DEFAULT_COUNT, plan_variations
     from artgen.spec.seeds import expand_seeds, generate_seed, hash_seed
 
     if not os.path.lexists(image):

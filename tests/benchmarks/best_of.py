@@ -3,8 +3,8 @@
 The prompts are pairs of concepts of the bundled model, such as "a fox to the left of a mushroom". The judge is the
 classifier of `examples/train_tiny`, which the model never uses: an image is right if the classifier names the first
 concept among five for the left half, and the second one for the right half. Prompts that the model always or never
-satisfies show nothing, so a prompt is used if 1 to 3 of its first 4 images are right. The choice does not depend on the
-scores.
+satisfies are not informative, so a prompt is used if 1 to 3 of its first 4 images are right. The choice does not depend
+on the scores.
 
     python tests/benchmarks/best_of.py --work data/train_tiny
 

@@ -42,8 +42,8 @@ Four photographs of scikit-image (astronaut, chelsea, coffee, rocket), reduced w
 their size; means. The perceptual distance is `artgen.engine.metrics.vae_feature_distance`. Seconds are wall time per
 megapixel of the result, with one thread, on a machine with other work. A network with the scale 2 runs twice for the
 factor 4."""
-RANDOM_TITLE = """Networks at their full size with random weights. These rows measure only the speed, and say nothing
-about the quality of the trained networks, which need a download. Seconds per megapixel of the result:"""
+RANDOM_TITLE = """Networks at their full size with random weights. These rows measure only the speed, not the
+quality of the trained networks, which need a download. Seconds per megapixel of the result:"""
 CONCLUSION = """\
 `redraw` generates details, and PSNR and SSIM prefer smooth results. With `tiny`, its result is limited by the small
 autoencoder, which reconstructs these photographs with 24.2 dB without any change. `tiny-x2` is a small network

@@ -69,6 +69,9 @@ def test_frames_start_and_end_at_the_images(models: dict[str, Path]) -> None:
 
 
 def test_images_that_cannot_be_mixed_are_named() -> None:
+    with pytest.raises(UsageError, match="two images or more"):
+        artgen.morph("a.png")
+
     def save(name: str, **changes: Any) -> Path:
         record = {"artgen": "0.1", "task": "txt2img", "prompt": "x", "model": "tiny", "seed": 1, "steps": 2, **changes}
         path = Path(f"{name}.json")

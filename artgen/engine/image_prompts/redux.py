@@ -12,9 +12,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import SiglipImageProcessor, SiglipVisionModel
 
-from artgen.engine.loading import free_memory, loaded_models, pipeline_cache
+from artgen.engine.loading import loaded_models, pipeline_cache
 from artgen.engine.loading.components import Pipeline
 from artgen.engine.loading.device import DeviceConfig
+from artgen.engine.loading.loaded_parts import add_part
 from artgen.engine.loading.oom import first_line, is_device_lost, is_oom
 from artgen.errors import ModelUnavailableError
 from artgen.events import Listener, Loading
@@ -30,6 +31,8 @@ PROCESSOR_FOLDER = "feature_extractor"
 
 @dataclass(frozen=True)
 class _Files:
+    """Store the identities of the files of the parts, as `ResolvedModel.files` does."""
+
     files: tuple[FileIdentity, ...]
 
 
@@ -40,6 +43,11 @@ class _Parts:
     encoder: Any
     processor: Any
     embedder: Any
+
+    @property
+    def components(self) -> dict[str, Any]:
+        """Return the modules, for the count of memory."""
+        return {"image_encoder": self.encoder, "image_embedder": self.embedder}
 
 
 @torch.no_grad()
@@ -101,12 +109,7 @@ def _load_cached(adapter: ImagePromptAdapter, device_config: DeviceConfig, liste
     loaded_models.reserve_part()
     listener(Loading("Flux Redux"))
     parts = _load(adapter, device_config)
-    nbytes = free_memory.count_bytes(torch.nn.ModuleList([parts.encoder, parts.embedder]))
-    description = loaded_models.LoadedModel(
-        adapter.short_name, device_config.device, device_config.dtype, sum(nbytes.values())
-    )
-    hashes = loaded_models.file_hashes(files.files)
-    loaded_models.add(loaded_models.Entry(key, files.files, description, parts, nbytes, hashes=hashes, is_part=True))
+    add_part(key, files.files, parts, adapter.short_name, device_config.device, device_config.dtype)
     return parts
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from artgen.engine.batch_runner import device_config_of
 from artgen.engine.image_scores.clip_score import clip_scores
-from artgen.engine.image_scores.model_score import NOISE_LEVELS, OnModelCall, model_score
+from artgen.engine.image_scores.model_score import OnModelCall, model_score
 from artgen.engine.loading import loaded_models, lora, pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.loading.embeddings import attached_embeddings
@@ -131,11 +131,6 @@ def _run(compute: Callable[[], list[float]], memory_hint: str) -> tuple[float, .
     if not all(map(math.isfinite, values)):
         raise NonFiniteError("Cannot score the images: the model produced NaN or infinity.", "Use --dtype fp32.")
     return tuple(values)
-
-
-def num_model_calls(num_images: int) -> int:
-    """Return the number of calls of the UNet that score images for a prompt of one part."""
-    return num_images * len(NOISE_LEVELS)
 
 
 def _model_scores(

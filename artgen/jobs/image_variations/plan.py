@@ -19,6 +19,9 @@ from artgen.spec.settings import options_of, unknown_setting_error
 _VARIATION_NAMES, _MORPH_NAMES = ("variation_seed", "variation_strength"), ("morph_seed", "morph_position")
 """Settings of the seed of the other noise and of its amount."""
 
+DEFAULT_COUNT = 4
+"""Number of variations without `count` and without a list of seeds."""
+
 VARIED_TASKS = tuple(name for name, task in TASKS.items() if issubclass(task.request_class, VariedRequest))
 """Tasks whose initial noise can be mixed."""
 
