@@ -21,7 +21,6 @@ from artgen.jobs import (
     prompt_checks,
     prompt_notes,
     sample,
-    text_masks,
 )
 from artgen.jobs import inputs as job_inputs
 from artgen.jobs import notes as notes_of
@@ -29,6 +28,7 @@ from artgen.jobs.control.images import activity_notes
 from artgen.jobs.drafts import JobDraft, build_job, describe_result, fill_request
 from artgen.jobs.inputs import InputImages, input_key
 from artgen.jobs.job import Job
+from artgen.jobs.mask_models import MaskModelCache
 from artgen.jobs.model_entries import (
     ModelCache,
     ModelEntry,
@@ -46,7 +46,6 @@ from artgen.jobs.upscaling.build import to_tile, with_tile_size
 from artgen.jobs.upscaling.networks import NetworkCache
 from artgen.registry import embeddings as embedding_files
 from artgen.registry import lora as lora_files
-from artgen.registry.mask_models import MaskModel
 from artgen.spec.base_requests import ImageRequest, PromptRequest, Request
 from artgen.spec.fast import LCM_LORA_FILENAME
 from artgen.spec.requests import Sample
@@ -125,7 +124,7 @@ class _Stages:
         self._loras: dict[tuple[Any, ...], tuple[lora_files.LoraRequest, ...]] = {}
         self._shared: dict[tuple[Any, ...], JobDraft] = {}
         self._networks = NetworkCache(listener)
-        self._mask_models: dict[tuple[str | None, bool], MaskModel] = {}
+        self._mask_models = MaskModelCache(listener)
         self._score_models = ScoreModelCache(listener)
 
     def load_inputs(self, draft: JobDraft) -> JobDraft:
@@ -149,38 +148,20 @@ class _Stages:
         )
 
     def _prepare_model(self, draft: JobDraft) -> JobDraft:
-        return with_tile_size(self.resolve_mask_model(self.resolve_model(draft)))
-
-    def resolve_mask_model(self, draft: JobDraft) -> JobDraft:
-        """Resolve the model of a mask that is not known yet, without a download."""
-        text_mask = draft.inputs.text_mask
-        if text_mask is None or text_mask.selected is not None:
-            return replace(draft, text_mask=text_mask)
-        key = _mask_model_key(draft.request)
-        if key not in self._mask_models:
-            self._mask_models[key] = text_masks.resolve_model(draft.request, self._listener, download=False)
-        model = self._mask_models[key]
-        return replace(draft, text_mask=replace(text_mask, model=model))
+        return with_tile_size(self._mask_models.add_to(self.resolve_model(draft)))
 
     @property
     def has_previews(self) -> bool:
         """Return whether the weights of a model or of a component are not on the disk."""
-        is_mask_model_missing = any(model.download_notes() for model in self._mask_models.values())
-        return (
-            is_mask_model_missing
-            or self._score_models.has_previews
-            or self._networks.has_previews
-            or any(entry.is_preview for entry in self._models.values())
-        )
+        caches = self._mask_models, self._score_models, self._networks
+        return any(each.has_previews for each in caches) or any(each.is_preview for each in self._models.values())
 
     def download_models(self, requests: Sequence[Request]) -> None:
         """Download the weights of the models of requests of which only the configurations are on the disk."""
+        self._mask_models.download()
         self._networks.download()
         self._score_models.download()
         for request in requests:
-            mask_key = _mask_model_key(request)
-            if mask_key in self._mask_models and self._mask_models[mask_key].download_notes():
-                self._mask_models[mask_key] = text_masks.resolve_model(request, self._listener, download=True)
             key = model_key(request)
             if self._models[key].is_preview:
                 self._models[key] = self._resolve_entry(request, download=True)
@@ -313,10 +294,6 @@ class _Stages:
             lora_files.check_compatible(lcm_lora.file, model)
         provenance = {**draft.provenance, "fast_parts": [part.repo_at_commit for part in extras.values()]}
         return replace(draft, extras=extras, loras=loras, provenance=provenance)
-
-
-def _mask_model_key(request: Request) -> tuple[str | None, bool]:
-    return getattr(request, "mask_model", None), request.offline
 
 
 def _download_callback(listener: Listener) -> Callable[[str, int, int], None]:

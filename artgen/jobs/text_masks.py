@@ -19,7 +19,7 @@ from artgen.errors import InputFileError, OutputError
 from artgen.images import text_mask
 from artgen.jobs.job import GenerationJob
 from artgen.jobs.text_mask_input import TextMaskInput
-from artgen.registry.mask_models import DEFAULT_MASK_MODEL, MaskModel, mask_model_entries, resolve_mask_model
+from artgen.registry.mask_models import DEFAULT_MASK_MODEL, mask_model_entries
 from artgen.spec.mask_source import recorded_mask_model
 from artgen.spec.mask_text import parse_mask_text
 from artgen.spec.settings import MaskModelSettings
@@ -52,16 +52,6 @@ def resolved_settings(request: Any) -> dict[str, Any]:
     name = request.mask_model or DEFAULT_MASK_MODEL
     entry = mask_model_entries().get(name)
     return {"grow": 0, "mask_model": name, "mask_threshold": entry.threshold if entry else None}
-
-
-def resolve_model(request: Any, listener: Any, *, download: bool) -> MaskModel:
-    """Find or download the mask model of a request.
-
-    Raises:
-        ArtgenError: see `resolve_mask_model`.
-    """
-    name = request.mask_model or DEFAULT_MASK_MODEL
-    return resolve_mask_model(name, offline=request.offline, download=download, listener=listener)
 
 
 def complete_job(job: GenerationJob, selected: Image.Image, threshold: float) -> GenerationJob:
