@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from artgen import metadata
-from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, UsageError, shorten
+from artgen.errors import ArtgenError, InputFileError, UsageError, shorten
 from artgen.events import Listener, Notice
 from artgen.jobs import (
     replay_checks,
@@ -20,12 +20,12 @@ from artgen.jobs import (
     replay_nets,
     replay_other_tools,
     replay_prompts,
+    replay_weights,
 )
 from artgen.jobs.control import replay as control_replay
 from artgen.jobs.image_prompts import replay as image_prompt_replay
 from artgen.jobs.job import Job
 from artgen.jobs.prepare import PrepareJobs
-from artgen.jobs.recorded_images import check_weights
 from artgen.jobs.replay_comparison import Original, read_original
 from artgen.jobs.replay_prompts import PROMPTS
 from artgen.jobs.upscaling import replay as upscaling_replay
@@ -44,12 +44,6 @@ from artgen.spec.settings import (
 IGNORED_SETTINGS = ("guidance_scale", "negative_prompt", "long_prompt", "clip_skip", "guidance_rescale")
 """Settings that earlier versions of artgen, or other tools, recorded for models on which they have no effect."""
 
-_WEIGHTS = {
-    control_replay.HASHES: (control_replay.SETTING, "control net"),
-    image_prompt_replay.HASHES: (image_prompt_replay.SETTING, "image prompt adapter"),
-    image_prompt_replay.ENCODER_HASHES: (image_prompt_replay.SETTING, "image encoder"),
-}
-"""Provenance that identifies weights, with the setting and the name of the weights in messages."""
 _PART_FINDERS = {"control": control_replay.find_controls, "image_prompt": image_prompt_replay.find_image_prompts}
 
 
@@ -125,31 +119,9 @@ class ReplaySpec:
         """Compare a prepared job with the expected hashes.
 
         Raises:
-            ModelUnavailableError: the weights of a model, a net or a part of `fast` differ from the recorded ones.
+            ModelUnavailableError: see `replay_weights.check_hashes`.
         """
-        for name, recorded in self.expected_hashes.items():
-            found = job.provenance.get(name)
-            if found == recorded:
-                continue
-            if name in _WEIGHTS:
-                check_weights(job, name, recorded, *_WEIGHTS[name])
-                continue
-            if name == upscaling_replay.HASH:
-                upscaling_replay.check_network(job, recorded)
-                continue
-            if name == "fast_parts":
-                raise ModelUnavailableError(
-                    f"Cannot replay: the image was generated with {', '.join(map(str, recorded))}, and "
-                    f"{', '.join(found or ['none'])} is installed.",
-                    f"To use the installed files, add --set fast={getattr(job.request, 'fast', None)}.",
-                )
-            setting = name.removesuffix("_hash")
-            weights = getattr(job.request, setting)
-            raise ModelUnavailableError(
-                f"Cannot replay with '{weights}': its weights differ from the recorded ones ({name} "
-                f"{str(recorded)[:10]}... is recorded, {str(found)[:10]}... is installed).",
-                f"To use the installed weights, add --set {setting}={weights}.",
-            )
+        replay_weights.check_hashes(job, self.expected_hashes)
 
 
 def read_replay_spec(
@@ -191,19 +163,9 @@ def read_replay_spec(
     _build_request(path, record)
     notes += record_notes(record)
     record |= replay_files.find_inputs(path, record, changes, known_inputs or {})
-    if found.record and record.get("reference") and "reference" not in changes:
-        record["reference"] = replay_files.find_references(path, record, known_inputs or {})
-    if found.record and "lora" not in changes:
-        record["lora"] = replay_files.find_loras(path, record)
-    for name, find in _PART_FINDERS.items():
-        if found.record and record.get(name) and name not in changes:
-            record[name] = find(path, record, known_controls)
-    for name in upscaling_replay.SETTINGS:
-        if found.record and record.get(name) and name not in changes:
-            record[name] = upscaling_replay.find_network(path, record, name)
-    if found.record and record.get("embedding") and "embedding" not in changes:
-        record["embedding"] = replay_files.find_embeddings(path, record)
-    expected_hashes, model_notes = _pin_weights(path, record, changes)
+    if found.record:
+        _find_files(path, record, changes, known_inputs or {}, known_controls)
+    expected_hashes, model_notes = replay_weights.pin_weights(path, record, changes)
     notes += model_notes
     has_device = replay_checks.is_device_available(record)
     if not has_device:
@@ -223,6 +185,28 @@ def read_replay_spec(
     texts = tuple(map(shorten, notes))
     original = read_original(path, recorded_values) if found.record and not changes_pixels else None
     return ReplaySpec(request, expected_hashes, texts, batch_size, recorded, optional, original, tuple(paths))
+
+
+def _find_files(
+    path: Path,
+    record: dict[str, Any],
+    changes: Mapping[str, Any],
+    known_inputs: Mapping[str, Path],
+    known_controls: Sequence[Path],
+) -> None:
+    """Replace the recorded names of files by paths and hub ids, in place. See `read_replay_spec` for the errors."""
+    if record.get("reference") and "reference" not in changes:
+        record["reference"] = replay_files.find_references(path, record, known_inputs)
+    if "lora" not in changes:
+        record["lora"] = replay_files.find_loras(path, record)
+    for name, find in _PART_FINDERS.items():
+        if record.get(name) and name not in changes:
+            record[name] = find(path, record, known_controls)
+    for name in upscaling_replay.SETTINGS:
+        if record.get(name) and name not in changes:
+            record[name] = upscaling_replay.find_network(path, record, name)
+    if record.get("embedding") and "embedding" not in changes:
+        record["embedding"] = replay_files.find_embeddings(path, record)
 
 
 def _to_record(
@@ -305,28 +289,6 @@ def _apply_changes(record: dict[str, Any], changes: Mapping[str, Any]) -> bool:
     # Prompts of `--set` are expanded, so that an equal text can have another meaning.
     changed = {name for name in changes if name in PROMPTS or name not in before or before[name] != record[name]}
     return bool(changed - {"model", *path_settings(cls)}) or before.keys() > record.keys()
-
-
-def _pin_weights(path: Path, record: dict[str, Any], changes: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Pin the recorded model, in place. Return the hashes that the job must have, and notes about the model."""
-    expected: dict[str, Any] = {}
-    notes: list[str] = []
-    for setting in replay_checks.PINNED_SETTINGS.keys() - changes.keys():
-        if record.get(setting) is not None:
-            record[setting], more_notes = replay_checks.pinned_model(record, f"Cannot replay '{path}'", setting=setting)
-            notes += more_notes
-        if record.get(f"{setting}_hash"):
-            expected[f"{setting}_hash"] = record[f"{setting}_hash"]
-    parts = record.get("fast_parts")
-    if isinstance(parts, list) and "fast" not in changes:
-        expected["fast_parts"] = parts
-    for name, (part, _) in _WEIGHTS.items():
-        if part.name not in changes and isinstance(record.get(name), list):
-            expected[name] = record[name]
-    digest = record.get(upscaling_replay.HASH)
-    if isinstance(digest, str) and not changes.keys() & {*upscaling_replay.SETTINGS}:
-        expected[upscaling_replay.HASH] = digest
-    return expected, notes
 
 
 def _use_available_device(record: dict[str, Any]) -> str:
