@@ -35,15 +35,15 @@ def expand_seeds(
             --count.
     """
     seeds = _parse_seeds(series.seed, random_seed) if series.seed is not None else [random_seed()]
+    step = num_candidates if isinstance(num_candidates, int) and num_candidates > 0 else 1
     if len(seeds) == 1:
-        step = num_candidates if isinstance(num_candidates, int) and num_candidates > 0 else 1
         seeds = list(range(seeds[0], seeds[0] + step * series.count, step))
     elif series.count != 1:
         raise UsageError(
             "Cannot use --count with a list of seeds: the list sets the number of images.", "Remove --count."
         )
-    if max(seeds[-1], *seeds) > MAX_SEED:
-        raise UsageError(f"Seeds must be 0 to 2^64-1, not {max(seeds)}.")
+    if (last := max(seeds[-1], *seeds) + step - 1) > MAX_SEED:
+        raise UsageError(f"Seeds must be 0 to 2^64-1, not {last}.")
     return seeds
 
 

@@ -193,3 +193,10 @@ def test_every_number_of_a_series_is_checked_by_a_test() -> None:
     assert {name for name in TEXT_NUMBERS if name in LINE_SETTINGS} <= texts
     assert "count" in dict(setting_kinds())
     assert options_of(SeriesSettings).keys() >= {"seed", "count", "batch_size"}
+
+
+def test_seeds_of_all_candidates_are_in_range() -> None:
+    series = SeriesSettings(seed=str(2**64 - 8), count=2)
+    assert expand_seeds(series, num_candidates=4) == [2**64 - 8, 2**64 - 4]
+    with pytest.raises(UsageError, match="Seeds must be 0 to"):
+        expand_seeds(series, num_candidates=5)
