@@ -15,6 +15,7 @@ from artgen.cli.record_output import image_output
 from artgen.cli.status_line import status_line
 from artgen.errors import InputFileError, RefusedError, UsageError
 from artgen.spec.settings import (
+    BatchMethodSettings,
     BatchRunSettings,
     BestOfSettings,
     CanvasSettings,
@@ -22,7 +23,6 @@ from artgen.spec.settings import (
     CombinationSettings,
     ComputeSettings,
     ControlSettings,
-    DenoiseSettings,
     EditSettings,
     FramesSettings,
     HiresSettings,
@@ -113,7 +113,7 @@ def run(
     details: InpaintDetails,
     expansion: OutpaintSettings,
     editing: EditSettings,
-    denoise_settings: DenoiseSettings,
+    denoise_settings: BatchMethodSettings,
     upscaling: UpscaleSettings,
     preset: PresetSettings,
     model: ModelSettings,

@@ -30,6 +30,7 @@ SECTION_TITLES: dict[type, str] = {
     settings.ScaledInput: "Input",
     settings.OpaqueInput: "Input",
     settings.Img2ImgInput: "Input",
+    settings.BatchMethodSettings: "Denoising",
     settings.DenoiseSettings: "Denoising",
     settings.MaskSettings: "Mask",
     settings.FeatherSettings: "Blending",

@@ -151,6 +151,23 @@ def test_folder_continues_after_a_damaged_file() -> None:
     assert [Image.open(path).size for path in Path("batch").glob("*.png")] == [(48, 36)]
 
 
+def test_shards_workers_and_batches_give_the_same_images(sd1: str) -> None:
+    Path("in").mkdir()
+    for number, name in enumerate(("in/a.png", "in/b.png")):
+        sample_images.photo(Path(name), 32, 24 + number)
+    run("upscale", "in/", "--by", "1.5", "-o", "whole/", "--workers", "2")
+    for shard, name in enumerate(("a", "b")):
+        run("upscale", "in/", "--by", "1.5", "-o", "parts/", "--shard", f"{shard}/2")
+        assert sample_images.same(Image.open(f"parts/{name}.png"), Image.open(f"whole/{name}.png"))
+    assert len(list(Path("parts").glob("*.png"))) == 2
+    run("upscale", "in/a.png", *REDRAW, "-m", sd1, "-o", "single/a.png")
+    result = run("batch", "in/", "--task", "upscale", *REDRAW, "-m", sd1, "--limit", "1", "-o", "batch/")
+    assert result.stdout.split() == ["batch/a.png"]
+    assert sample_images.same(Image.open("batch/a.png"), Image.open("single/a.png"))
+    refused = run("batch", "in/", "--task", "denoise", "--method", "redraw", "-o", "none/", code=2)
+    assert "method must be one of pixel, latent, tv, nlm, not 'redraw'" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -53,6 +53,7 @@ GENERATING = commands("""
     artgen outpaint in.png 'a car' --expand 16 FAST
     artgen denoise in.png --sigma 20 -m denoiser --compare c.png
     artgen denoise photos --method nlm -o clean/ --verbose
+    artgen upscale photos -o large/; artgen upscale in.png --method redraw FAST --strength 0.5 -o redrawn.png
     artgen batch prompts.txt FAST -o out/ && artgen batch prompts.txt FAST -o out/ && artgen batch status out
     artgen batch - FAST -o out/ --json < prompts.txt
     artgen batch bad.txt FAST -o out/ --keep-going
@@ -158,6 +159,7 @@ REFUSALS = commands("""
     artgen denoise in.png --method tv -o /proc/
     artgen denoise - --method tv < in.png
     artgen denoise - --method tv < /dev/zero
+    artgen upscale in.png --by 0; artgen upscale in.png --strength 0.3; artgen upscale bad.png
     artgen batch
     artgen batch missing.txt
     artgen batch bad.txt --dry-run

@@ -89,7 +89,7 @@ from artgen.spec.settings.training import (
     LossSettings,
     OptimizerSettings,
 )
-from artgen.spec.settings.upscale import UpscaleMethod, UpscaleSettings
+from artgen.spec.settings.upscale import BatchMethodSettings, UpscaleMethod, UpscaleSettings
 from artgen.spec.settings.variation import MorphSettings, VariationSettings
 from artgen.spec.settings.worker import WorkerSettings, parse_keep_alive
 from artgen.system.arguments import BOOLEAN_LITERALS
@@ -109,6 +109,7 @@ __all__ = [
     "TRAINING_GROUPS",
     "AnimationSettings",
     "AnomalySettings",
+    "BatchMethodSettings",
     "BatchRunSettings",
     "BestOfSettings",
     "CanvasSettings",
@@ -215,6 +216,7 @@ SETTING_GROUPS: tuple[type, ...] = (
     ScaledInput,
     OpaqueInput,
     Img2ImgInput,
+    BatchMethodSettings,
     DenoiseSettings,
     InvertSettings,
     MaskSettings,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from artgen.spec.fields import option
+from artgen.spec.settings.inputs import DENOISE_METHODS, DenoiseSettings
 from artgen.spec.settings.sampling import MAX_SIDE_PX
 
 UPSCALE_METHODS = ("lanczos", "model", "redraw")
@@ -99,4 +100,19 @@ class UpscaleMethod:
         in_config=False,
         minimum=0,
         maximum=1,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchMethodSettings(DenoiseSettings):
+    """Store the settings of denoise in commands whose jobs have several tasks: `method` has the values of all tasks."""
+
+    method: str | None = option(
+        None,
+        "Method of the tasks denoise (pixel, latent, tv or nlm) and upscale (lanczos, model or redraw). [pixel for "
+        "denoise, lanczos for upscale]",
+        brief="Method of the tasks denoise and upscale.",
+        choices=(*DENOISE_METHODS, *UPSCALE_METHODS),
+        in_config=False,
+        in_prompt_file=False,
     )

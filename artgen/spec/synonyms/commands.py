@@ -270,6 +270,7 @@ _SIZED_COMMANDS = ("txt2img", "img2img", "inpaint", "edit")
 
 COMMANDS_OF_GROUPS = {
     "AnomalySettings": ("anomaly",),
+    "BatchMethodSettings": ("batch",),
     "BatchRunSettings": ("batch",),
     "CanvasSettings": _SIZED_COMMANDS,
     "CheckpointSettings": ("train",),
