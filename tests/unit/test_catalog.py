@@ -9,7 +9,7 @@ import pytest
 from safetensors_files import filled_bytes
 
 from artgen import registry
-from artgen.registry import catalog, pipelines
+from artgen.registry import catalog, hub_snapshots, pipelines
 from artgen.registry.catalog import ModelInfo
 from artgen.registry.hub.names import HUB_ID_PATTERN
 from artgen.spec import schedulers
@@ -138,8 +138,8 @@ def test_checkpoint_of_a_repository_without_diffusers_layout_is_downloaded_alone
         folder = registry.hub.pull(info.source, file=info.file)
         assert [path.name for path in folder.iterdir()] == [info.file]
         reference = registry.parse_reference("sdxl-lightning")
-        assert registry.hub_snapshots.complete_snapshot(reference) == folder
+        assert hub_snapshots.complete_snapshot(reference) == folder
         assert [check.ok for check in registry.verify_model_files("sdxl-lightning")] == [True]
         (folder / info.file).unlink()
-        assert registry.hub_snapshots.complete_snapshot(reference) is None
+        assert hub_snapshots.complete_snapshot(reference) is None
         assert [check.detail for check in registry.verify_model_files("sdxl-lightning")] == ["missing"]
