@@ -42,7 +42,7 @@ def generate_best(jobs: Sequence[Job], first: int, run: Run, listener: Listener)
 
 def _candidates(job: Job) -> list[Job]:
     """Return the job of each candidate image; the job itself without `best_of`."""
-    if best_of.num_candidates(job.request) == 1 or not isinstance(job, GenerationJob) or job.strength == 0:
+    if best_of.num_candidates(job.request) == 1 or not isinstance(job, GenerationJob):
         return [job]
     return [
         replace(job, request=request)

@@ -31,6 +31,7 @@ from artgen.jobs.replay_prompts import PROMPTS
 from artgen.jobs.upscaling import replay as upscaling_replay
 from artgen.spec import settings
 from artgen.spec.base_requests import Request
+from artgen.spec.best_of import remove_selection
 from artgen.spec.records import from_record, record_notes
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import (
@@ -82,6 +83,10 @@ class ReplaySpec:
         Raises:
             ArtgenError: see `prepare_jobs`.
         """
+        return self.supported_request(request, prepare_jobs, listener)[1]
+
+    def supported_request(self, request: Request, prepare_jobs: PrepareJobs, listener: Listener) -> tuple[Request, Job]:
+        """Return a request of the image without recorded settings that had no effect, and its job. See `prepare`."""
         while True:
             try:
                 job = prepare_jobs([request])[0]
@@ -111,9 +116,10 @@ class ReplaySpec:
                 listener(Notice(note))
             former = replay_checks.former_guidance(job, self.recorded)
             if not former:
-                return job
+                return request, job
             listener(Notice(replay_checks.FORMER_GUIDANCE_NOTE))
-            return prepare_jobs([request.replace(**former)])[0]
+            request = request.replace(**former)
+            return request, prepare_jobs([request])[0]
 
     def check_job(self, job: Job) -> None:
         """Compare a prepared job with the expected hashes.
@@ -160,6 +166,7 @@ def read_replay_spec(
     replay_prompts.prepare_record(record, changes)
     if "mask_model" not in changes:
         replay_files.reject_mask_model_path(path, record)
+    notes += remove_selection(record, changes)
     _build_request(path, record)
     notes += record_notes(record)
     record |= replay_files.find_inputs(path, record, changes, known_inputs or {})

@@ -7,7 +7,7 @@ from pathlib import PurePath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from artgen.errors import UsageError
-from artgen.spec.settings import MAX_SEED, BestOfSettings, ScoreSettings
+from artgen.spec.settings import MAX_SEED, BestOfSettings, ScoreSettings, options_of
 
 if TYPE_CHECKING:
     from artgen.spec.base_requests import Request
@@ -41,7 +41,7 @@ class BestOf(BestOfSettings):
         Raises:
             UsageError: a setting has no effect.
         """
-        if not {"best_of", "score", "score_model"}.intersection(names):
+        if not {"best_of", "score", "score_model", "strength"}.intersection(names):
             return
         for name in ("score", "score_model"):
             if getattr(self, name) is not None and self.best_of is None:
@@ -52,6 +52,12 @@ class BestOf(BestOfSettings):
                     settings=(name, "best_of"),
                 )
         check_score_model(self)
+        if getattr(self, "strength", None) == 0 and num_candidates(self) > 1:
+            raise UsageError(
+                "Cannot combine strength 0 and best_of: the image does not change.",
+                "Remove --best-of, or use a strength above 0.",
+                settings=("best_of", "strength"),
+            )
 
 
 def num_candidates(request: object) -> int:
@@ -87,6 +93,23 @@ def recorded_score_model(name: str) -> str:
     if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):  # a hub id
         return name
     return PureWindowsPath(name).name if "\\" in name else PurePath(name).name
+
+
+def remove_selection(record: dict[str, Any], changes: Mapping[str, Any]) -> list[str]:
+    """Remove the settings of the selection from the record of an image, in place. Return notes.
+
+    The record of a selected image contains its own seed, so that a replay generates one image and needs no score.
+    Records are untrusted: a recorded score model can be a path.
+
+    Args:
+        record: untrusted record.
+        changes: settings that the user sets; they are kept.
+    """
+    names = options_of(BestOfSettings).keys() - changes.keys()
+    removed = sorted(name for name in names if record.pop(name, None) is not None)
+    if not removed:
+        return []
+    return [f"Ignored recorded settings: {', '.join(removed)}. The image of the recorded seed is generated."]
 
 
 def typed_settings(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -128,6 +128,7 @@ CASES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("fill", "blur", SOFT_MASK),
     ("variation_strength", "0.2", INVERT),
     ("best_of", "2", INVERT),
+    ("best_of", "2", (*IMAGE, "--strength", "0")),
     ("only_masked", "8", SOFT_MASK),
     ("only_masked", "8", SOFT_MASK[:-1]),
     ("soft_mask", "true", (*SOFT_MASK[:-1], "--fill", "noise")),

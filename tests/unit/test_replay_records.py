@@ -30,6 +30,15 @@ def test_unknown_fields_are_kept_in_the_new_record_and_noted() -> None:
     assert all(name in note for name in unknown)
 
 
+def test_a_recorded_score_model_is_not_opened(tmp_path: Path) -> None:
+    selection = {"best_of": 4, "score": "clip", "score_model": str(tmp_path)}
+    spec = read_replay_spec(save_record({**RECORD, **selection}), {})
+    assert [vars(spec.request)[name] for name in selection] == [None] * 3
+    assert all(name in spec.notes[0] for name in selection)
+    changed = read_replay_spec(save_record({**RECORD, **selection}), {"best_of": 2})
+    assert [vars(changed.request)[name] for name in selection] == [2, None, None]
+
+
 @pytest.mark.parametrize("schema", [RECORD_SCHEMA, RECORD_SCHEMA + 1])
 def test_a_newer_schema_is_noted(schema: int) -> None:
     spec = read_replay_spec(save_record({**RECORD, "schema": schema, "steps": 7}), {})
