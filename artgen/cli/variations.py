@@ -106,15 +106,11 @@ def _run_batch(image: Path, plan: "VariationPlan", run: RunSettings, options: Ou
     """Generate the variations as a batch with a ledger, in worker processes or on several machines."""
     from artgen.cli.ledger_jobs import LedgerJobs
     from artgen.events import note_listener
-    from artgen.jobs.image_variations.plan import entry_values
-    from artgen.jobs.recorded_prompt import with_recorded_prompts
+    from artgen.jobs.image_variations.plan import entry_values, supported_requests
     from artgen.queue.batch_entries import batch_folder
     from artgen.queue.entries import Entry
 
     listener = note_listener(discard_note if options.report.quiet else print_note)
-    requests = plan.requests
-    if plan.spec is None and plan.uses_recorded_prompt:
-        requests = with_recorded_prompts(requests, plan.given, listener)
     folder, output_settings = batch_folder(options.output, f"{image.stem}-variations")
-    entries = [Entry(image.name, 0, entry_values(each)) for each in requests]
+    entries = [Entry(image.name, 0, entry_values(each)) for each in supported_requests(plan, listener)]
     run_requests(LedgerJobs(entries, folder, output_settings, run), options.report)

@@ -216,6 +216,17 @@ def test_settings_that_the_model_does_not_support_are_not_used(zoo: Zoo) -> None
     assert "--negative-prompt" in run("img2img", "photos/in.png", "-n", "x", *options, code=2).stderr
 
 
+@pytest.mark.parametrize("task", ["txt2img", "denoise"])
+def test_settings_that_the_model_does_not_support_are_not_used_in_a_batch_of_variations(zoo: Zoo, task: str) -> None:
+    save_image("in.png", task=task)
+    changes = ("--set", f"model={zoo['flux-schnell']}", "--set", "steps=2", "--set", "guidance_scale=0")
+    done = run("variations", "in.png", "--amount", "0.6", *changes, "--limit", "1", "-o", "out/", "--dry-run", "--json")
+    found = json.loads(done.stdout)
+    assert found["task"] == ("txt2img" if task == "txt2img" else "img2img")
+    assert not found.get("negative_prompt")
+    assert "The recorded negative_prompt is " in done.stderr
+
+
 def test_functions_of_the_python_api_use_the_record() -> None:
     save_image("in.png")
     settings: dict[str, Any] = {"model": "tiny", "steps": 2, "seed": 7, "expand": "8"}

@@ -2,11 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from artgen import metadata
-from artgen.errors import InputFileError, UsageError
+from artgen.errors import ArtgenError, InputFileError, UsageError
+from artgen.events import Listener
+from artgen.jobs.prepare import prepare_jobs
+from artgen.jobs.prompt_expansion import report_once
+from artgen.jobs.recorded_prompt import add_unsupported, with_recorded_prompts
 from artgen.jobs.replay import ReplaySpec, read_replay_spec
 from artgen.spec import settings
 from artgen.spec.base_requests import Request, VariedRequest
@@ -128,6 +133,38 @@ def _parse(name: str, value: Any) -> Any:
     if name not in options_of(Img2Img):
         raise UsageError(*unknown_setting_error(name, options_of(Img2Img), "img2img"))
     return settings.parse_value(Img2Img, name, value) if isinstance(value, str) else value
+
+
+def supported_requests(plan: VariationPlan, listener: Listener) -> Sequence[Request]:
+    """Return the requests with the recorded prompt, and without recorded settings that the model does not support.
+
+    The requests differ only in seeds, so that only the first one is prepared. No weights are downloaded.
+
+    Args:
+        plan: variations of an image.
+        listener: receives notes about the recorded settings.
+
+    Raises:
+        ArtgenError: see `prepare_jobs` and `ReplaySpec.check_job`.
+    """
+    prepare = partial(prepare_jobs, download=False)
+    first = plan.requests[0]
+    if plan.spec is not None:
+        supported, job = plan.spec.supported_request(first, prepare, listener)
+        plan.spec.check_job(job)
+        values, typed = vars(supported), vars(first)
+        changes = {name: values[name] for name in options_of(type(first)) if values[name] != typed[name]}
+        return [each.replace(**changes) for each in plan.requests]
+    given = set(plan.given) | (set() if plan.uses_recorded_prompt else {"prompt"})
+    report = report_once(listener)
+    while True:  # each repetition has one recorded setting less
+        requests = with_recorded_prompts(plan.requests, given, report)
+        try:
+            prepare(requests[:1])
+        except ArtgenError as error:
+            add_unsupported(error, given, report)
+        else:
+            return requests
 
 
 def entry_values(request: Request) -> dict[str, Any]:
