@@ -96,8 +96,7 @@ def resolve_components(
 def _add_upscaler(found: Components, request: Request, name: str, listener: Listener, download: bool) -> Components:
     upscaler = resolve_upscaler(name, offline=request.offline, download=download, listener=listener)
     is_local = upscaler.source == "local"
-    name = upscaler.path.name if is_local else upscaler.name
-    provenance = {**found.provenance, "hires_model": name, **upscaler.provenance()}
+    provenance = {**found.provenance, "hires_model": upscaler.recorded_name, **upscaler.provenance()}
     return replace(
         found,
         provenance=provenance,

@@ -9,7 +9,7 @@ from artgen.errors import InputFileError, ModelUnavailableError
 from artgen.jobs.prepare import prepare_jobs
 from artgen.jobs.replay import read_replay_spec
 from artgen.jobs.upscaling.replay import SETTINGS, find_network
-from artgen.registry.upscalers import resolve_upscaler
+from artgen.registry.upscalers import Upscaler, resolve_upscaler, upscaler_entries
 
 COMMIT = "0123456789" * 4
 RECORD = {"task": "txt2img", "prompt": "a fox", "model": "tiny", "seed": 7, "hires": "2", "hires_model": "tiny-x2"}
@@ -21,6 +21,23 @@ def test_networks_of_the_table_and_of_the_hub_are_found(setting: str) -> None:
     hub = {setting: "ada/net", "upscale_model_source": f"ada/net@{COMMIT}"}
     assert find_network(Path("fox.png"), bundled, setting) == "tiny-x2"
     assert find_network(Path("fox.png"), hub, setting) == f"ada/net@{COMMIT}"
+    file = {setting: "ada/net/x/y.safetensors@main", "upscale_model_source": f"ada/net@{COMMIT}"}
+    assert find_network(Path("fox.png"), file, setting) == f"ada/net/x/y.safetensors@{COMMIT}"
+    for name in (
+        "ada/net/../y.safetensors",
+        "ada/net/x/../y.safetensors",
+        "ada/net//y.safetensors",
+        "/ada/net/y.safetensors",
+        "ada/net/y.pth",
+    ):
+        assert find_network(Path("fox.png"), {**file, setting: name}, setting) == f"ada/net@{COMMIT}"
+    source = f"{upscaler_entries()['swin2sr-x2'].source}@{COMMIT}"
+    listed = {setting: "swin2sr-x2", "upscale_model_source": source}
+    assert find_network(Path("fox.png"), listed, setting) == source
+    assert Upscaler(source, Path(), "", 2, source=source, revision=COMMIT).recorded_name == "swin2sr-x2"
+    assert (
+        find_network(Path("fox.png"), {**listed, "upscale_model_source": f"ada/net@{COMMIT}"}, setting) == "swin2sr-x2"
+    )
     with pytest.raises(InputFileError, match=r"upscaler 'net\.safetensors'"):
         find_network(Path("fox.png"), {setting: "/tmp/net.safetensors", "upscale_model_sha256": "0" * 64}, setting)
 

@@ -48,11 +48,9 @@ class NetworkCache:
         notes = network.download_notes()
         if inputs.lossless is not None and inputs.result_size is not None:
             notes += size_notes(network, inputs.lossless.image.size, inputs.result_size)
-        provenance = {**draft.provenance, **network.provenance()}
-        if network.source == "local":  # recorded without its folder; the hash identifies it
-            provenance["upscale_model"] = network.path.name
-            if network.sha256 and (note := save_location(network.sha256, network.path)):
-                self._listener(Notice(note))
+        provenance = {**draft.provenance, "upscale_model": network.recorded_name, **network.provenance()}
+        if network.source == "local" and network.sha256 and (note := save_location(network.sha256, network.path)):
+            self._listener(Notice(note))
         return replace(
             draft,
             request=request,

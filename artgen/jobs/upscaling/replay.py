@@ -7,7 +7,7 @@ from typing import Any
 
 from artgen.errors import InputFileError, ModelUnavailableError
 from artgen.jobs.job import Job
-from artgen.registry.upscalers import find_recorded_upscaler, upscaler_entries
+from artgen.registry.upscalers import HUB_FILE, find_recorded_upscaler, upscaler_entries
 
 SETTINGS = ("hires_model", "upscale_model")
 """Settings that name a network. A record has at most one of them."""
@@ -17,8 +17,8 @@ _HUB_ADDRESS = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}@[0-9
 
 
 def find_network(path: Path, record: Mapping[str, Any], setting: str = "upscale_model") -> str:
-    """Return the name of the network of a record: a short name, a hub id with its commit, or the path of a local file
-    or folder with the recorded hash.
+    """Return the name of the network of a record: the short name of a bundled network, the address of the hub with the
+    recorded commit, or the path of a local file or folder with the recorded hash.
 
     Args:
         path: image; its folder is searched first.
@@ -29,10 +29,13 @@ def find_network(path: Path, record: Mapping[str, Any], setting: str = "upscale_
         InputFileError: no network on this machine has the recorded hash.
     """
     name, source = str(record[setting]), str(record.get("upscale_model_source", ""))
-    if name in upscaler_entries():
-        return name
+    entry = upscaler_entries().get(name)
+    repo, _, commit = source.partition("@")
+    if entry is not None:
+        return source if _HUB_ADDRESS.fullmatch(source) and repo == entry.source else name
     if _HUB_ADDRESS.fullmatch(source):
-        return source
+        file = name.partition("@")[0]
+        return f"{file}@{commit}" if file.startswith(f"{repo}/") and HUB_FILE.fullmatch(file) else source
     digest = str(record.get(HASH, ""))
     found = find_recorded_upscaler(Path(name).name, digest, (path.parent, Path())) if digest else None
     if found is None:

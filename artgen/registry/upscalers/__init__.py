@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from artgen.registry.upscalers.recorded import find_recorded_upscaler
     from artgen.registry.upscalers.upscaler import (
         DEFAULT_UPSCALER,
+        HUB_FILE,
         Upscaler,
         UpscalerEntry,
         input_sizes,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_UPSCALER",
+    "HUB_FILE",
     "Upscaler",
     "UpscalerEntry",
     "find_recorded_upscaler",
@@ -32,6 +34,7 @@ _MODULES = {
     "recorded": ("find_recorded_upscaler",),
     "upscaler": (
         "DEFAULT_UPSCALER",
+        "HUB_FILE",
         "Upscaler",
         "UpscalerEntry",
         "input_sizes",

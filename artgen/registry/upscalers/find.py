@@ -1,7 +1,6 @@
 """Find an upscaling network: a short name, a hub id, a folder, a file, or a name in the model folders."""
 
 import difflib
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,10 @@ from artgen.registry.local_parts import find_part
 from artgen.registry.model_configs import read_config
 from artgen.registry.upscalers import folders
 from artgen.registry.upscalers.layers import read_layers
-from artgen.registry.upscalers.upscaler import SWIN2SR, Upscaler, UpscalerEntry, find_entry, upscaler_entries
+from artgen.registry.upscalers.upscaler import HUB_FILE, SWIN2SR, Upscaler, UpscalerEntry, find_entry, upscaler_entries
 from artgen.spec.fields import describe_value
 
 BUNDLED_FILE = "model.safetensors"
-_HUB_FILE = re.compile(r"([^/]+/[^/]+)/((?!.*(?:^|/)\.\.?(?:/|$))[^\\:]+\.safetensors)")
-"""Address of a file on the hub: OWNER/NAME/FILE.safetensors."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ def resolve_upscaler(
         return read_upscaler(name, path)
     source, _, revision = (entry.source if entry else name).partition("@")
     check_revision(revision or None)
-    repo, file = match.groups() if (match := _HUB_FILE.fullmatch(source)) else (source, "")
+    repo, file = match.groups() if (match := HUB_FILE.fullmatch(source)) else (source, "")
     if not HUB_ID_PATTERN.fullmatch(repo):
         raise _unknown_error(name)
     search = _Search(

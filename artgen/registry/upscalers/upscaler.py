@@ -1,6 +1,7 @@
 """Define a resolved upscaling network, and the table of the known ones (`assets/upscalers.json`)."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,6 +18,10 @@ SD_UPSCALE, SD_LATENT_UPSCALE = "StableDiffusionUpscalePipeline", "StableDiffusi
 DIFFUSION_CLASSES = (SD_UPSCALE, SD_LATENT_UPSCALE)
 DEFAULT_UPSCALER = "tiny-x2"
 """Default of `--upscaler`: it needs no download."""
+
+
+HUB_FILE = re.compile(r"([^/]+/[^/]+)/((?!(?:.*/)?\.\.?/)(?:[^/\\:]+/)*[^/\\:]+\.safetensors)")
+"""Address of a file on the hub: OWNER/NAME/FILE.safetensors."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,14 @@ class Upscaler:
     def address(self) -> str:
         """Return the hub id and the commit, `bundled:NAME` or `local`, as recorded."""
         return f"{self.source}@{self.revision}" if self.revision else self.source
+
+    @property
+    def recorded_name(self) -> str:
+        """Return the name as recorded: without the folders of a local network, and the short name of a listed one."""
+        if self.source == "local":
+            return self.path.name
+        entry = find_entry(self.name.partition("@")[0])
+        return entry.name if entry else self.name
 
     def download_notes(self) -> tuple[str, ...]:
         """Return a sentence about the download that the network needs; empty if its files are on the disk."""
