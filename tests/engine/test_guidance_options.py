@@ -17,7 +17,12 @@ SETTINGS: dict[str, Any] = {"prompt": "a red fox", "seed": 7, "device": "cpu"}
 SIZE_PX = 64
 
 
-@pytest.fixture(params=sorted(BUILDERS))
+SLOW = {"qwen-image-edit", "qwen-image-edit-plus"}  # they encode images of a million pixels
+
+
+@pytest.fixture(
+    params=[pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in sorted(BUILDERS)]
+)
 def model(request: pytest.FixtureRequest, zoo: Mapping[str, Path]) -> ResolvedModel:
     """Return each tiny model that generates images from a prompt."""
     try:
