@@ -36,7 +36,7 @@ from artgen.queue.plan import BatchPlan, JobTemplate, PlannedJob
 from artgen.queue.recorded_prompts import PROMPT_NAMES, PROMPT_STATE, RecordedPrompts
 from artgen.queue.variation_values import variation_values
 from artgen.spec.base_requests import PromptRequest, Request
-from artgen.spec.requests import TASKS
+from artgen.spec.requests import TASKS, Upscale
 from artgen.spec.settings import (
     FramesSettings,
     PromptSettings,
@@ -183,6 +183,8 @@ class Planner:
         prompts = {name: values.pop(name) for name in PROMPT_NAMES if name in values}
         state = {name: values.pop(name, None) for name in PROMPT_STATE}
         template = self._templates.find(values)
+        if series.seed is not None and isinstance(template.request, Upscale) and template.request.seed is None:
+            plan.default_notes[f"The method {template.request.method} of upscale does not use seed."] = None
         task = TASKS[template.request.task]
         given = [*prompts, *(["combinatorial"] if state["combinatorial"] else [])]
         if unknown := [name for name in given if name not in accepted_settings(task.name)]:

@@ -206,3 +206,20 @@ def test_lanczos_does_not_import_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.split("\n")[-2] == "0 []", done.stdout + done.stderr
+
+
+def test_settings_without_an_effect_are_noted() -> None:
+    Path("in").mkdir()
+    sample_images.photo(Path("in/photo.png"), 32, 24)
+    Path("jobs.jsonl").write_text('{"task": "upscale", "image": "photo.png", "seed": 7}\n')
+    device, seed = "The method lanczos uses no model: device has no effect.", "of upscale does not use seed"
+    for arguments, note in (
+        (("upscale", "photo.png", "--device", "cpu"), device),
+        (("upscale", "in", "--device", "cpu", "-o", "out/"), device),
+        (("upscale", "photo.png", "--method", "model", "--seed", "7"), seed),
+        (("upscale", "in", "--method", "model", "--seed", "7", "-o", "out/"), seed),
+        (("batch", "jobs.jsonl", "-o", "out/"), seed),
+    ):
+        assert run(*arguments, "--dry-run").stderr.count(note) == 1, arguments
+    for arguments in (("upscale", "in", "-o", "out/"), ("upscale", "in", "--method", "model", "-o", "out/")):
+        assert "effect" not in run(*arguments, "--dry-run").stderr

@@ -25,14 +25,16 @@ class NetworkCache:
         self._networks: dict[_Key, Upscaler] = {}
 
     def add_to(self, draft: "JobDraft") -> "JobDraft":
-        """Return the draft with its network, and with the complete name of the network. Other drafts are unchanged.
+        """Return the draft with its network, and with the complete name of the network.
+
+        A draft of the method lanczos gets notes about settings without an effect. Other drafts are unchanged.
 
         Raises:
             InputFileError, ModelUnavailableError, RefusedError: see `resolve_upscaler`.
         """
         request, inputs = draft.request, draft.inputs
         if not isinstance(request, Upscale) or request.method != "model":
-            return draft
+            return replace(draft, notes=(*draft.notes, *_lanczos_notes(request)))
         if request.upscale_model is None:
             request = request.replace(upscale_model=DEFAULT_UPSCALER)
         network = self._networks.get(key := _key(request)) or self._resolve(key, download=False)
@@ -46,6 +48,8 @@ class NetworkCache:
                 settings=("steps",),
             )
         notes = network.download_notes()
+        if not network.is_diffusion and request.seed:  # 0: a batch checks its jobs with this seed
+            notes += ("The method model of upscale does not use seed: the upscaler is not a diffusion model.",)
         if inputs.lossless is not None and inputs.result_size is not None:
             notes += size_notes(network, inputs.lossless.image.size, inputs.result_size)
         provenance = {**draft.provenance, "upscale_model": network.recorded_name, **network.provenance()}
@@ -72,6 +76,14 @@ class NetworkCache:
 
     def _resolve(self, key: _Key, *, download: bool) -> Upscaler:
         return resolve_upscaler(key[0], offline=key[1], download=download, listener=self._listener)
+
+
+def _lanczos_notes(request: Request) -> tuple[str, ...]:
+    """Return a note if a request for the method lanczos sets a device."""
+    if not isinstance(request, Upscale) or request.method not in (None, "lanczos"):
+        return ()
+    names = [name for name in ("device", "dtype") if getattr(request, name) != "auto"]
+    return tuple(f"The method lanczos uses no model: {name} has no effect." for name in names)
 
 
 def _key(request: Request) -> _Key:
