@@ -1,9 +1,12 @@
 """Read the command line that runs: its command and its arguments. Refuse arguments that the parser would misread."""
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, Literal, NamedTuple
+
+import typer
 
 from artgen.errors import UsageError
 
@@ -21,6 +24,17 @@ def set_command_line(context: Any, args: Sequence[str]) -> None:
 def command_line() -> tuple[Any, tuple[str, ...]]:
     """Return the context of the command that runs, and its arguments without hidden aliases."""
     return _COMMAND_LINE.get()
+
+
+def reject_nan(value: float | None) -> float | None:
+    """Return the value of an option. Typer accepts NaN as a number between two limits.
+
+    Raises:
+        BadParameter: the value is not a number.
+    """
+    if value is not None and math.isnan(value):
+        raise typer.BadParameter("'nan' is not a valid float.")
+    return value
 
 
 def command_name(context: Any) -> str:

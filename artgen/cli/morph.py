@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from artgen.cli.arguments import reject_nan
 from artgen.cli.console import print_note, print_result
 from artgen.cli.display import Display
 from artgen.cli.json_output import JsonOutput
@@ -59,7 +60,13 @@ def morph(
     loop: Annotated[bool, typer.Option("--loop", help="Change back to the first image at the end.")] = False,
     fps: Annotated[
         float | None,
-        typer.Option("--fps", min=0.1, max=60, help="Frames per second.  [default: total duration of 4 seconds]"),
+        typer.Option(
+            "--fps",
+            min=0.1,
+            max=60,
+            callback=reject_nan,
+            help="Frames per second.  [default: total duration of 4 seconds]",
+        ),
     ] = None,
     output: Annotated[
         str,

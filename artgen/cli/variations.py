@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from artgen.cli.arguments import reject_nan
 from artgen.cli.console import discard_note, print_note
 from artgen.cli.options import flatten_settings
 from artgen.cli.record_output import image_output
@@ -29,7 +30,10 @@ def variations(
     report: GenerationReportSettings,
     image: Annotated[Path, typer.Argument(help="Image of artgen, or any other image.", metavar="IMAGE")],
     amount: Annotated[
-        float, typer.Option("--amount", min=0, max=1, help="How different the images are. 0 is the image itself.")
+        float,
+        typer.Option(
+            "--amount", min=0, max=1, callback=reject_nan, help="How different the images are. 0 is the image itself."
+        ),
     ] = 0.2,
     count: Annotated[
         int | None, typer.Option("-c", "--count", min=1, max=100_000, help="Number of images.  [default: 4]")
