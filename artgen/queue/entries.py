@@ -98,7 +98,7 @@ def parse_text_value(name: str, text: str) -> Any:
 
 
 def parse_data_value(name: str, value: Any) -> Any:
-    """Convert a JSON or YAML value to the type of a setting. A seed, a sigma and a class can be numbers.
+    """Convert a JSON or YAML value to the type of a setting. A seed, a sigma, a class and `hires` can be numbers.
 
     A seed can also be a list.
 
@@ -117,7 +117,7 @@ def parse_data_value(name: str, value: Any) -> Any:
             )
         return ",".join(map(describe_value, parts))
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and (name == "sigma" or (name == "class_label" and isinstance(value, int))):
+    if is_number and (name in ("sigma", "hires") or (name == "class_label" and isinstance(value, int))):
         value = describe_value(value)
     kind, _ = type_of(LINE_SETTINGS[name], name)
     if kind is Path and isinstance(value, str):

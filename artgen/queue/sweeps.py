@@ -22,6 +22,8 @@ _CONTINUED = {
     "image_prompt": re.compile(rf"(?:{'|'.join(IMAGE_PROMPT_KEYS)})\s*=", re.IGNORECASE),
 }
 """Begin of a text that continues the value before it, such as `scale=0.8`, for settings whose values have keys."""
+_WITH_COLON = ("hires", "morph_seed")
+"""Settings whose values can contain a colon between numbers, which is no range."""
 _RANGE_HINT = "Use FIRST:LAST:STEP. 3:9:2 counts from 3 to 9 in steps of 2."
 
 
@@ -104,8 +106,9 @@ def _parse_values(name: str, text: str) -> list[str]:
         raise UsageError(
             f"Cannot parse the values of {name}: {error}.", 'Put a value with a comma in double quotes: "a, b".'
         ) from None
+    has_ranges = LINE_SETTINGS[name] is not LINE_SETTINGS["prompt"] and name not in _WITH_COLON
     for part in _join_keys(name, parts):
-        if LINE_SETTINGS[name] is not LINE_SETTINGS["prompt"] and (bounds := _RANGE.fullmatch(part.strip())):
+        if has_ranges and (bounds := _RANGE.fullmatch(part.strip())):
             parsed += _expand_range(part, *bounds.groups())
         else:
             parsed.append(part.strip())

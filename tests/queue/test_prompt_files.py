@@ -264,6 +264,7 @@ def test_two_images_do_not_share_a_mask(images: tuple[str, str]) -> None:
         ("steps=10,20,30", "steps", ("10", "20", "30")),
         ("guidance=3:9:2", "guidance_scale", ("3", "5", "7", "9")),
         ("strength=0.1:0.5:0.1", "strength", ("0.1", "0.2", "0.3", "0.4", "0.5")),
+        ("hires=1.5,2:0.5", "hires", ("1.5", "2:0.5")),
         ("seed=1:3", "seed", ("1", "2", "3")),
         ("scheduler=euler,dpm++2m", "scheduler", ("euler", "dpm++2m")),
         ('prompt=a fox,"a cat, blue",1:3', "prompt", ("a fox", "a cat, blue", "1:3")),

@@ -47,6 +47,10 @@ def test_images_of_a1111_are_counted() -> None:
     assert jobs("a.csv", "prompt,batch size\nx,2\n") == [(2, {"prompt": "x", "count": 2})]
 
 
+def test_the_scale_of_hires_can_be_a_number() -> None:
+    assert jobs("a.jsonl", '{"prompt": "x", "hires": 2}') == [(1, {"prompt": "x", "hires": "2"})]
+
+
 @pytest.mark.parametrize("key", sorted(A1111_IGNORED))
 def test_keys_of_a1111_without_a_setting_have_a_note(key: str) -> None:
     assert jobs("a.jsonl", f'{{"prompt": "x", "{key}": 1}}') == [(1, {"prompt": "x"})]
