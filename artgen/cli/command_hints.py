@@ -4,6 +4,7 @@ Import this module only to report an error.
 """
 
 import re
+import shlex
 from collections.abc import Sequence
 
 from artgen.cli.usage_errors import is_image_name, shell_command
@@ -29,7 +30,7 @@ def with_arguments(hint: str, args: Sequence[str]) -> str:
     images = [each for each in args[:count] if is_image_name(each)]
     texts = [each for each in args[:count] if each not in images]
     words = []
-    for word in match[2].split():
+    for word in shlex.split(match[2]):
         if word == "PROMPT" and texts and any(letter.isalpha() for letter in " ".join(texts)):
             words.append(" ".join(texts))
             texts = []

@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def unknown_option_error(name: str, context: Any, args: Sequence[str]) -> UsageE
     if not name.startswith("--") and len(typed) > 2:
         name = typed  # -steps: the parser reports -e
     plain, _, value = name.partition(":")
-    hint = option_hint(name, flags, command, canonical_names=flags)
+    hint = _change_hint(plain, flags) or option_hint(name, flags, command, canonical_names=flags)
     if value and not hint:
         hint = option_hint(plain, flags, command, canonical_names=flags)
     text = next((each for each in args if each.startswith(name)), "")
@@ -78,6 +78,17 @@ def unknown_option_error(name: str, context: Any, args: Sequence[str]) -> UsageE
     if not hint and hasattr(context.command, "list_commands"):
         hint = command_hint(name, context.command.list_commands(context), command)
     return UsageError(f"Unknown option '{name}'.", hint or help_hint(context))
+
+
+def _change_hint(option: str, flags: Mapping[str, str]) -> str:
+    """Return `--set steps=VALUE` for `--steps` if a command changes recorded settings; empty for other options."""
+    if "--set" not in flags:
+        return ""
+    from artgen.spec.requests import Txt2Img
+    from artgen.spec.settings import options_of
+
+    setting = option.removeprefix("--").replace("-", "_")
+    return f"Use --set {setting}=VALUE." if setting in options_of(Txt2Img) else ""
 
 
 def _begins_with(argument: str, name: str) -> bool:

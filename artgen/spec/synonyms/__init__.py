@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 
 from artgen.spec.synonyms.commands import COMMAND_ROWS, COMMANDS_OF_GROUPS
-from artgen.spec.synonyms.options import OPTION_ROWS, SHORT_OPTIONS, OptionRow
+from artgen.spec.synonyms.options import OPTION_ROWS, SHORT_OPTIONS, UPSCALE_ROWS, OptionRow
 from artgen.spec.synonyms.unsupported import UNSUPPORTED_ROWS, UnsupportedRow
 from artgen.spec.synonyms.values import VALUE_ROWS
 
@@ -47,7 +47,9 @@ def option_hint(
     if not word or len(name) > MAX_NAME_CHARS:
         return ""
     is_short = is_flag and len(word) == 1
-    meaning = _option_words().get(_folded(SHORT_OPTIONS.get(name, "")) if is_short else word)
+    meaning = _own_meaning(word, command) or _option_words().get(
+        _folded(SHORT_OPTIONS.get(name, "")) if is_short else word
+    )
     exact = next((each for typed, each in shown.items() if _folded(typed) == word), "")
     if exact and meaning is None:
         return f"Did you mean {exact}?"
@@ -68,6 +70,12 @@ def option_hint(
     if meaning is not None:
         return f"{meaning.feature} is not supported. {meaning.alternative}"
     return _did_you_mean(close)
+
+
+def _own_meaning(word: str, command: str) -> OptionRow | None:
+    """Return the meaning of a word that differs from that in other commands."""
+    rows = UPSCALE_ROWS if command == "upscale" else ()
+    return next((row for row in rows if word in map(_folded, row.words.split())), None)
 
 
 def other_commands_hint(setting: str, command: str) -> str:

@@ -25,6 +25,12 @@ class OptionRow(NamedTuple):
     note: str = ""
 
 
+UPSCALE_ROWS = (
+    OptionRow("by", "scale times zoom outscale ratio", "Real-ESRGAN, Upscayl"),
+    OptionRow("target_size", "size width height resolution dimensions output_size", "ComfyUI", "Such as 3840x2160."),
+)
+"""Words whose meaning in `artgen upscale` differs from that in other commands."""
+
 OPTION_ROWS = (
     OptionRow("best_of", "best_of_n n_best num_candidates pick_best keep_best", "papers about sampling"),
     OptionRow("by", "scale_factor resize_scale upscaling_resize", "A1111, InvokeAI, Replicate"),
@@ -65,7 +71,7 @@ OPTION_ROWS = (
     OptionRow(
         "scheduler",
         "sampling_method sampler_index sampling method_sampler sample_method schedulers solver scheduler_type "
-        "noise_scheduler"
+        "noise_scheduler "
         "sampler_type k_sampler",
         "stable-diffusion.cpp, A1111, dgenerate",
     ),
@@ -288,7 +294,7 @@ OPTION_ROWS = (
     OptionRow("hires_in", "latent_upscale upscale_in", "ComfyUI"),
     OptionRow("hires_model", "hr_upscaler hires_upscaler", "A1111"),
     OptionRow("hires_steps", "hr_steps hr_second_pass_steps", "A1111"),
-    OptionRow("panorama", "multidiffusion multi_diffusion tiled_diffusion", "diffusers"),
+    OptionRow("panorama", "multi_diffusion tiled_diffusion", "diffusers"),
     OptionRow("seamless=both", "tile tiling tileable circular seamless_tiling texture", "A1111, Midjourney, Fooocus"),
     OptionRow("seamless", "seamless_axes tile_axes", "InvokeAI"),
     OptionRow("seamless=x", "tile_x seamless_x", "InvokeAI"),
