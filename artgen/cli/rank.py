@@ -140,13 +140,16 @@ def _output_paths(csv_file: str | None, sheet_file: str | None, *, overwrite: bo
         UsageError: a name is empty, or has a wrong suffix.
         OutputError: a file exists already, or cannot be written.
     """
-    from artgen.errors import OutputError
+    from artgen.cli.usage_errors import is_image_name
+    from artgen.errors import OutputError, UsageError
     from artgen.outputs import check_sheet_path, find_stream, path_of_file_option
 
     csv_path = None if csv_file is None else path_of_file_option(csv_file, "scores.csv", "--csv")
     sheet_path = None if sheet_file is None else path_of_file_option(sheet_file, "sheet.png", "--sheet")
     if sheet_path is not None:
         check_sheet_path(sheet_path, overwrite, "--sheet")
+    if csv_path is not None and is_image_name(str(csv_path)):
+        raise UsageError(f"A table is a .csv file, not '{csv_path}'.", "--csv scores.csv")
     if csv_path is not None and find_stream(str(csv_path)) is None:
         if csv_path.is_dir():
             raise OutputError(f"Cannot write to '{csv_path}': it is a folder.", "Use the name of a file.")
