@@ -37,7 +37,22 @@ def effect_warnings(request: PromptRequest, model: registry.ResolvedModel) -> tu
     """Return notes about settings of a complete request without an effect, and about a costly effect."""
     if getattr(request, "strength", None) == 0:
         return ("With strength 0 the image does not change. The prompt and the other settings have no effect.",)
-    return (*_editor_notes(request, model), *_fill_warnings(request), *_negative_prompt_warnings(request, model))
+    return (
+        *_editor_notes(request, model),
+        *_fill_warnings(request),
+        *_negative_prompt_warnings(request, model),
+        *_unused_notes(request),
+    )
+
+
+def _unused_notes(request: PromptRequest) -> tuple[str, ...]:
+    """Return notes about settings that another setting disables with its neutral value."""
+    unused = (("variation_seed", "variation_strength", 0), ("score", "best_of", 1))
+    return tuple(
+        f"{name} has no effect with {other} {neutral}."
+        for name, other, neutral in unused
+        if getattr(request, name, None) is not None and getattr(request, other, None) == neutral
+    )
 
 
 def _editor_notes(request: PromptRequest, model: registry.ResolvedModel) -> tuple[str, ...]:

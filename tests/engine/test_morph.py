@@ -109,3 +109,7 @@ def test_images_that_cannot_be_mixed_are_named() -> None:
         with pytest.raises(InputFileError, match="its record of a morph is invalid"):
             recorded_morph(Path("m.json"))
     assert recorded_morph(first) is None
+    same = plan_morph(MorphSource(["a.json", "a.json"], [first, first], 3, False), {})
+    assert same.notes == (
+        "'a.json' and 'a.json' have the same prompt and the same noise: the frames between them are equal.",
+    )

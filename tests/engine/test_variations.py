@@ -28,8 +28,14 @@ def test_variations_have_records_that_replay() -> None:
     found = np.asarray(Image.open(records[1]["file"])).astype(int)
     assert abs(found - np.asarray(expected.image).astype(int)).max() <= 1  # another batch size
     assert "Same pixels." in run("replay", records[1]["file"], "-o", "again.png").stderr
-    run("variations", "fox.png", "--count", "1", "--amount", "0", "-o", "same.png")
+    same = run("variations", "fox.png", "--count", "1", "--amount", "0", "-o", "same.png")
+    assert "each result is the image itself" in same.stderr
     assert sample_images.same(Image.open("same.png"), own.image)
+
+    unused = ("--variation-seed", "3", "--variation-strength", "0", "--score", "clip", "--best-of", "1")
+    notes = run("txt2img", "a red fox", "-m", "tiny", *unused, "--dry-run").stderr
+    assert "variation_seed has no effect with variation_strength 0." in notes
+    assert "score has no effect with best_of 1." in notes
 
     (single,) = artgen.variations("fox.png", count=1, amount=0.3, seed=9)
     assert sample_images.same(single.image, generate(Txt2Img(**FAST, variation_seed=9, variation_strength=0.3)).image)

@@ -140,6 +140,9 @@ def plan_morph(source: MorphSource, changes: Mapping[str, Any]) -> MorphPlan:
     for i, (start, end) in enumerate(zip(key_frames, ends, strict=False)):
         first, second = keys[i], keys[(i + 1) % len(keys)]
         requests += [between(first, second, step / (end - start)) for step in range(end - start)]
+        if end - start > 1 and _is_same_image(first, second):
+            pair = f"{_quoted(source.names[i])} and {_quoted(source.names[(i + 1) % len(keys)])}"
+            notes.append(f"{pair} have the same prompt and the same noise: the frames between them are equal.")
     requests += [] if source.loop else [keys[-1]]
     return MorphPlan(requests, specs, key_frames, source.loop, tuple(notes))
 
@@ -171,6 +174,12 @@ def between(first: Txt2Img, second: Txt2Img, position: float) -> Txt2Img:
     if initial_noise(first) != initial_noise(second):
         changes["morph_seed"] = str(initial_noise(second).first)
     return first.replace(**changes)
+
+
+def _is_same_image(first: Txt2Img, second: Txt2Img) -> bool:
+    """Return whether two images with equal other settings have the same prompts and the same noise."""
+    prompts = [(each.prompt, each.negative_prompt) for each in (first, second)]
+    return prompts[0] == prompts[1] and initial_noise(first) == initial_noise(second)
 
 
 def _read_key(name: str, path: Path, changes: Mapping[str, Any]) -> ReplaySpec:

@@ -27,6 +27,8 @@ _VARIATION_NAMES, _MORPH_NAMES = ("variation_seed", "variation_strength"), ("mor
 DEFAULT_COUNT = 4
 """Number of variations without `count` and without a list of seeds."""
 
+_ITSELF = "With amount 0, no other noise is mixed in: each result is the image itself, and the seeds have no effect."
+
 VARIED_TASKS = tuple(name for name, task in TASKS.items() if issubclass(task.request_class, VariedRequest))
 """Tasks whose initial noise can be mixed."""
 
@@ -84,7 +86,8 @@ def plan_variations(path: Path, amount: float, seeds: Sequence[int], changes: Ma
         else:
             values: Sequence[Any] = [str(seed) for seed in seeds] if seed_name == "morph_seed" else seeds
             requests = [spec.request.replace(**{seed_name: value}) if amount else spec.request for value in values]
-            return VariationPlan(requests, spec.notes, spec, given=frozenset(changes))
+            notes = spec.notes if amount else (*spec.notes, _ITSELF)
+            return VariationPlan(requests, notes, spec, given=frozenset(changes))
     changed = {name: _parse(name, value) for name, value in changes.items()}
     base = Img2Img(**{"image": path, "strength": amount, "prompt": "", **changed})
     note = f"The noise of '{path.name}' is unknown: {reason}. Using img2img with strength {amount:g} instead."
