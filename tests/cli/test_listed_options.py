@@ -20,6 +20,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "outpaint": ("in.png", "a fox", "--expand", "8"),
     "denoise": ("in.png",),
     "sample": ("-m", "denoiser"),
+    "upscale": ("in.png", "--method", "redraw"),
 }
 """Arguments that each command needs. An option replaces the argument with the same meaning."""
 
@@ -29,13 +30,13 @@ REPLACED = {"prompt": ("a fox",), "image": ("in.png",), "mask": ("--mask", "mask
 VALUES = {
     "prompt": "a car", "negative_prompt": "x", "seed": "3", "scheduler": "dpm++2m", "fast": "cache", "size": "64x64",
     "background": "red", "sigma": "10", "mask": "mask.png", "expand": "8", "target_size": "64x64", "model": "denoiser",
-    "device": "cpu", "memory_budget": "8GiB", "output": "out/", "sweep": "steps=2,3", "shard": "0/2", "frames": "x.gif",
-    "image": "in.png", "batch_size": "1", "style": "oil", "embedding": "embedding.safetensors", "ray": "auto",
+    "device": "cpu", "memory_budget": "8GiB", "output": "out/", "sweep": "steps=20,30", "shard": "0/2",
+    "frames": "x.gif", "image": "in.png", "batch_size": "1", "style": "oil", "embedding": "embedding.safetensors", "ray": "auto",
     "lora": "lora.safetensors", "preset": "mine", "compare": "sheet.png",
-    "control": "canny=in.png", "hires": "2", "score_model": "clip-large",
+    "control": "canny=in.png", "hires": "2", "score_model": "clip-large", "morph_seed": "7",
 }  # fmt: skip
 
-PROMPT_TASKS = ("txt2img", "img2img", "inpaint", "outpaint")
+PROMPT_TASKS = ("txt2img", "img2img", "inpaint", "outpaint", "upscale")
 CONTEXTS: dict[str, tuple[str, ...]] = {
     "embedding": ("-m", "models/sd1"),
     "lora": ("-m", "models/sd1"),
@@ -60,6 +61,7 @@ CONTEXTS: dict[str, tuple[str, ...]] = {
     "score_model": ("-m", "tiny", "--best-of", "2", "--score", "clip"),
     "frame_interval": ("--frames", "x.gif"),
     "include_noising": ("--frames", "x.gif"),
+    "upscale_model": ("--method", "model", "--upscaler", "tiny-x2"),
 }
 """Other options that an option needs, in a command with a prompt."""
 
@@ -100,7 +102,7 @@ def arguments_of(task: str, name: str) -> tuple[list[str], list[list[str]]]:
     contexts = CONTEXTS if task in PROMPT_TASKS else WITHOUT_PROMPT_CONTEXTS
     others += contexts.get(name, ())
     if name in options_of(RunSettings):  # settings of several images
-        others = ["photos"] if task == "denoise" else [*others, "--sweep", "steps=2,3"]
+        others = ["photos"] if task == "denoise" else [*others, "--sweep", "steps=20,30"]
     flag = parameter.opts[-1]
     if parameter.is_flag:
         return others, [[each] for each in (*parameter.opts, *parameter.secondary_opts)]
@@ -120,7 +122,7 @@ def _files(models: dict[str, Path]) -> None:
     zero_file(Path("embedding.safetensors"), {"emb_params": (1, 32)})
     layer = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
     zero_file(Path("lora.safetensors"), {f"{layer}.lora_A.weight": (1, 16), f"{layer}.lora_B.weight": (16, 1)})
-    run("preset", "save", "mine", "--steps", "3")
+    run("preset", "save", "mine", "--steps", "30")
 
 
 @pytest.mark.parametrize("task", REQUIRED)

@@ -42,7 +42,7 @@ class UpscaleSettings:
         "Side of the tiles of --method redraw in pixels. [native size of the model]",
         brief="Side of the tiles of --method redraw in pixels.",
         metavar="PX",
-        minimum=64,
+        minimum=16,
         maximum=MAX_TILE_PX,
     )
     tile_overlap: int | None = option(
