@@ -32,8 +32,8 @@ VALUES = {
     "background": "red", "sigma": "10", "mask": "mask.png", "expand": "8", "target_size": "64x64", "model": "denoiser",
     "device": "cpu", "memory_budget": "8GiB", "output": "out/", "sweep": "steps=20,30", "shard": "0/2",
     "frames": "x.gif", "image": "in.png", "batch_size": "1", "style": "oil",
-    "embedding": "embedding.safetensors", "ray": "auto", "lora": "lora.safetensors", "preset": "mine", "compare": "sheet.png",
-    "control": "canny=in.png", "hires": "2", "score_model": "clip-large", "morph_seed": "7",
+    "embedding": "embedding.safetensors", "ray": "auto", "lora": "lora.safetensors", "preset": "mine",
+    "compare": "sheet.png", "control": "canny=in.png", "hires": "2", "score_model": "clip-large", "morph_seed": "7",
 }  # fmt: skip
 
 PROMPT_TASKS = ("txt2img", "img2img", "inpaint", "outpaint", "upscale")
