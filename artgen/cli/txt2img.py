@@ -66,7 +66,8 @@ def txt2img(
     from artgen.spec.requests import Txt2Img
 
     prompt = read_prompt(prompt)
-    if not prompt.prompt.strip() and not any(text.startswith("prompt=") for text in sweep.sweep):
+    has_prompt = prompt.prompt.strip() or any(text.startswith("prompt=") for text in sweep.sweep)
+    if not has_prompt and not control.image_prompt:
         raise UsageError("Cannot run txt2img: the prompt is missing.", missing_prompt_hint())
     canvas = resolve_size(canvas, size)
     enlargement = (hires, panorama, seamless)

@@ -64,7 +64,7 @@ def typed_paths(external: ExternalRecord, changes: Mapping[str, Any]) -> dict[st
         if len(paths) > len(nets):
             expected = counted(len(nets), _TITLES[setting])
             raise UsageError(
-                f"--set {setting} has {len(paths)} images, and the metadata has {expected}.",
+                f"--set {setting} has {counted(len(paths), 'image')}, and the metadata has {expected}.",
                 f"--set {setting}={','.join(['PATH'] * len(nets))}",
             )
         found[setting] = paths

@@ -10,7 +10,7 @@ from command_line import FAST, record, run, save_inputs
 from artgen.spec import presets
 from artgen.spec.preset_values import PRESET_SETTINGS
 from artgen.spec.requests import TASKS
-from artgen.spec.settings import options_of, settings_of, type_of
+from artgen.spec.settings import UpscaleSettings, options_of, settings_of, type_of
 
 TEXTS = {
     "negative_prompt": "bad, (worse:1.2)",
@@ -31,6 +31,7 @@ TEXTS = {
     "method": "tv",
     "png_level": "3",
     "strength": "0.5",
+    "upscale_model": "tiny-x2",
 }
 """Values of the settings that are texts, and of settings of which the computer does not support every value."""
 
@@ -67,11 +68,14 @@ def _command(name: str) -> list[str]:
         task = "denoise"
     if name in ("invert_mask", "resize_mask", "keep_original", "feather", "soft_mask", "only_masked", "fill"):
         task = "inpaint"
+    if name in options_of(UpscaleSettings):
+        task = "upscale"
     inputs = {
         "txt2img": ["x"],
         "img2img": ["in.png", "x"],
         "inpaint": ["in.png", "x", "--mask", "mask.png"],
         "denoise": ["in.png"],
+        "upscale": ["in.png", "--method", "model" if name == "upscale_model" else "redraw"],
     }[task]
     return [task, *inputs, "--seed", "1"]
 

@@ -43,7 +43,7 @@ VALUES = {
     "lora": "x", "device": "cpu", "memory_budget": "8GiB", "output": "out/",
     "class_label": "3", "control": "raw=in.png,model=x", "image_prompt": "in.png", "source_prompt": "x",
     "vae": "x", "refiner": "x", "style": "x", "morph_prompt": "x", "morph_negative_prompt": "x", "morph_seed": "7",
-    "hires": "2", "hires_model": "x", "score_model": "clip-large",
+    "hires": "2", "hires_model": "x", "score_model": "clip-large", "upscale_model": "tiny-x2",
     "embedding": "x", "mask_text": "a dog", "mask_model": "clipseg", "save_mask": "saved.png", "reference": "in.png",
 }  # fmt: skip
 NOT_IN_LINES = {*options_of(RunSettings), *options_of(FramesSettings), *options_of(ReportSettings), "task"} | {
@@ -70,7 +70,7 @@ def _inputs(zoo: Mapping[str, Path]) -> None:
 def typed_option(name: str) -> tuple[str, ...]:
     """Return the option of a setting with a valid value that is not the default."""
     setting: Setting = options_of(LINE_SETTINGS[name])[name].metadata["setting"]
-    flag = f"--{name.replace('_', '-')}"
+    flag = (setting.flags[-1] if setting.flags else f"--{name.replace('_', '-')}").partition("/")[0]
     if type_of(LINE_SETTINGS[name], name)[0] is bool:
         return (f"--no-{flag[2:]}",) if options_of(LINE_SETTINGS[name])[name].default is True else (flag,)
     if setting.minimum is not None:
@@ -117,6 +117,8 @@ def test_default_that_no_line_takes_gets_a_note(monkeypatch: pytest.MonkeyPatch)
 DENOISE, TEXT, IMAGE = ("denoise", "in.png"), ("txt2img", "x", "-m", "tiny"), ("img2img", "in.png", "x", "-m", "tiny")
 TV = (*DENOISE, "--method", "tv")
 INVERT = ("img2img", "in.png", "x", "--invert", "-m", "tiny")
+NETWORK = ("upscale", "in.png", "--method", "model")
+REDRAW = ("upscale", "in.png", "--method", "redraw", "-m", "tiny")
 SOFT_MASK = ("inpaint", "in.png", "x", "--mask", "mask.png", "-m", "tiny", "--soft-mask")
 CASES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("strength", "0.5", INVERT),
@@ -125,6 +127,12 @@ CASES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("invert", "true", ("img2img", "in.png", "x", "--strength", "0.5", "-m", "tiny")),
     ("source_prompt", "a fox", ("img2img", "in.png", "x", "-m", "tiny")),
     ("mask_model", "owlv2", ("inpaint", "in.png", "x", "--mask", "mask.png", "-m", "tiny")),
+    ("upscale_model", "tiny-x2", REDRAW),
+    ("tile_size", "64", NETWORK),
+    ("tile_size", "65", REDRAW),
+    ("tile_overlap", "8", NETWORK),
+    ("tile_overlap", "1000", REDRAW),
+    ("sharpen", "10", NETWORK),
     ("fill", "blur", SOFT_MASK),
     ("variation_strength", "0.2", INVERT),
     ("best_of", "2", INVERT),
@@ -215,7 +223,7 @@ def test_default_that_does_not_fit_is_ignored_with_a_note(
         with monkeypatch.context() as patch:
             if name == "memory_budget":
                 patch.setattr(hardware, "has_mps", lambda: True)
-            flag = f"--{name.replace('_', '-')}"
+            flag = "--upscaler" if name == "upscale_model" else f"--{name.replace('_', '-')}"
             typed = (flag,) if value == "true" else (flag, value)
             refused = run(*arguments, *typed, "--dry-run", code=None)
             assert refused.exit_code in (2, 4), (name, command, refused.stderr)

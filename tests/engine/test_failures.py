@@ -366,7 +366,7 @@ def test_oom_history_does_not_apply_to_requests_with_another_excluded_mode(
     monkeypatch.setattr(batch_runner, "resolve_device", lambda *_, **__: DeviceConfig("cuda", "fp16"))
     monkeypatch.setattr(batch_runner, "memory_limit", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr(free_memory, "available_bytes", lambda *_: 100 << 30)
-    monkeypatch.setattr(batch_runner, "run_pipeline", run_out_of_memory)
+    monkeypatch.setattr(batch_runner, "run_passes", run_out_of_memory)
     exact = four_requests(models["sd1"])[0].replace(steps=30, offload="auto")
     context = batch_runner.GenerationContext()
     for request in (exact, exact.replace(fast="cache"), exact):

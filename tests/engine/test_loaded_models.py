@@ -353,15 +353,15 @@ def test_idle_models_are_unloaded_before_memory_settings_change(
 ) -> None:
     run(models["sdxl"])
     calls = []
-    run_pipeline = batch_runner.run_pipeline
+    run_passes = batch_runner.run_passes
 
     def fail_once(*arguments: Any) -> Any:
         calls.append(names())
         if len(calls) == 1:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return run_pipeline(*arguments)
+        return run_passes(*arguments)
 
-    monkeypatch.setattr(batch_runner, "run_pipeline", fail_once)
+    monkeypatch.setattr(batch_runner, "run_passes", fail_once)
     log = plain.EventLog()
     generated = generate(Txt2Img(**SETTINGS, model=str(models["sd1"])), listener=log)
     assert calls == [["sdxl"], []]

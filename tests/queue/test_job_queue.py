@@ -212,17 +212,17 @@ def test_failed_job_does_not_stop_others_and_can_be_retried(model: Path, monkeyp
 
 
 def test_bug_in_one_job_does_not_fail_its_batch(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from artgen.engine.sampling import pipeline_call
+    from artgen.engine.sampling import passes
 
     plan = batches.build_plan(Path("out"), model, [Entry("p", i, {"prompt": f"fox {i}", "steps": 1}) for i in range(4)])
-    run_pipeline = pipeline_call.run_pipeline
+    run_passes = passes.run_passes
 
     def run_with_bug(jobs: Any, *arguments: Any) -> Any:
         if any(job.request.prompt == "fox 2" for job in jobs):
             raise ZeroDivisionError("division by zero")
-        return run_pipeline(jobs, *arguments)
+        return run_passes(jobs, *arguments)
 
-    monkeypatch.setattr("artgen.engine.batch_runner.run_pipeline", run_with_bug)
+    monkeypatch.setattr("artgen.engine.batch_runner.run_passes", run_with_bug)
     _, results = run_batch(plan, batch_size="4")
     records = [result.record for result in results if result.record]
     assert sorted(record.state for record in records) == ["done"] * 3 + ["failed"]
@@ -230,19 +230,19 @@ def test_bug_in_one_job_does_not_fail_its_batch(model: Path, monkeypatch: pytest
 
 
 def test_lost_gpu_stops_the_batch_without_failed_jobs(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from artgen.engine.sampling import pipeline_call
+    from artgen.engine.sampling import passes
 
     plan = batches.build_plan(Path("out"), model, create_entries(5))
-    run_pipeline, calls = pipeline_call.run_pipeline, []
+    run_passes, calls = passes.run_passes, []
 
     def run_on_lost_gpu(*arguments: Any) -> Any:
         calls.append(arguments)
         if len(calls) > 2:
             raise RuntimeError("CUDA error: an illegal memory access was encountered\nCompile with ...")
-        return run_pipeline(*arguments)
+        return run_passes(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr("artgen.engine.batch_runner.run_pipeline", run_on_lost_gpu)
+        patched.setattr("artgen.engine.batch_runner.run_passes", run_on_lost_gpu)
         with pytest.raises(DeviceLostError, match=r"illegal memory access was encountered"):
             run_batch(plan)
     state, results = run_batch(plan)
@@ -251,21 +251,21 @@ def test_lost_gpu_stops_the_batch_without_failed_jobs(model: Path, monkeypatch: 
 
 
 def test_reduced_batch_size_after_out_of_memory_is_reused(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from artgen.engine.sampling import pipeline_call
+    from artgen.engine.sampling import passes
 
     entries = [Entry("p", i, {"prompt": f"fox {i}", "seed": str(i), "steps": 1}) for i in range(8)]
     plan = batches.build_plan(
         Path("out"), model, [*entries, *[Entry("p", 9, {**entries[0].setting_values, "size": "16x16"})] * 4]
     )
-    run_pipeline, calls = pipeline_call.run_pipeline, []
+    run_passes, calls = passes.run_passes, []
 
     def run_with_little_memory(jobs: Any, batch_size: int, *arguments: Any) -> Any:
         calls.append((batch_size, jobs[0].size[0]))
         if batch_size * jobs[0].width > 2 * 32:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return run_pipeline(jobs, batch_size, *arguments)
+        return run_passes(jobs, batch_size, *arguments)
 
-    monkeypatch.setattr("artgen.engine.batch_runner.run_pipeline", run_with_little_memory)
+    monkeypatch.setattr("artgen.engine.batch_runner.run_passes", run_with_little_memory)
     _, results = run_batch(plan, batch_size="4")
     assert [result.record.state for result in results if result.record] == ["done"] * 12
     assert calls == [(4, 32), *[(2, 32)] * 4, (4, 16)], "the reduction applies to later batches of the same size only"

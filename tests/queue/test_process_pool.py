@@ -90,16 +90,16 @@ import sys
 if "spawn_main" in " ".join(sys.orig_argv):
     import pathlib
     from artgen.engine import batch_runner
-    run_pipeline = batch_runner.run_pipeline
+    run_passes = batch_runner.run_passes
 
     def lost(jobs, *arguments):
         try:
             pathlib.Path("lost").touch(exist_ok=False)
         except FileExistsError:
-            return run_pipeline(jobs, *arguments)
+            return run_passes(jobs, *arguments)
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
-    batch_runner.run_pipeline = lost
+    batch_runner.run_passes = lost
 """
 
 
@@ -122,14 +122,14 @@ import multiprocessing, sys
 
 if "spawn_main" in " ".join(sys.orig_argv):
     from artgen.engine import batch_runner
-    run_pipeline = batch_runner.run_pipeline
+    run_passes = batch_runner.run_passes
 
     def lost(*arguments):
         if multiprocessing.current_process().name in NAMES:
             raise RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable")
-        return run_pipeline(*arguments)
+        return run_passes(*arguments)
 
-    batch_runner.run_pipeline = lost
+    batch_runner.run_passes = lost
 """
 
 

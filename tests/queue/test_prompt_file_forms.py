@@ -136,12 +136,14 @@ def test_each_parameters_text_of_a_file_is_one_job(text: str, lines: list[int]) 
 
 def test_parameters_text_with_unknown_values_has_notes() -> None:
     text = "a fox <lora:detail:0.5>\nSteps: 8, Sampler: Fancy, CFG scale: 7, Seed: 1, Size: 64x64, Hires upscale: 2"
+    text += ", Hires upscaler: 4x-UltraSharp"
     ((_, values),) = jobs("p.txt", text)
     assert values["lora"] == ("detail:0.5",)
     assert values["prompt"] == "a fox"
     assert "scheduler" not in values
     found = notes("p.txt", text)
     assert "Fancy" in found
+    assert values["hires"].split(":")[0] == "2"
     assert "hires" in found.lower()
     assert "--set" not in found
 

@@ -59,5 +59,7 @@ _NEVER_ONE = (
     "{num_images} images, ",
     "{num_entries:,} metadata entries",
     "{filled.steps} steps of DDPM",
+    "<Morph {len(self.frames)} frames>",
+    "Cannot morph {num_keys} images in {num_frames} frames: at least {least} frames",
 )
 """Messages that are printed only for larger numbers."""

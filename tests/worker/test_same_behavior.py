@@ -160,6 +160,7 @@ REFUSALS = commands("""
     artgen denoise - --method tv < in.png
     artgen denoise - --method tv < /dev/zero
     artgen upscale in.png --by 0; artgen upscale in.png --strength 0.3; artgen upscale bad.png
+    artgen rank bad.png --prompt x -m tiny; artgen rank in.png -m tiny; artgen rank missing/ --prompt x -m tiny
     artgen batch
     artgen batch missing.txt
     artgen batch bad.txt --dry-run
