@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from artgen.errors import UsageError
+from artgen.queue.entries import LINE_SETTINGS
 from artgen.queue.plan import BatchPlan
-from artgen.spec.settings import FramesSettings, RunSettings, options_of
+from artgen.spec.settings import FramesSettings, RunSettings, options_of, settings_of
 
 
 def check_unused_settings(plan: BatchPlan, defaults: Mapping[str, Any], is_typed: Callable[[str], bool]) -> list[str]:
@@ -31,6 +32,9 @@ def check_unused_settings(plan: BatchPlan, defaults: Mapping[str, Any], is_typed
 
 
 def _flag(name: str, value: Any) -> str:
+    flags = settings_of(LINE_SETTINGS[name])[name].flags if name in LINE_SETTINGS else ()
+    if flags and value is not False:
+        return flags[-1].partition("/")[0]
     return f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
 
 
