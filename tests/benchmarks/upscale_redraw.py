@@ -1,15 +1,17 @@
 """Measure `artgen upscale --method redraw` with the bundled model: fidelity, sharpness, seams and memory.
 
     python tests/benchmarks/upscale_redraw.py fidelity [--count 8] [--strength 0.2] [--tile-size 128]
-    python tests/benchmarks/upscale_redraw.py seams
+    python tests/benchmarks/upscale_redraw.py seams [--count 40] [--tile-size 128]
     python tests/benchmarks/upscale_redraw.py memory [--side 8192]
 
 fidelity: images of the bundled model are enlarged by 2. PSNR: the result, reduced with Lanczos, against the original
 image. Edge gradient: mean absolute difference of neighboring pixels, divided by that of the image enlarged with
 Lanczos.
 
-seams: mean absolute step across the edges of the tiles and the middle lines of the blended bands, divided by the mean
-absolute step across the lines 1 to 8 pixels away, on photographs of scikit-image, generated images and gradients.
+seams: mean absolute step across the edges of the tiles and the edges and middle lines of the blended bands, divided by
+the mean absolute step across the lines 1 to 8 pixels away, on photographs of scikit-image, generated images and
+gradients. In an image that Lanczos enlarges by 2, the steps at even positions are larger than those at odd positions.
+Therefore the second ratio uses only the lines 2, 4, 6 and 8 pixels away.
 
 memory: peak resident memory of a process that redraws an image and saves it, minus that of a process that redraws one
 tile. No model is loaded: the tiles are copied, so that only the memory beyond the model is measured.
@@ -22,15 +24,28 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
+if TYPE_CHECKING:
+    from artgen.engine.upscaling.tiles import TileGrid
+
 PROMPTS = (
     "a red apple", "a cat", "a house at night", "a blue car", "a green tree", "a yellow flower", "a fish", "a boat",
+    "a fox in the snow", "a dog on the grass", "a lion in the desert", "a whale in the sea", "an owl at night",
+    "a red rose", "a cactus in the desert", "a mushroom on the grass", "a pizza", "a strawberry", "a birthday cake",
+    "a castle at sunset", "a snowy mountain", "a volcano", "a church in the snow", "a helicopter in the sky",
+    "a fire truck", "a bicycle at the top left", "a rocket at night", "a sailboat at sunset", "a tractor on the grass",
+    "a rainbow", "a snowman at the bottom right", "a moon at the top right", "an umbrella", "a robot on the left",
+    "a skull", "a balloon in the sky", "a teddy bear", "a trophy on the right", "a guitar", "a laptop",
 )  # fmt: skip
+"""Different subjects. The first `FIDELITY_IMAGES` are the images of `fidelity`."""
+FIDELITY_IMAGES = 8
+SEAM_DISTANCES = {"lines 1 to 8": range(1, 9), "even lines": range(2, 9, 2)}
+"""Distances of the lines in pixels with which the seams are compared, by name."""
 STEPS = 30
 
 
@@ -38,7 +53,7 @@ def main() -> None:
     """Run the measurement of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("measurement", choices=["fidelity", "seams", "memory", "redraw"])
-    parser.add_argument("--count", type=int, default=len(PROMPTS), help="number of generated images")
+    parser.add_argument("--count", type=int, help="number of generated images [8, or 40 for seams]")
     parser.add_argument("--side", type=int, default=8192, help="side of the result of `memory` in pixels")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--strength", type=float, default=0.2)
@@ -49,9 +64,9 @@ def main() -> None:
     settings |= {"tile_size": arguments.tile_size, "tile_overlap": arguments.tile_overlap}
     settings = {name: value for name, value in settings.items() if value is not None}
     if arguments.measurement == "fidelity":
-        measure_fidelity(arguments.count, settings)
+        measure_fidelity(arguments.count or FIDELITY_IMAGES, settings)
     elif arguments.measurement == "seams":
-        measure_seams(arguments.count, settings)
+        measure_seams(arguments.count or len(PROMPTS), settings)
     elif arguments.measurement == "memory":
         measure_memory(arguments.side)
     else:
@@ -104,57 +119,68 @@ def measure_fidelity(count: int, settings: dict[str, Any]) -> None:
     )
 
 
-def seam_ratio(image: Image.Image, lefts: tuple[int, ...], tops: tuple[int, ...], tile: int) -> float:
-    """Return the mean step across the seams, divided by the mean step across the lines 1 to 8 pixels away.
+def seam_ratio(image: Image.Image, grid: "TileGrid", distances: Iterable[int]) -> float:
+    """Return the mean step across the seams, divided by the mean step across lines near them.
 
     Args:
         image: enlarged image.
-        lefts, tops: left and upper edges of the tiles.
-        tile: side of a tile in pixels.
+        grid: positions of the tiles.
+        distances: distances of these lines from a seam in pixels, on both sides.
     """
     gray = np.asarray(image.convert("L"), np.float64)
+    offsets = [sign * distance for distance in distances for sign in (-1, 1)]
     at, near = [], []
-    for pixels, starts in ((gray, lefts), (gray.T, tops)):
+    for pixels, starts, tile in ((gray, grid.lefts, grid.tile_width), (gray.T, grid.tops, grid.tile_height)):
         steps = np.abs(np.diff(pixels, axis=1)).mean(axis=0)  # steps[x]: between the columns x and x + 1
         for first, second in itertools.pairwise(starts):
             middle = (first + tile + second) // 2
-            # The edges of the tiles and the middle of the band.
-            for line in (second, middle, first + tile):
-                around = [line + offset for offset in range(-8, 9) if offset]
-                if all(1 <= each < len(steps) for each in (line, *around)):
+            band = (middle - grid.overlap // 2, middle, middle + grid.overlap // 2)
+            for line in sorted({second, *band, first + tile}):
+                if all(1 <= line + offset < len(steps) for offset in (0, *offsets)):
                     at.append(steps[line - 1])
-                    near.append(np.mean([steps[each - 1] for each in around]))
+                    near.append(np.mean([steps[line + offset - 1] for offset in offsets]))
     return float(np.sum(at) / max(np.sum(near), 1e-9))
 
 
 def seam_images(count: int) -> Iterator[tuple[str, Image.Image]]:
-    """Yield images with names: photographs, generated images and gradients, 128 to 256 pixels per side."""
+    """Yield groups and images: photographs, generated images and gradients, 128 to 256 pixels per side."""
     from skimage import data
 
-    for name in ("astronaut", "coffee", "chelsea", "rocket")[:count]:
+    for name in ("astronaut", "coffee", "chelsea", "rocket"):
         photo = Image.fromarray(getattr(data, name)()).convert("RGB")
-        yield f"photo {name}", photo.resize((192, 192), Image.Resampling.LANCZOS)
-    for index, image in enumerate(generated_images(min(count, 4))):
-        yield f"generated {PROMPTS[index]}", image
+        yield "photographs", photo.resize((192, 192), Image.Resampling.LANCZOS)
+    for image in generated_images(count):
+        yield "generated images", image
     ramp = np.linspace(0, 255, 192)
     horizontal = np.repeat(np.broadcast_to(ramp, (192, 192))[..., None], 3, axis=2)
-    yield "gradient horizontal", Image.fromarray(horizontal.astype(np.uint8))
-    yield "gradient radial", Image.radial_gradient("L").resize((192, 192)).convert("RGB")
+    yield "gradients", Image.fromarray(horizontal.astype(np.uint8))
+    yield "gradients", Image.radial_gradient("L").resize((192, 192)).convert("RGB")
 
 
 def measure_seams(count: int, settings: dict[str, Any]) -> None:
-    """Print the ratio of each image and the mean."""
+    """Print the mean ratios of each group and of all images, for redraw and for Lanczos at the same lines."""
     from artgen.engine.upscaling.tiles import TileGrid
 
-    ratios = []
-    for name, image in seam_images(count):
+    ratios: dict[str, list[dict[str, float]]] = {}
+    for group, image in seam_images(count):
         result = redraw(image, 2, settings)
         tile = settings.get("tile_size", 128)
         grid = TileGrid(*result.size, tile, tile, settings.get("tile_overlap", tile // 4))
-        ratios.append(seam_ratio(result, grid.lefts, grid.tops, tile))
         plain = image.resize(result.size, Image.Resampling.LANCZOS)
-        print(f"{name:28} {ratios[-1]:.3f}  (Lanczos {seam_ratio(plain, grid.lefts, grid.tops, tile):.3f})", flush=True)
-    print(f"mean {statistics.mean(ratios):.3f}, maximum {max(ratios):.3f}")
+        row = {
+            f"{method}, {name}": seam_ratio(each, grid, distances)
+            for name, distances in SEAM_DISTANCES.items()
+            for method, each in (("redraw", result), ("Lanczos", plain))
+        }
+        for key in (group, "all"):
+            ratios.setdefault(key, []).append(row)
+        print(f"{group:18} " + "  ".join(f"{value:.3f}" for value in row.values()), flush=True)
+    for group, rows in ratios.items():
+        print(f"{group} ({len(rows)})")
+        for key in rows[0]:
+            values = [row[key] for row in rows]
+            error = statistics.stdev(values) / len(values) ** 0.5
+            print(f"    {key:22} {statistics.mean(values):.3f} +- {error:.3f}, maximum {max(values):.3f}")
 
 
 class CopiedTiles:

@@ -143,6 +143,7 @@ def test_other_files_and_folders_are_refused(tmp_path: Path, monkeypatch: pytest
         assert hint in caught.value.hint, name
 
 
+@pytest.mark.slow
 def test_networks_of_other_tools_are_found_by_name_and_pickles_are_converted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
