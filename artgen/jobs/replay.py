@@ -15,6 +15,7 @@ from artgen import metadata
 from artgen.errors import ArtgenError, InputFileError, UsageError, shorten
 from artgen.events import Listener, Notice
 from artgen.jobs import (
+    replay_changes,
     replay_checks,
     replay_files,
     replay_nets,
@@ -33,7 +34,7 @@ from artgen.spec import settings
 from artgen.spec.base_requests import Request
 from artgen.spec.best_of import remove_selection
 from artgen.spec.records import from_record, record_notes
-from artgen.spec.requests import TASKS
+from artgen.spec.requests import TASKS, Upscale
 from artgen.spec.settings import (
     FramesSettings,
     GenerationReportSettings,
@@ -275,11 +276,13 @@ def _apply_changes(record: dict[str, Any], changes: Mapping[str, Any]) -> bool:
     replay_files.replace_mask_source(record, changes)
     if not changes:
         return False
+    replay_changes.drop_replaced(record, changes)
     # Validate only the changes: placeholders stand for the settings that the task requires.
     required: dict[str, Any] = {"image": "-", "mask": "-", "prompt": "-", "expand": "1"}
     if "expand" in changes or "target_size" in changes:
         required |= {"expand": record.get("expand"), "target_size": record.get("target_size")}
-    known = options_of(cls)
+    required |= replay_changes.needed_settings(record, changes)
+    known = options_of(cls).keys() - ({"prompt"} if cls is Upscale else set())
     if record.get("mask_text"):
         del required["mask"]
         required["mask_text"] = record["mask_text"]

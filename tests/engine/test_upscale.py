@@ -114,6 +114,15 @@ def test_record_names_the_parent_and_replay_gives_the_same_pixels(sd1: str) -> N
         assert json.loads(record["parent_record"])["prompt"] == "a fox"
         assert ("prompt" in record, record.get("upscale_model")) == (number == 1, "network" if number == 2 else None)
         assert "Same pixels" in run("replay", f"{number}.png", "-o", f"again{number}.png").stderr
+        for change in (
+            "by=3",
+            "target_size=200x200",
+            "method=lanczos",
+            "method=redraw",
+            *(["strength=0.5"] if number == 1 else []),
+        ):
+            changed = run("replay", f"{number}.png", "--set", change, "--dry-run", "--json").stdout
+            assert str(json.loads(changed)[change.split("=")[0]]).removesuffix(".0") == change.split("=")[1]
 
 
 def test_each_tile_uses_its_part_of_the_control_image(models: dict[str, Path]) -> None:
