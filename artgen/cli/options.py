@@ -84,7 +84,7 @@ def _validate(groups: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
             settings.validate(group)
         except UsageError as error:
             declared = settings.settings_of(type(group))
-            if all(declared[name].in_config for name in error.settings if name in declared):
+            if all(declared[name].in_config and name != "method" for name in error.settings if name in declared):
                 raise
             return _validate(user_defaults.without_default(groups, error, quiet=quiet), quiet=quiet)
     return groups

@@ -18,10 +18,10 @@ from artgen.errors import UsageError
 from artgen.jobs.size import resolve_size
 from artgen.spec.config_values import format_value
 from artgen.spec.settings import (
+    BatchMethodSettings,
     BestOfSettings,
     CanvasSettings,
     ComputeSettings,
-    DenoiseSettings,
     EditSettings,
     HiresSettings,
     Img2ImgInput,
@@ -98,7 +98,7 @@ def save(
     blend: InpaintBlend,
     details: InpaintDetails,
     editing: EditSettings,
-    denoise_settings: DenoiseSettings,
+    denoise_settings: BatchMethodSettings,
     upscaling: UpscaleSettings,
     model: ModelSettings,
     compute: ComputeSettings,
@@ -165,7 +165,8 @@ def _with_absolute_path(name: str, value: Any) -> Any:
     if name == "refiner":
         refiner = parse_refiner(value)
         return str(refiner._replace(model=absolute(refiner.model)))
-    return absolute(value) if name in ("model", "vae", "hires_model", "upscale_model", "mask_model") else value
+    models = ("model", "vae", "hires_model", "upscale_model", "mask_model", "score_model")
+    return absolute(value) if name in models else value
 
 
 @app.command("list")

@@ -9,7 +9,7 @@ from artgen.errors import ArtgenError, InputFileError, UsageError
 from artgen.jobs import replay_other_tools
 from artgen.jobs.replay_checks import PINNED_SETTINGS
 from artgen.spec.preset_values import PRESET_SETTINGS, checked_values
-from artgen.spec.settings import canonical_keys, options_of, settings_of, type_of
+from artgen.spec.settings import BestOfSettings, canonical_keys, options_of, settings_of, type_of
 from artgen.spec.wildcards import has_wildcards
 
 _RESOLVED_SETTINGS = frozenset({"dtype", "vae_tiling", "acceleration", "long_prompt"})
@@ -63,7 +63,7 @@ def _is_choice(record: Mapping[str, Any], name: str, value: Any) -> bool:
     default = options_of(PRESET_SETTINGS[name])[name].default
     if name in ("width", "height") and record.get("task") != "txt2img":  # the size of the input image
         return False
-    if name in _RESOLVED_SETTINGS or "pixels" not in setting.affects:
+    if name in _RESOLVED_SETTINGS or name in options_of(BestOfSettings) or "pixels" not in setting.affects:
         return False
     return value not in (None, "", default) and value not in setting.neutral_values
 

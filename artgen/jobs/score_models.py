@@ -21,18 +21,13 @@ class ScoreModelCache:
         self._models: dict[_Key, ScoreModel] = {}
 
     def add_to(self, draft: "JobDraft") -> "JobDraft":
-        """Return the draft with the CLIP model that scores its images, or with a note about a score without an effect.
-
-        Other drafts are unchanged.
+        """Return the draft with the CLIP model that scores its images. Other drafts are unchanged.
 
         Raises:
             UsageError, ModelUnavailableError, RefusedError: see `resolve_score_model`.
         """
         request = draft.request
-        score = getattr(request, "score", None)
-        if score is not None and num_candidates(request) == 1:
-            return replace(draft, notes=(*draft.notes, "best_of is 1: a single image is generated without a score."))
-        if score != "clip":
+        if num_candidates(request) == 1 or getattr(request, "score", None) != "clip":
             return draft
         key = getattr(request, "score_model", None), request.offline
         model = self._models.get(key) or self._resolve(key, download=False)

@@ -23,6 +23,7 @@ from artgen.spec import settings
 from artgen.spec.memory_budget import parse_bytes
 from artgen.spec.quantities import check_quantity
 from artgen.spec.settings import options_of, unknown_setting_error
+from artgen.spec.toml_text import parse_toml
 from artgen.spec.value_checks import check_repeated_keys
 from artgen.system.external_data import read_optional
 
@@ -33,8 +34,6 @@ MAX_USER_FILE_BYTES = 1 << 16
 HIDDEN_VALUE = "(set)"
 """Text in place of the value of a secret."""
 DEFAULT_CACHE_LIMIT_BYTES = 20 << 30
-_MAX_DOTS = 100
-"""Limit for a line of a configuration file. tomllib needs quadratic time for keys with many dots."""
 
 CONFIGURABLE_SETTINGS: dict[str, type] = {
     name: group
@@ -43,6 +42,11 @@ CONFIGURABLE_SETTINGS: dict[str, type] = {
     if setting.in_config and not setting.per_call
 }
 """Settings that a configuration file may contain, each with the group that declares it."""
+
+COMMAND_SETTINGS: dict[str, dict[str, type]] = {
+    "upscale": dict.fromkeys(options_of(settings.UpscaleMethod).keys() & CONFIGURABLE_SETTINGS, settings.UpscaleMethod)
+}
+"""Settings with another meaning in a command. Only the table of the command sets their defaults."""
 
 SHARED_SETTINGS = {name: field for group in settings.CONFIGURED_GROUPS for name, field in options_of(group).items()}
 """Settings that apply to all commands."""
@@ -241,31 +245,8 @@ def read_config_file(path: Path) -> dict[str, Any]:
                     f"Invalid configuration file '{path}': '{key}' cannot be in the table '{name}'.",
                     "Move it above the first table: it applies to all commands.",
                 )
-            _check_setting(path, key, item)
+            _check_setting(path, key, item, name if values is value else "")
     return content
-
-
-def parse_toml(data: bytes, subject: str) -> dict[str, Any]:
-    """Parse a TOML file of the user.
-
-    Args:
-        data: content of the file.
-        subject: description of the file in the message.
-
-    Raises:
-        InputFileError: the content is not valid TOML. The message contains the line.
-    """
-    import tomllib  # imported here: most users have no configuration file
-
-    try:
-        if any(line.count(b".") > _MAX_DOTS for line in data.splitlines()):
-            raise ValueError(f"a line has more than {_MAX_DOTS} dots")
-        return tomllib.loads(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        reason = "its values are nested too deeply" if isinstance(error, RecursionError) else f"{error}".rstrip(".")
-        if "set_int_max_str_digits" in reason:
-            reason = "a number has thousands of digits"
-        raise InputFileError(f"Cannot read {subject}: it is not valid TOML: {reason}.", "Edit the file.") from error
 
 
 def _canonical(values: dict[str, Any]) -> dict[str, Any]:
@@ -277,7 +258,8 @@ def _canonical(values: dict[str, Any]) -> dict[str, Any]:
 
 def _command_settings(path: Path, command: str) -> dict[str, Any]:
     content = read_config_file(path)
-    shared = {name: value for name, value in content.items() if not isinstance(value, dict)}
+    own = COMMAND_SETTINGS.get(command, {})
+    shared = {name: value for name, value in content.items() if not isinstance(value, dict) and name not in own}
     return {**shared, **content.get(command, {})}
 
 
@@ -290,14 +272,19 @@ def unconfigurable_error(name: str) -> tuple[str, str]:
     return unknown_setting_error(name, CONFIGURABLE_SETTINGS)
 
 
-def _check_setting(path: Path, name: str, value: Any) -> None:
+def setting_group(name: str, command: str = "") -> type:
+    """Return the group that declares a setting of a configuration file, in the table of a command or for all."""
+    return COMMAND_SETTINGS.get(command, {}).get(name) or CONFIGURABLE_SETTINGS[name]
+
+
+def _check_setting(path: Path, name: str, value: Any, command: str) -> None:
     if name not in CONFIGURABLE_SETTINGS or isinstance(value, dict):
         message, hint = unconfigurable_error(name)
         if isinstance(value, dict):
             tables = (*settings.TASK_NAMES, *([f"{PRESETS_TABLE}.NAME"] if path == Path(PROJECT_FILE) else []))
             message, hint = f"Unknown table: '{name}'.", f"Tables: {', '.join(tables)}."
         raise InputFileError(f"Invalid configuration file '{path}': {message}", hint)
-    group = CONFIGURABLE_SETTINGS[name]
+    group = setting_group(name, command)
     kind, _ = settings.type_of(group, name)
     try:
         if kind is Path and isinstance(value, str):

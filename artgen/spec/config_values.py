@@ -71,7 +71,8 @@ def find_value(name: str) -> Any:
     if text := os.environ.get(f"ARTGEN_{key.upper()}"):
         return text
     values = {path: config.read_config_file(path) for path in config.config_files()}
-    found = (table.get(key) for each in values.values() for table in (each.get(command, {}), each))
+    is_own = key in config.COMMAND_SETTINGS.get(command, {})
+    found = (table.get(key) for each in values.values() for table in (each.get(command, {}), {} if is_own else each))
     return next((value for value in found if value is not None), None)
 
 
@@ -93,18 +94,20 @@ def set_value(name: str, text: str, path: Path) -> None:
 
     command, key = parse_name(name)
     if text and command:
+        from artgen.spec.requests import TASKS
         from artgen.spec.synonyms import other_commands_hint
 
-        if hint := other_commands_hint(key, command):
+        is_taken = key in settings.options_of(TASKS[command].request_class)
+        if not is_taken and (hint := other_commands_hint(key, command)):
             raise UsageError(f"'{key}' has no effect in '{command}'.", hint)
     aliases = settings.aliases_of(config.CONFIGURABLE_FIELDS)
-    value = settings.parse_value(config.CONFIGURABLE_SETTINGS[key], key, text) if text else None
+    value = settings.parse_value(config.setting_group(key, command), key, text) if text else None
     if key == "model_folders" and value:
         value = tuple(str(config.expand_home(folder).absolute()) for folder in value if folder.strip())
     elif key in _ABSOLUTE_FOLDERS and value:
         value = str(config.expand_home(value).absolute())
     if value is not None:
-        settings.validate(config.CONFIGURABLE_SETTINGS[key](**{key: value}))
+        settings.validate(config.setting_group(key, command)(**{key: value}))
         _check_value(key, value)
     if config.is_unreadable(path):
         raise OutputError(f"Cannot change '{path}': the file cannot be read.", "Move or delete it.")

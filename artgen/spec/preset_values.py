@@ -8,14 +8,18 @@ from typing import Any
 from artgen.errors import UsageError
 from artgen.spec import settings
 from artgen.spec.config import CONFIGURABLE_SETTINGS
-from artgen.spec.requests import Denoise, Inpaint
+from artgen.spec.requests import Denoise, Inpaint, Upscale
 from artgen.spec.settings import options_of, type_of, unknown_setting_error
+from artgen.spec.settings.upscale import UPSCALE_METHODS
 
 PRESET_SETTINGS: dict[str, type] = {
     name: group
     for name, group in CONFIGURABLE_SETTINGS.items()
     if group not in (settings.PresetSettings, *settings.CONFIGURED_GROUPS, *settings.TRAINING_GROUPS)
     and not issubclass(group, settings.ShowSettings)
+} | {
+    **dict.fromkeys(options_of(settings.BestOfSettings), settings.BestOfSettings),
+    "method": settings.BatchMethodSettings,
 }
 """Settings that a preset may contain, each with the group that declares it."""
 
@@ -40,7 +44,8 @@ def checked_values(values: Mapping[str, Any]) -> dict[str, Any]:
                 checked[name] = float(value)
         try:
             settings.validate(PRESET_SETTINGS[name](**{name: checked[name]}))
-            _build_requests({name: checked[name]})
+            if name not in options_of(settings.ScoreSettings):  # they need `best_of`
+                _build_requests({name: checked[name]})
         except UsageError as error:
             raise UsageError(error.message, error.hint, settings=(name,)) from error
     _build_requests(checked)
@@ -57,4 +62,7 @@ def _build_requests(values: Mapping[str, Any]) -> None:
     else:
         mask = {"mask": placeholder}
     Inpaint(**{"image": placeholder, **mask, **inpaint_values})
-    Denoise(image=placeholder, **{name: values[name] for name in denoise if name in values})
+    if values.get("method") in UPSCALE_METHODS:
+        Upscale(image=placeholder, method=values["method"])
+    else:
+        Denoise(image=placeholder, **{name: values[name] for name in denoise if name in values})

@@ -27,12 +27,12 @@ from artgen.spec.config import (
     MAX_USER_FILE_BYTES,
     PRESETS_TABLE,
     PROJECT_FILE,
-    parse_toml,
     user_config_folder,
 )
 from artgen.spec.fields import describe_value
 from artgen.spec.preset_values import PRESET_SETTINGS, checked_values
 from artgen.spec.settings import options_of
+from artgen.spec.toml_text import parse_toml
 from artgen.spec.value_checks import check_repeated_keys
 from artgen.system.external_data import read_regular
 from artgen.system.files import wrap_read_errors, write_atomically

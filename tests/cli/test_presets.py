@@ -77,6 +77,8 @@ def _command(name: str) -> list[str]:
         "denoise": ["in.png"],
         "upscale": ["in.png", "--method", "model" if name == "upscale_model" else "redraw"],
     }[task]
+    if name in options_of(UpscaleSettings):
+        return ["upscale", "in.png", "--method", "model" if name == "upscale_model" else "redraw", "--seed", "1"]
     return [task, *inputs, "--seed", "1"]
 
 
@@ -217,7 +219,7 @@ def test_lines_of_prompt_files_use_presets() -> None:
         (("save", "p", "--seed", "3"), 2, "seed"),
         (("save", "p", "-p", "a fox"), 2, "prompt"),
         (("save", "p", "-i", "in.png"), 2, "image"),
-        (("save", "p", "--best-of", "4", "--score", "clip"), 2, "cannot contain score"),
+        (("save", "p", "--score", "clip"), 2, "--best-of"),
         (("save", "p", "--steps", "3", "--by", "4"), 2, "cannot contain by"),
         (("save", "p"), 2, "without settings"),
         (("save", "../p", "--steps", "3"), 2, "name of a preset"),
@@ -291,13 +293,37 @@ def test_damaged_presets_affect_only_commands_that_use_them() -> None:
         assert "line 1" in result.stderr
 
 
-def test_a_method_of_denoise_is_ignored_by_upscale_with_a_note() -> None:
+def test_a_method_of_denoise_is_ignored_by_upscale_with_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     save_inputs()
     run("preset", "save", "smooth", "--method", "tv")
     result = run("upscale", "in.png", "--preset", "smooth", "--dry-run")
     assert "The value of method of the preset is ignored: method must be one of lanczos" in result.stderr
     assert "method=lanczos" in result.stdout
-    Path("artgen.toml").write_text('method = "tv"\n')
+    monkeypatch.setenv("ARTGEN_METHOD", "tv")
     result = run("upscale", "in.png", "--dry-run")
     assert "The default of method from the environment or a configuration file is ignored" in result.stderr
     assert "not 'tv'" in run("upscale", "in.png", "--method", "tv", "--dry-run", code=2).stderr
+
+
+def test_method_and_strength_of_upscale_have_their_own_defaults_and_presets() -> None:
+    save_inputs()
+    for name, value in (("strength", "0.7"), ("method", "tv"), ("upscale.method", "redraw"), ("upscale.steps", "3")):
+        run("config", "set", name, value)
+    run("config", "set", "upscale.method", "tv", code=2)
+    run("preset", "save", "mine", "--method", "redraw", "--strength", "0.4")
+    upscale = ("upscale", "in.png", "-m", "tiny", "--seed", "1")
+    found = record(*upscale, "--steps", "9")
+    assert (found["method"], found["strength"]) == ("redraw", 0.2)
+    run("config", "set", "upscale.strength", "0.3")
+    assert record(*upscale, "--steps", "9")["strength"] == 0.3
+    assert record(*upscale, "--preset", "mine")["strength"] == 0.4
+    assert record("img2img", "in.png", "x", "-m", "tiny")["strength"] == 0.7
+    denoised = run("denoise", "in.png", "--preset", "mine", "--dry-run", "--json")
+    assert json.loads(denoised.stdout)["method"] == "pixel"
+    assert "The value of method of the preset is ignored" in denoised.stderr
+
+
+def test_presets_contain_a_score_with_best_of() -> None:
+    run("preset", "save", "mine", "--score", "model", "--best-of", "2")
+    found = record("txt2img", "x", "-m", "tiny", "--preset", "mine")
+    assert (found["best_of"], found["score"]) == (2, "model")
