@@ -24,6 +24,7 @@ TRAIN = ("train", "photos", "--resolution", "32", "--dry-run", "-o")
 
 PRINTED_OBJECTS = [
     (1, "txt2img", "(red:1.2) {fox|cat}", "-n", "dog", *TINY, "--dry-run"),
+    (1, "txt2img", "x", *TINY, "--best-of", "2", "--hires", "1.5:1", "--seamless", "x", "-o", "best.png"),
     (1, "txt2img", "x", *TINY, "--seed", str(2**64 - 1), "-o", "fox.png", "--frames", "frames/"),
     (2, "txt2img", "x", *TINY, "--sweep", "steps=1,2", "-o", "sweep/"),
     (2, "img2img", "photos", "x", *TINY, "--strength", "0.5", "-o", "out/", "--dry-run"),
@@ -31,6 +32,8 @@ PRINTED_OBJECTS = [
     (1, "outpaint", "in.png", "x", "--expand", "8", *TINY, "--dry-run"),
     (1, "sample", "-m", "denoiser", "--steps", "1", "-o", "a.png"),
     (1, "upscale", "in.png", "--dry-run"),
+    (1, "upscale", "in.png", "-o", "large.png"),
+    (1, "upscale", "in.png", "--method", "redraw", *TINY, "--strength", "0.5", "--dry-run"),
     (1, *DENOISE, "--dry-run"),
     (1, *DENOISE, "-o", "a.png", "--reference", "in.png", "--compare", "compare.png"),
     (1, "noise", "in.png", "--frames", "noise.gif"),
@@ -46,6 +49,7 @@ PRINTED_OBJECTS = [
     (2, "rank", "photos", "--prompt", "x", "-m", "tiny"),
     (2, "reconstruct", "photos", "-m", "tiny"),
     (1, "sheet", "in.png"),
+    (1, "sheet", "in.png", "--repeat", "2x2"),
     (1, "info", "record.json"),
     (1, "info", "a1111.txt"),
     (1, "info", "embedding.safetensors"),
