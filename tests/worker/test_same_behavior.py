@@ -53,7 +53,7 @@ GENERATING = commands("""
     artgen outpaint in.png 'a car' --expand 16 FAST
     artgen denoise in.png --sigma 20 -m denoiser --compare c.png
     artgen denoise photos --method nlm -o clean/ --verbose
-    artgen upscale photos -o large/; artgen upscale in.png --method redraw FAST --strength 0.5 -o redrawn.png
+    artgen upscale photos --by 8 -o large/; artgen upscale in.png --method redraw FAST --strength 0.5 -o redrawn.png
     artgen batch prompts.txt FAST -o out/ && artgen batch prompts.txt FAST -o out/ && artgen batch status out
     artgen batch - FAST -o out/ --json < prompts.txt
     artgen batch bad.txt FAST -o out/ --keep-going
