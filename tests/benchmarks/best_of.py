@@ -1,12 +1,13 @@
 """Measure how often a judge recognizes the best of 8 images, compared with a random image.
 
-The prompts are pairs of concepts of the bundled model, such as "a fox to the left of a mushroom". The judge is the
-classifier of `examples/train_tiny`, which the model never uses: an image is right if the classifier names the first
-concept among five for the left half, and the second one for the right half. Prompts that the model always or never
-satisfies are not informative, so a prompt is used if 1 to 3 of its first 4 images are right. The choice does not depend
-on the scores.
+The judge is the classifier of `examples/train_tiny`, which the model never uses. `--kind words` measures words of which
+the model has few training images, in several contexts, such as "a chestnut on grass": an image is right if the
+classifier names the concept. `--kind pairs` measures pairs, such as "a fox to the left of a mushroom": an image is
+right if the classifier names the first concept among five for the left half, and the second one for the right half.
+Prompts that the model always or never satisfies are not informative, so a prompt is used if 1 to 3 of its first 4
+images are right. The choice does not depend on the scores.
 
-    python tests/benchmarks/best_of.py --work data/train_tiny
+    python tests/benchmarks/best_of.py --work data/train_tiny --kind words
 
 `--work` needs the files of `fetch.py`, `sprites.py`, `render.py` and `concept_classifier.py` of `examples/train_tiny`.
 """
@@ -26,13 +27,26 @@ import artgen
 EXAMPLE = Path(__file__).parents[2] / "examples" / "train_tiny"
 sys.path.insert(0, str(EXAMPLE))
 
+WORDS = {
+    "artist": "artist", "bank": "bank", "chestnut": "chestnut", "colada": "pineapple", "compass": "compass",
+    "custard": "custard", "ferry": "ferry", "neutral face": "neutral face", "notebook": "notebook", "oreo": "cookie",
+    "plush": "teddy bear", "potted plant": "potted plant", "prince": "prince", "propose": "ring",
+    "shopping cart": "shopping cart", "sir": "man", "suv": "suv", "symphony": "violin", "tada": "party popper",
+    "teenager": "boy", "timepiece": "watch", "umbrella": "umbrella", "wax": "candle",
+}  # fmt: skip
+"""Words of which the model has few training images, and the nouns of their concepts."""
+CONTEXTS = (
+    "{} under water", "a photo of {}", "a big {word}", "{} at night", "{} on a blue background", "a green {word}",
+    "{} at sunset", "the best {word} in the world", "{} in the desert", "an oil painting of {}",
+    "a cute {word}", "{} on a pink background", "a drawing of {}",
+)  # fmt: skip
 NUM_CANDIDATES = 8
 TARGET_RATE = 0.55
 FIRST_SEED = 100
 
 
 class Judge:
-    """Decide whether an image shows the two objects of a prompt on their sides."""
+    """Decide whether an image shows the object of a prompt, or its two objects on their sides."""
 
     def __init__(self, work: Path, data: Path) -> None:
         from concept_classifier import load_classifier
@@ -45,16 +59,26 @@ class Judge:
         trained = [concepts[name] for name in self._classifier.names if name in focus]
         self.nouns = list(dict.fromkeys(concept.nouns[0] for concept in trained))
 
-    def is_right(self, pair: tuple[str, str], image: np.ndarray) -> bool:
-        """Return whether both halves of an image (H, W, 3) show their object."""
+    def is_right(self, nouns: tuple[str, ...], image: np.ndarray) -> bool:
+        """Return whether an image (H, W, 3) shows its object, or both halves show their objects."""
         from concept_classifier import probabilities
         from prompt_adherence import halves
 
-        top = probabilities(self._classifier, np.stack(halves(image))).topk(5).indices.tolist()
-        return all(any(noun in self._nouns_of_class[i] for i in row) for noun, row in zip(pair, top, strict=True))
+        parts, count = (np.stack(halves(image)), 5) if len(nouns) == 2 else (image[None], 1)
+        top = probabilities(self._classifier, parts).topk(count).indices.tolist()
+        return all(any(noun in self._nouns_of_class[i] for i in row) for noun, row in zip(nouns, top, strict=True))
 
 
-def pair_prompts(nouns: list[str], count: int) -> dict[str, tuple[str, str]]:
+def word_prompts() -> dict[str, tuple[str, ...]]:
+    """Return prompts and the nouns of their concepts."""
+    from concepts import with_article
+
+    return {
+        context.format(with_article(word), word=word): (noun,) for context in CONTEXTS for word, noun in WORDS.items()
+    }
+
+
+def pair_prompts(nouns: list[str], count: int) -> dict[str, tuple[str, ...]]:
     """Return prompts and their pairs of nouns."""
     from concepts import with_article
 
@@ -86,7 +110,9 @@ def summary(right: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
     for count in (2, 4, NUM_CANDIDATES):
         chosen = right[rows, scores[:, :count].argmax(1)]
         result[f"best of {count}"] = round(float(chosen.mean()), 3)
-    result["standard error of best of 8"] = round(float(chosen.std() / len(right) ** 0.5), 3)
+    gain = chosen - right.mean(1)
+    result["gain of best of 8"] = round(float(gain.mean()), 3)
+    result["standard error of the gain"] = round(float(gain.std(ddof=1) / len(right) ** 0.5), 3)
     return result
 
 
@@ -94,7 +120,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
     parser.add_argument("--data", type=Path, help="[WORK/raw]")
-    parser.add_argument("--pairs", type=int, default=130, help="number of prompts of the first selection")
+    parser.add_argument("--kind", choices=("words", "pairs"), default="words", help="kind of the prompts")
+    parser.add_argument("--pairs", type=int, default=130, help="number of pairs of the first selection")
     parser.add_argument("--prompts", type=int, default=50, help="number of prompts of the measurement")
     parser.add_argument("--images", type=Path, default=Path("best_of.npz"), help="file of the generated images")
     parser.add_argument("--out", type=Path, default=Path("best_of.json"))
@@ -102,13 +129,13 @@ def main() -> None:
     torch.set_num_threads(1)
     judge = Judge(options.work, options.data or options.work / "raw")
     images = dict(np.load(options.images)) if options.images.exists() else {}
-    pairs = pair_prompts(judge.nouns, options.pairs)
-    generate(list(pairs), range(FIRST_SEED, FIRST_SEED + 4), images)
-    first = {prompt: [judge.is_right(pair, each) for each in images[prompt][:4]] for prompt, pair in pairs.items()}
-    mixed = [prompt for prompt in pairs if 0 < sum(first[prompt]) < 4]
+    nouns = word_prompts() if options.kind == "words" else pair_prompts(judge.nouns, options.pairs)
+    generate(list(nouns), range(FIRST_SEED, FIRST_SEED + 4), images)
+    first = {prompt: [judge.is_right(names, each) for each in images[prompt][:4]] for prompt, names in nouns.items()}
+    mixed = [prompt for prompt in nouns if 0 < sum(first[prompt]) < 4]
     generate(mixed, range(FIRST_SEED, FIRST_SEED + NUM_CANDIDATES), images)
     np.savez(options.images, **images)
-    right = {prompt: [judge.is_right(pairs[prompt], each) for each in images[prompt]] for prompt in mixed}
+    right = {prompt: [judge.is_right(nouns[prompt], each) for each in images[prompt]] for prompt in mixed}
     mixed.sort(key=lambda prompt: abs(np.mean(right[prompt]) - TARGET_RATE))
     chosen = mixed[: options.prompts]
     scores = {prompt: image_scores(prompt, images[prompt]) for prompt in chosen}
