@@ -132,6 +132,8 @@ def split_text(values: Sequence[str]) -> tuple[list[Path], str]:
     """
     if len(values) < 2:
         raise UsageError("mask needs an image and a text.", 'artgen mask photo.png "the dog" -o mask.png')
+    if "" in values[:-1]:
+        raise UsageError("Cannot use an empty text as a path.", "Check the variables of the shell.")
     return [Path(value) for value in values[:-1]], values[-1]
 
 

@@ -73,6 +73,7 @@ def mask(
     from artgen.events import Notice
     from artgen.images import load_image
     from artgen.jobs import checks, text_masks
+    from artgen.spec.mask_source import check_mask_file
     from artgen.spec.mask_text import parse_mask_text
     from artgen.system.input_files import is_stdin
 
@@ -85,10 +86,13 @@ def mask(
     with Reporter(quiet) as reporter:
         files = [paths[0]] if is_stdin(paths[0]) else list(api.iter_files(paths, reporter))
         is_folder = output.endswith(("/", "\\")) or Path(output).is_dir()
+        if not is_folder:
+            check_mask_file(output, "output", "--output")
         if len(files) > 1 and not is_folder:
             raise UsageError(f"{len(files)} masks need a folder.", "-o masks/")
         if len(files) == 1:
             load_image(files[0])  # reports an unreadable file before the model is downloaded
+            _check_absent(text_masks.mask_path(output, files[0].name), overwrite=overwrite)
         resolved = api.resolve_mask_models(model, offline=offline, listener=reporter, download=not dry_run)
         if dry_run:
             for note in (*resolved.download_notes(), f"Dry run: {counted(len(files), 'image')} would be searched."):
@@ -97,7 +101,7 @@ def mask(
         for file in files:
             try:
                 found = api.find_mask(file, text, model, resolved, compute, reporter)
-                path = text_masks.save_mask(found.mask, output, file.name, overwrite=overwrite)
+                path = text_masks.save_mask(found.mask, output, file.name, overwrite=overwrite, option="-o")
             except (InputFileError, OutputError) as error:
                 if len(files) == 1:
                     raise
@@ -113,3 +117,9 @@ def mask(
                 print_saved_path(path)
     if failures:
         raise SomeFailedError(f"{failures} of {len(files)} masks failed.")
+
+
+def _check_absent(path: Path, *, overwrite: bool) -> None:
+    """Refuse an existing file before the model is downloaded or loaded."""
+    if path.exists() and not overwrite:
+        raise OutputError(f"'{path}' exists already.", "Choose another --output, or add --overwrite.")

@@ -21,9 +21,10 @@ from artgen.jobs.job import GenerationJob
 from artgen.jobs.text_mask_input import TextMaskInput
 from artgen.registry.mask_models import DEFAULT_MASK_MODEL, mask_model_entries
 from artgen.spec.mask_source import recorded_mask_model
-from artgen.spec.mask_text import parse_mask_text
+from artgen.spec.mask_text import parse_mask_text, phrases
 from artgen.spec.settings import MaskModelSettings
 from artgen.system.files import write_atomically
+from artgen.system.input_files import STDIN
 
 WARN_SHARE = 0.95
 _FOLDER_SUFFIXES = ("/", "\\")
@@ -95,7 +96,7 @@ def selected_share(mask: Image.Image) -> float:
 
 
 def share_notes(text: str, image_name: str, mask: Image.Image, *, invert: bool = False) -> tuple[str, ...]:
-    """Return a sentence about the share of the image that a mask selects, and a warning if it is large."""
+    """Return a sentence about the share of the image that a mask selects, and warnings about the share and the text."""
     share = selected_share(mask)
     percent = f"{share:.1%}" if share >= 0.0005 else "less than 0.1%"
     rest = "; the rest will be repainted" if invert else ""
@@ -105,6 +106,11 @@ def share_notes(text: str, image_name: str, mask: Image.Image, *, invert: bool =
             f"The mask of '{text}' covers almost the whole image '{image_name}'. Increase --mask-threshold, or use "
             "another text.",
         )
+    notes += tuple(
+        f"'{phrase}' is one phrase: operators are in upper case, AND, OR and NOT."
+        for phrase in phrases(parse_mask_text(text))
+        if {"not", "or"} & {*phrase.lower().split()}
+    )
     return notes
 
 
@@ -133,28 +139,45 @@ def empty_mask_error(image_name: str, settings: MaskModelSettings, text: str, hi
     )
 
 
-def save_mask(mask: Image.Image, destination: str, image_name: str, *, overwrite: bool = False) -> Path:
+def mask_path(destination: str, image_name: str) -> Path:
+    """Return the file of a mask.
+
+    Args:
+        destination: file; `.png` is appended to a name without a suffix. Or the folder of `{stem}-mask.png`: it ends
+            with a separator or exists.
+        image_name: file name of the input image.
+    """
+    path = Path(destination)
+    if destination.endswith(_FOLDER_SUFFIXES) or path.is_dir():
+        return path / f"{'stdin' if image_name == STDIN else Path(image_name).stem}-mask.png"
+    return path if path.suffix else path.with_name(f"{path.name}.png")
+
+
+def save_mask(
+    mask: Image.Image, destination: str, image_name: str, *, overwrite: bool = False, option: str = "--save-mask"
+) -> Path:
     """Save a mask as PNG; return its path.
 
     Args:
         mask: mode L.
-        destination: file, or folder of `{stem}-mask.png` if it ends with a separator or is an existing folder.
+        destination: see `mask_path`.
         image_name: file name of the input image.
         overwrite: replace an existing file.
+        option: name of the option that sets the destination.
 
     Raises:
         OutputError: the file exists with another content, or cannot be written.
     """
-    path = Path(destination)
-    if destination.endswith(_FOLDER_SUFFIXES) or path.is_dir():
-        path /= f"{Path(image_name).stem}-mask.png"
+    path = mask_path(destination, image_name)
     buffer = io.BytesIO()
     mask.save(buffer, "PNG")
     data = buffer.getvalue()
     if path.exists() and not overwrite:
         if path.is_file() and path.read_bytes() == data:
             return path
-        raise OutputError(f"Cannot save the mask: '{path}' exists.", "--save-mask OTHER.png, or a folder: masks/")
+        raise OutputError(
+            f"Cannot save the mask: '{path}' exists.", f"{option} OTHER.png, or a folder: {option} masks/"
+        )
     write_atomically(path, data)
     return path
 

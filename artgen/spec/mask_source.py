@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import PurePath, PureWindowsPath
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
 from artgen.errors import UsageError
@@ -37,6 +37,14 @@ class MaskSource(MaskTextSettings, MaskSettings):
             raise UsageError(
                 "Cannot combine mask and mask_text.", "Remove --mask or --mask-text.", settings=("mask", "mask_text")
             )
+        if self.save_mask is not None:
+            check_mask_file(str(self.save_mask), "save_mask", "--save-mask")
+            if Path(self.save_mask) == getattr(self, "image", None):
+                raise UsageError(
+                    f"save_mask must be another file than the input image '{self.save_mask}'.",
+                    f"--save-mask {Path(self.save_mask).stem}-mask.png",
+                    settings=("save_mask",),
+                )
         if self.mask_text is None:
             for name in ("grow", "mask_threshold", "mask_model", "save_mask"):
                 if getattr(self, name) is not None:
@@ -51,6 +59,26 @@ class MaskSource(MaskTextSettings, MaskSettings):
                 raise UsageError(
                     f"Cannot combine {name} and mask_text.", f"Remove {option}.", settings=(name, "mask_text")
                 )
+
+
+def check_mask_file(destination: str, name: str, option: str) -> None:
+    """Check that a mask can be saved under a name: a PNG file, a name without a suffix, or a folder.
+
+    Args:
+        destination: the name.
+        name: name of the setting, for the message.
+        option: name of the option, for the hint.
+
+    Raises:
+        UsageError: the name has another suffix.
+    """
+    path = PurePath(destination)
+    if path.suffix and path.suffix.lower() != ".png" and not destination.endswith(("/", "\\")):
+        raise UsageError(
+            f"{name} must be a .png file or a folder, not {destination[:80]!r}: masks are saved as PNG.",
+            f"{option} {path.stem}.png, or a folder: {option} masks/",
+            settings=(name,),
+        )
 
 
 def recorded_mask_model(name: str) -> str:

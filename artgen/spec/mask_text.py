@@ -172,8 +172,7 @@ class _Parser:
         found = self._parse_or()
         token = self._tokens[self._index]
         if token.kind != "end":
-            expected = "AND, OR or the end" if token.kind != ")" else "an opening bracket before ')'"
-            self._fail(f"expected {expected}", token)
+            self._fail("expected AND, OR or the end", token)
         return found
 
     def _read_tokens(self) -> Iterator[_Token]:
@@ -182,8 +181,10 @@ class _Parser:
             match = _TOKEN.match(self._text, position)
             start = position + len(self._text[position:]) - len(self._text[position:].lstrip())
             if match is None:
-                reason = {'"': "the quote is not closed", "{": "the change is not closed"}.get(self._text[start])
-                self._fail(reason or "unexpected character", _Token("", self._text[start], start))
+                end = _Token("end", "", len(self._text.rstrip()))
+                if (closing := {'"': '"', "{": "}"}.get(self._text[start])) and closing not in self._text[start + 1 :]:
+                    self._fail(f"expected {closing} for the {self._text[start]} at character {start + 1}", end)
+                self._fail("expected a phrase or an operator", _Token("", self._text[start], start))
             kind = str(match.lastgroup)
             text = match[kind]
             if kind == "quoted":
