@@ -86,7 +86,7 @@ def flags_with_value(parameters: Sequence[Any]) -> frozenset[str]:
 
 
 def check_arguments(parameters: Sequence[Any], args: Sequence[str]) -> None:
-    """Refuse an option in place of a value (`-o --steps 5`), one dash or a long dash in place of two, and empty paths.
+    """Refuse an option in place of a value (`-o --steps 5`), one dash or a long dash in place of two, and empty files.
 
     The parser would use `--steps` as the value of `-o`, and read `-prompt fox` as `-p rompt fox`. An empty path would
     be the working directory.
@@ -98,7 +98,9 @@ def check_arguments(parameters: Sequence[Any], args: Sequence[str]) -> None:
     has_paths = any(each.param_type_name == "argument" and each.type.name == "path" for each in parameters)
     option = ""
     for text, kind in iter_arguments(parameters, args):
-        name = text.partition("=")[0]
+        name, equals, value = text.partition("=")
+        if (kind == "value" and not text) or (kind == "option" and equals and not value):
+            _check_empty(parameters, name or option)
         if kind == "option" and _WORD_AFTER_ONE_DASH.fullmatch(name) and f"-{name}".replace("_", "-") in flags:
             raise UsageError(
                 f"Cannot use '{name}': the name of a long option begins with two dashes.",
@@ -119,3 +121,17 @@ def check_arguments(parameters: Sequence[Any], args: Sequence[str]) -> None:
                 f"To use this text as the value: {long}={text}",
             )
         option = text
+
+
+def _check_empty(parameters: Sequence[Any], option: str) -> None:
+    """Refuse an empty value of an option that names a file of this call. Others, such as `--lora`, unset a default.
+
+    Raises:
+        UsageError: the option names a file.
+    """
+    from artgen.spec.settings import SETTING_GROUPS, settings_of
+
+    setting = next((str(each.name) for each in parameters if option in each.opts), "")
+    found = [declared[setting] for group in SETTING_GROUPS if setting in (declared := settings_of(group))]
+    if setting == "output" or any(each.is_path and each.per_call for each in found):
+        raise UsageError(f"Cannot use an empty text as the value of {option}.", "Check the variables of the shell.")
