@@ -102,7 +102,7 @@ def _kind_error(text: str, kind: str) -> UsageError:
     if not kind:
         return UsageError(
             f"control must be KIND=IMAGE, not {text[:80]!r}. The kinds are {', '.join(CONTROL_KINDS)}.",
-            f"--control canny={text}" if text and "," not in text else _EXAMPLE,
+            f"--control canny={text}" if text.strip() and not re.search("[,=]", text) else _EXAMPLE,
         )
     from artgen.spec.synonyms import value_hint
 

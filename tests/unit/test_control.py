@@ -59,6 +59,8 @@ def test_text_is_parsed_and_written_in_canonical_form(text: str, spec: ControlSp
     ("text", "message", "hint"),
     [
         ("a.png", "must be KIND=IMAGE", "--control canny=a.png"),
+        ("=a.png", "must be KIND=IMAGE", "--control canny=photo.png"),
+        (" ", "must be KIND=IMAGE", "--control canny=photo.png"),
         ("cany=a.png", "must be one of canny, depth", "canny"),
         ("canny=", "needs an image file", "--control canny=photo.png"),
         ("canny=a.png,scale=x", "scale of control must be a number from 0 to 10, not 'x'", "scale=0.8"),

@@ -92,4 +92,4 @@ def _size_note(control: ControlImage, size: tuple[int, int]) -> tuple[str, ...]:
     if abs(change - 1) < 0.02:
         return (f"{text}.",)
     direction, factor = ("wider", change) if change > 1 else ("taller", 1 / change)
-    return (f"{text}, which makes its content {factor:.2g} times {direction}.",)
+    return (f"{text}, which makes its content {factor:.{2 if factor >= 1.1 else 3}g} times {direction}.",)
