@@ -266,7 +266,7 @@ def describe_limits(setting: Setting) -> str:
     """Return the limits as `1 to 1,000`, or an empty string for a setting without limits."""
     if setting.minimum is None or setting.maximum is None:
         return ""
-    return f"{setting.minimum:,} to {setting.maximum:,}"
+    return f"{setting.minimum:,} to {setting.maximum:,}".removesuffix(".0")
 
 
 def unknown_setting_error(name: str, known_names: typing.Iterable[str], task: str = "") -> tuple[str, str]:

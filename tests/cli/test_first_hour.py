@@ -425,6 +425,8 @@ def test_usage_errors_name_what_was_expected_and_received(arguments: tuple[str, 
         ("txt2img x --v 6", "Midjourney"),
         ("txt2img x --s 750", "Midjourney"),
         ("txt2img x --w 512", "Did you mean --width?"),
+        ("replay x.png --control canny=x.png", "--set control=VALUE"),
+        ("img2img in.png x --mask-text dog", "inpaint and edit take --mask-text, and img2img does not"),
         ("txt2img x -i in.png", "take --image, and txt2img does not"),
         ("txt2img x --lora-dir loras", "artgen config set lora_folder FOLDER"),
         ("--prompt 'a fox'", 'artgen txt2img --prompt "a fox"'),
@@ -504,8 +506,14 @@ def test_text_without_a_command_is_a_prompt(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("img2img", "", "a fox"), ("inpaint", ""), ("denoise", ""), ("info", ""), ("sheet", "in.png", "")]
-)
+    "arguments",
+    [
+        ("img2img", "", "a fox"), ("inpaint", ""), ("denoise", ""), ("info", ""), ("sheet", "in.png", ""),
+        ("mask", "", "dog"), ("mask", "in.png", "dog", "--output="), ("inpaint", "in.png", "x", "--mask", ""),
+        ("inpaint", "in.png", "x", "--mask-text", "dog", "--save-mask="), ("edit", "in.png", "x", "--reference", ""),
+        ("txt2img", "x", "--control="), ("txt2img", "x", "--image-prompt", ""),
+    ],
+)  # fmt: skip
 def test_empty_texts_are_not_the_working_directory(arguments: tuple[str, ...]) -> None:
     save_inputs()
     assert "Cannot use an empty text" in run(*arguments, code=2).stderr
