@@ -239,7 +239,7 @@ def _synonym_hint(row: OptionRow, shown: Mapping[str, str], command: str, *, is_
 
 def _other_commands_hint(word: str, command: str, *, is_flag: bool) -> str:
     """Return a hint that names the commands with the option; an empty text if no command has the option."""
-    from artgen.spec.settings import SETTING_GROUPS, aliases_of, options_of, settings_of
+    from artgen.spec.settings import SETTING_GROUPS, aliases_of, options_of
 
     if not command:
         return ""
@@ -250,8 +250,6 @@ def _other_commands_hint(word: str, command: str, *, is_flag: bool) -> str:
         names |= {_folded(alias): each.setting for alias, each in aliases_of(fields).items() if each.value is None}
         name = names.get(word, "")
         if name and commands and command.split()[0] not in commands:
-            if command == "replay" and is_flag and settings_of(group)[name].recorded:
-                return f"Change a setting of the record with --set: --set {name}=VALUE"
             typed = f"--{name.replace('_', '-')}" if is_flag else name
             verb = "takes" if len(commands) == 1 else "take"
             return f"{_listed(commands, 'and')} {verb} {typed}, and {command.removesuffix(' run')} does not."
