@@ -84,11 +84,13 @@ def _change_hint(option: str, flags: Mapping[str, str]) -> str:
     """Return `--set steps=VALUE` for `--steps` if a command changes recorded settings; empty for other options."""
     if "--set" not in flags:
         return ""
-    from artgen.spec.requests import Txt2Img
+    from artgen.spec.requests import Edit, Inpaint, Txt2Img
     from artgen.spec.settings import options_of
 
     setting = option.removeprefix("--").replace("-", "_")
-    return f"Use --set {setting}=VALUE." if setting in options_of(Txt2Img) else ""
+    return (
+        f"Use --set {setting}=VALUE." if any(setting in options_of(each) for each in (Txt2Img, Inpaint, Edit)) else ""
+    )
 
 
 def _begins_with(argument: str, name: str) -> bool:
