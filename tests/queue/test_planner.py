@@ -65,6 +65,13 @@ def test_count_uses_consecutive_seeds() -> None:
     assert [job.request.seed for job in plan({"prompt": "a", "seed": "1,4-6"}, count=2).jobs] == [1, 4, 5, 6]
 
 
+def test_the_error_of_a_line_with_several_variations_is_reported_once() -> None:
+    line = {"prompt": "a fox", "model": "tiny", "count": 3, "variation_strength": 0.2}
+    assert len(plan(line).jobs) == 3
+    assert len(plan({**line, "steps": 0}).line_errors) == 1
+    assert len(plan({**line, "steps": 10, "strength": 0.5}).line_errors) == 1
+
+
 def test_unknown_fields_of_records_are_kept_and_do_not_change_the_fingerprint() -> None:
     line = {"prompt": "fox", "seed": "1"}
     record_plan = plan({**line, "unknown_fields": {"new": [1], "b\x1b": 2}, "schema": 7}, {"prompt": "a"}, steps=3)

@@ -15,9 +15,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from artgen.engine.image_prompts.encoder import encode_prompts
-from artgen.engine.loading import free_memory, loaded_models, pipeline_cache
+from artgen.engine.loading import loaded_models, pipeline_cache
 from artgen.engine.loading.components import Pipeline, denoiser_of
 from artgen.engine.loading.device import DeviceConfig
+from artgen.engine.loading.loaded_parts import add_part, find_part
 from artgen.engine.loading.oom import first_line, is_device_lost, is_oom
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.events import Listener, Loading
@@ -27,15 +28,10 @@ from artgen.jobs.image_prompts.load import OFFLOAD_MODES
 from artgen.jobs.job import GenerationJob
 from artgen.jobs.pipeline_options import uses_cfg
 from artgen.registry.image_prompts import ImagePromptAdapter
-from artgen.system.files import FileIdentity, file_identity
+from artgen.system.files import file_identity
 
 PREFIXES = ("image_proj", "ip_adapter")
 """Parts of an adapter file."""
-
-
-@dataclass(frozen=True)
-class _Files:
-    files: tuple[FileIdentity, ...]
 
 
 @dataclass
@@ -49,6 +45,11 @@ class _Layers:
 
     processors: dict[str, Any]
     projection: Any
+
+    @property
+    def components(self) -> dict[str, Any]:
+        """Return the modules, for the count of memory."""
+        return {"projection": self.projection, **self.processors}
 
 
 @contextlib.contextmanager
@@ -134,25 +135,18 @@ def _load_cached(
     adapters: Sequence[ImagePromptAdapter], unet: Any, device_config: DeviceConfig, listener: Listener
 ) -> _Layers:
     """Return the layers of adapters for a denoiser. The denoiser is changed."""
-    files = _Files(tuple(file_identity(each.path) for each in adapters))
+    files = tuple(file_identity(each.path) for each in adapters)
     shapes = (tuple(unet.config.block_out_channels), unet.config.cross_attention_dim, tuple(unet.attn_processors))
     key = ("image prompts", shapes, device_config)
-    entry = loaded_models.find(files, key)
+    entry = find_part(key, files)
     if entry is not None:
         entry.active = entry.used = True
         return entry.value  # type: ignore[no-any-return]
     loaded_models.reserve_part()
     listener(Loading("image prompt adapter"))
     layers = _load(adapters, unet)
-    modules = torch.nn.ModuleList([layers.projection])
-    modules.extend(each for each in layers.processors.values() if isinstance(each, torch.nn.Module))
-    nbytes = free_memory.count_bytes(modules)
     name = ", ".join(dict.fromkeys(each.short_name for each in adapters))
-    description = loaded_models.LoadedModel(name, device_config.device, device_config.dtype, sum(nbytes.values()))
-    entry = loaded_models.Entry(
-        key, files.files, description, layers, nbytes, hashes=loaded_models.file_hashes(files.files), is_part=True
-    )
-    loaded_models.add(entry)
+    add_part(key, files, layers, name, device_config.device, device_config.dtype)
     return layers
 
 

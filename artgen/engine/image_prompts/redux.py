@@ -15,7 +15,7 @@ from transformers import SiglipImageProcessor, SiglipVisionModel
 from artgen.engine.loading import loaded_models, pipeline_cache
 from artgen.engine.loading.components import Pipeline
 from artgen.engine.loading.device import DeviceConfig
-from artgen.engine.loading.loaded_parts import add_part
+from artgen.engine.loading.loaded_parts import add_part, find_part
 from artgen.engine.loading.oom import first_line, is_device_lost, is_oom
 from artgen.errors import ModelUnavailableError
 from artgen.events import Listener, Loading
@@ -24,16 +24,9 @@ from artgen.jobs.job import GenerationJob
 from artgen.jobs.prompt_plan import encoded_text
 from artgen.registry.image_prompts import ImagePromptAdapter
 from artgen.registry.image_prompts.layers import read_layers
-from artgen.system.files import FileIdentity, file_identity
+from artgen.system.files import file_identity
 
 PROCESSOR_FOLDER = "feature_extractor"
-
-
-@dataclass(frozen=True)
-class _Files:
-    """Store the identities of the files of the parts, as `ResolvedModel.files` does."""
-
-    files: tuple[FileIdentity, ...]
 
 
 @dataclass(frozen=True)
@@ -100,16 +93,16 @@ def redux_arguments(
 
 
 def _load_cached(adapter: ImagePromptAdapter, device_config: DeviceConfig, listener: Listener) -> _Parts:
-    files = _Files(tuple(file_identity(each) for each in (adapter.path, *adapter.encoder_files)))
+    files = tuple(file_identity(each) for each in (adapter.path, *adapter.encoder_files))
     key = ("Flux Redux", device_config)
-    entry = loaded_models.find(files, key)
+    entry = find_part(key, files)
     if entry is not None:
         entry.active = entry.used = True
         return entry.value  # type: ignore[no-any-return]
     loaded_models.reserve_part()
     listener(Loading("Flux Redux"))
     parts = _load(adapter, device_config)
-    add_part(key, files.files, parts, adapter.short_name, device_config.device, device_config.dtype)
+    add_part(key, files, parts, adapter.short_name, device_config.device, device_config.dtype)
     return parts
 
 

@@ -1,9 +1,22 @@
 """Store parts that are used together with a model, such as control nets, among the loaded models."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from artgen.engine.loading import free_memory, loaded_models
 from artgen.system.files import FileIdentity
+
+
+@dataclass(frozen=True)
+class _PartFiles:
+    """Store the identities of the files of a part, as `ResolvedModel.files` does."""
+
+    files: tuple[FileIdentity, ...]
+
+
+def find_part(key: tuple[Any, ...], files: tuple[FileIdentity, ...]) -> loaded_models.Entry | None:
+    """Return the entry of a loaded part; None if it must be loaded. See `add_part` and `loaded_models.find`."""
+    return loaded_models.find(_PartFiles(files), key)
 
 
 def add_part(

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 
 from artgen.engine.loading import loaded_models, pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
-from artgen.engine.loading.loaded_parts import add_part
+from artgen.engine.loading.loaded_parts import add_part, find_part
 from artgen.engine.loading.oom import first_line, is_device_lost, is_oom
 from artgen.engine.upscaling.esrgan import load_esrgan, receptive_radius
 from artgen.errors import ArtgenError, ModelUnavailableError
@@ -23,7 +23,6 @@ from artgen.events import Listener, Loading
 from artgen.registry.diffusers_folder import select_weights
 from artgen.registry.upscalers import Upscaler
 from artgen.registry.upscalers.upscaler import SD_LATENT_UPSCALE, SWIN2SR
-from artgen.system.files import FileIdentity
 
 Pixels = NDArray[np.unsignedinteger]
 
@@ -186,13 +185,6 @@ def _pipeline_input(tile: Pixels) -> Any:
 Network = FeedForwardNetwork | DiffusionNetwork
 
 
-@dataclass(frozen=True)
-class _Files:
-    """Store the identities of the files of a network, as `ResolvedModel.files` does."""
-
-    files: tuple[FileIdentity, ...]
-
-
 def load_network(upscaler: Upscaler, device_config: DeviceConfig, listener: Listener) -> Network:
     """Load a network, or reuse the loaded one.
 
@@ -206,14 +198,14 @@ def load_network(upscaler: Upscaler, device_config: DeviceConfig, listener: List
     """
     if not upscaler.files:
         raise ValueError("the upscaler is not downloaded")
-    files = _Files(upscaler.identities)
+    files = upscaler.identities
     key = ("upscaler", upscaler.class_name, device_config)
-    entry = loaded_models.find(files, key)
+    entry = find_part(key, files)
     if entry is None:
         loaded_models.reserve_part()
         listener(Loading("upscaler"))
         network: Any = _load(upscaler, device_config)
-        entry = add_part(key, files.files, network, upscaler.name, device_config.device, device_config.dtype)
+        entry = add_part(key, files, network, upscaler.name, device_config.device, device_config.dtype)
     entry.active, entry.used = False, True
     loaded: Network = entry.value
     return loaded
