@@ -17,7 +17,7 @@ from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import RequiredImages
 from artgen.cli.reporter import Reporter
 from artgen.cli.user_defaults import is_typed
-from artgen.errors import ArtgenError, InputFileError
+from artgen.errors import ArtgenError, InputFileError, UsageError
 from artgen.spec.settings import DeviceSettings, ModelRef, RankSettings, ReportSettings
 from artgen.system import process
 from artgen.system.counts import counted
@@ -99,12 +99,18 @@ def rank(
     """
     from artgen import images
     from artgen.jobs.image_ranking import RankRequest, find_prompt, prepare_ranking, reject_unused_model
+    from artgen.outputs import STDOUT, find_stream
     from artgen.spec.fields import non_default_settings
 
     request = RankRequest(**non_default_settings(rank_settings, model, compute))
     if is_typed("model"):
         reject_unused_model(request)
     csv_path, sheet_path = _output_paths(csv_file, sheet_file, overwrite=overwrite)
+    is_csv_printed = csv_path is not None and find_stream(str(csv_path)) == STDOUT
+    if is_csv_printed and report.json:
+        raise UsageError(
+            "Cannot combine --json and --csv -: both print to stdout.", "Remove --json, or use --csv scores.csv."
+        )
     on_note = discard_note if report.quiet else print_note
     paths = [path for path, _ in images.iter_images(image_args, on_note=on_note)]
     with Reporter(report.quiet, report.verbose) as reporter:
@@ -125,7 +131,8 @@ def rank(
         results = _score_all(plan, prompts, failures, reporter)
         reporter.close()
     ranked = sort_scores(results.scores)
-    _print_table(ranked, results.failures, plan, as_json=report.json)
+    if not is_csv_printed:
+        _print_table(ranked, results.failures, plan, as_json=report.json)
     if csv_path is not None:
         _write_csv(csv_path, ranked, results.failures, overwrite=overwrite)
     if sheet_path is not None and ranked:
@@ -141,7 +148,7 @@ def _output_paths(csv_file: str | None, sheet_file: str | None, *, overwrite: bo
         OutputError: a file exists already, or cannot be written.
     """
     from artgen.cli.usage_errors import is_image_name
-    from artgen.errors import OutputError, UsageError
+    from artgen.errors import OutputError
     from artgen.outputs import check_sheet_path, find_stream, path_of_file_option
 
     csv_path = None if csv_file is None else path_of_file_option(csv_file, "scores.csv", "--csv")

@@ -4,6 +4,8 @@ The first pass is an ordinary txt2img request. The second pass is img2img of the
 settings. Therefore the checks of img2img decide whether a model supports hires fix.
 """
 
+import math
+
 from artgen.errors import ArtgenError, ModelUnavailableError, UsageError
 from artgen.jobs import checks, pipeline_options
 from artgen.registry import ResolvedModel
@@ -11,6 +13,7 @@ from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.hires import enlarged_size, parse_hires
 from artgen.spec.hires_passes import second_request
 from artgen.spec.requests import Txt2Img
+from artgen.spec.settings import MAX_SIDE_PX
 
 LATENT_ARCHITECTURES = ("sd1", "sd2", "sdxl", "sd3", "kolors")
 """Architectures whose img2img pipelines accept latents as the input image. Flux and others pack their latents."""
@@ -22,10 +25,24 @@ those of Lanczos. Interpolated latents are not latents of an image: with lower s
 
 
 def hires_size(request: Request, model: ResolvedModel, size: tuple[int, int]) -> tuple[int, int]:
-    """Return the width and height of the result in pixels; `size` is the size of the first pass."""
+    """Return the width and height of the result in pixels; `size` is the size of the first pass.
+
+    Raises:
+        UsageError: a side is longer than `MAX_SIDE_PX`.
+    """
     if getattr(request, "hires", None) is None:
         return size
-    return enlarged_size(size, parse_hires(request.hires).scale, model.size_multiple)  # type: ignore[attr-defined]
+    width, height = enlarged_size(size, parse_hires(request.hires).scale, model.size_multiple)  # type: ignore[attr-defined]
+    if max(width, height) > MAX_SIDE_PX:
+        raise UsageError(
+            f"Cannot enlarge {size[0]}x{size[1]} to {width}x{height} with --hires: both sides can have at most "
+            f"{MAX_SIDE_PX:,} pixels.",
+            f"Use --hires {math.floor(100 * MAX_SIDE_PX / max(size)) / 100:g} or less."
+            if max(size) < MAX_SIDE_PX
+            else "Remove --hires.",
+            settings=("hires",),
+        )
+    return width, height
 
 
 def check_hires(request: PromptRequest, model: ResolvedModel, scheduler: tuple[str | None, str | None]) -> None:

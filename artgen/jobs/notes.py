@@ -12,6 +12,7 @@ from artgen.outputs.save_result import encoding_notes
 from artgen.registry.lora import LoraRequest
 from artgen.registry.safetensors_header import MAX_NAME_LENGTH
 from artgen.spec.base_requests import PromptRequest, Request
+from artgen.spec.hires import MIN_LATENT_STRENGTH, parse_hires
 from artgen.spec.schedulers import find_scheduler
 
 MAX_EMBEDDINGS_IN_NOTE = 5
@@ -42,6 +43,7 @@ def effect_warnings(request: PromptRequest, model: registry.ResolvedModel) -> tu
         *_fill_warnings(request),
         *_negative_prompt_warnings(request, model),
         *_unused_notes(request),
+        *_hires_notes(request),
     )
 
 
@@ -52,6 +54,20 @@ def _unused_notes(request: PromptRequest) -> tuple[str, ...]:
         f"{name} has no effect with {other} {neutral}."
         for name, other, neutral in unused
         if getattr(request, name, None) is not None and getattr(request, other, None) == neutral
+    )
+
+
+def _hires_notes(request: PromptRequest) -> tuple[str, ...]:
+    """Return a note if the second pass of hires fix is too weak for interpolated latents."""
+    if getattr(request, "hires_in", None) != "latent":
+        return ()
+    spec = parse_hires(request.hires)  # type: ignore[attr-defined]
+    if spec.strength >= MIN_LATENT_STRENGTH:
+        return ()
+    least = MIN_LATENT_STRENGTH
+    return (
+        f"--hires-in latent with strength {spec.strength:g} leaves artifacts: use a strength of {least:g} or more, "
+        f"such as --hires {spec.scale:g}:{least:g}.",
     )
 
 

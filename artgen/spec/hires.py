@@ -6,6 +6,8 @@ from typing import NamedTuple
 from artgen.errors import UsageError
 
 DEFAULT_HIRES_STRENGTH = 0.4
+MIN_LATENT_STRENGTH = 0.5
+"""Strength of the second pass that removes the artifacts of interpolated latents."""
 MAX_HIRES_SCALE = 8.0
 
 

@@ -103,6 +103,8 @@ def test_help_imports_no_heavy_modules(arguments: tuple[str, ...]) -> None:
         (("variations", "in.png", "--amount", "nan"), 2, "--amount: 'nan'"),
         (("morph", "in.png", "in.png", "--fps", "nan"), 2, "--fps: 'nan'"),
         (("rank", "in.png", "-p", "x", "--csv", "in.png", "--overwrite"), 2, "A table is a .csv file"),
+        (("rank", "in.png", "-p", "x", "--csv", "-", "--json"), 2, "Cannot combine --json and --csv -"),
+        (("txt2img", "x", "--hires", "8", "--size", "4096x4096"), 2, "to 32768x32768 with --hires"),
         (("upscale", "in.png", "--scale", "2"), 2, "Did you mean --by?"),
         (("upscale", "in.png", "--size", "64x64"), 2, "Did you mean --target-size?"),
         (("replay", "in.png", "--steps", "3"), 2, "Use --set steps=VALUE."),

@@ -181,6 +181,8 @@ def test_rank_orders_images_and_lists_damaged_files() -> None:
     assert "Cannot decode" in table[2]["error"]
     assert Image.open("sheet.png").width > 256
     assert run("rank", "in", "--prompt", "a fox", *files, code=74).stderr.startswith("error:")
+    printed = run("rank", "in/fox.png", "-m", "tiny", "--csv", "-").stdout.splitlines()
+    assert [line[:14] for line in printed] == ["rank,file,scor", "1,in/fox.png,0"]
     own: list[dict[str, Any]] = [
         json.loads(line) for line in run("rank", "in", "-m", "tiny", "--json", code=7).stdout.splitlines()
     ]
