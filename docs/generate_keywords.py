@@ -38,7 +38,7 @@ IMAGE_TYPES = {
     "image_prompt": '"ImageInput | Mapping[str, object] | Sequence[ImageInput | Mapping[str, object]] | None"',
     "reference": '"ImageInput | Sequence[ImageInput] | None"',
 }
-"""Types of keywords with images, except those of `batch`."""
+"""Types of keywords with images, for all functions except `batch`."""
 
 
 def render() -> str:

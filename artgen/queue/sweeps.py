@@ -23,7 +23,7 @@ _CONTINUED = {
 }
 """Begin of a text that continues the value before it, such as `scale=0.8`, for settings whose values have keys."""
 _WITH_COLON = ("hires", "morph_seed")
-"""Settings whose values can contain a colon between numbers, which is no range."""
+"""Settings whose values can contain a colon between numbers. Such a value is not a range."""
 _RANGE_HINT = "Use FIRST:LAST:STEP. 3:9:2 counts from 3 to 9 in steps of 2."
 
 

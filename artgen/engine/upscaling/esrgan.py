@@ -130,7 +130,7 @@ def load_esrgan(upscaler: Upscaler, dtype: torch.dtype) -> nn.Module:
     """Return the network of a `.safetensors` file, in evaluation mode, on the CPU.
 
     Raises:
-        InputFileError: the file changed, and its tensors are not those of a supported network.
+        InputFileError: the file changed, and artgen does not support the network that its tensors describe.
     """
     layers = read_layers(upscaler.path)
     tensors = weights.load_converted((upscaler.path,), dtype)

@@ -216,7 +216,7 @@ def _key_request(spec: ReplaySpec) -> Txt2Img:
 
 
 def _check_equal(first_name: str, first: Txt2Img, name: str, other: Txt2Img) -> list[str]:
-    """Return notes about settings of the first image that replace those of another image.
+    """Return notes about settings of another image that the settings of the first image replace.
 
     Raises:
         UsageError: another setting that affects the pixels differs.

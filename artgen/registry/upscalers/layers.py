@@ -58,7 +58,7 @@ def read_layers(path: Path) -> NetworkLayers:
 
     Raises:
         RefusedError: the file is a pickle.
-        InputFileError: the file is damaged, or its tensors are not those of a supported network.
+        InputFileError: the file is damaged, or artgen does not support the network that its tensors describe.
     """
     header = read_header(path)
     prefix = next((each for each in _PREFIXES if any(name.startswith(each) for name in header.tensors)), "")
