@@ -20,9 +20,9 @@ LATENT_ARCHITECTURES = ("sd1", "sd2", "sdxl", "sd3", "kolors")
 
 DEFAULT_HIRES_SPACE = "pixel"
 """With the bundled model at 128 pixels, scale 2 and strength 0.4, the second pass keeps more of the first result in
-pixel space: 20.7 dB PSNR after shrinking, and 15.5 dB with bilinear latents. The edge gradients are 1.13 and 1.17 times the
-gradients of the image enlarged with Lanczos. Interpolated latents do not represent an image exactly: with lower
-strengths, artifacts remain."""
+pixel space: 20.7 dB PSNR after shrinking, and 15.5 dB with bilinear latents. The edge gradients are 1.13 and 1.17
+times the gradients of the image enlarged with Lanczos. Interpolated latents do not represent an image exactly: with
+lower strengths, artifacts remain."""
 
 
 def hires_size(request: Request, model: ResolvedModel, size: tuple[int, int]) -> tuple[int, int]:
