@@ -48,6 +48,19 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _no_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a test fail that would end pytest. Processes that a test forks can exit."""
+    process_id, exit_process = os.getpid(), os._exit
+
+    def reject(code: int) -> None:
+        if os.getpid() != process_id:
+            exit_process(code)
+        raise AssertionError(f"os._exit({code}) was called in the process of pytest")
+
+    monkeypatch.setattr(os, "_exit", reject)
+
+
+@pytest.fixture(autouse=True)
 def _temporary_user_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Move the configuration, the caches and the working directory to a temporary folder."""
     home = tmp_path / "home"

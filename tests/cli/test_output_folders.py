@@ -82,4 +82,4 @@ def test_map_of_several_images_is_a_folder(suffix: str, code: int) -> None:
 )
 def test_empty_values_are_refused(arguments: tuple[str, ...]) -> None:
     _create_inputs()
-    assert "is empty" in run(*arguments, "", code=2).stderr
+    assert "empty" in run(*arguments, "", code=2).stderr
