@@ -1,0 +1,1 @@
+"""Store an entry of each generated image, and search the entries."""

@@ -1,0 +1,1 @@
+"""Answer HTTP requests: an images API, and the APIs of OpenAI and A1111."""
