@@ -1,10 +1,8 @@
 """Run jobs in this process: lock, generate, and save them in a thread while the next jobs run."""
 
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from artgen.errors import ArtgenError, DeviceLostError, OutputError, PipelineError
@@ -13,21 +11,17 @@ from artgen.jobs.job import Job
 from artgen.jobs.model_entries import ModelCache
 from artgen.jobs.notes import source_seed_warning
 from artgen.jobs.prepare import prepare_jobs
-from artgen.queue.ledger import JobResult, Ledger, failure_record, now
-from artgen.queue.ledger_lines import DONE, JobRecord
+from artgen.queue.job_recorder import JobRecorder
+from artgen.queue.ledger import JobResult, Ledger
 from artgen.queue.locks import JobLocks
 from artgen.queue.plan import PlannedJob
 from artgen.spec.settings import settings_of
-from artgen.system import attempt
 
 if TYPE_CHECKING:
     from artgen.engine.memory_policy import OomHistory
 
 MAX_PENDING_SAVES = 4
 """Maximum number of images that wait to be saved, in addition to one batch."""
-
-MAX_SAVE_ATTEMPTS = 3
-"""Number of times that an image is saved if its folder is removed at the same time."""
 
 
 class JobRunner:
@@ -50,9 +44,7 @@ class JobRunner:
             listener: receives events.
             oom_history: out-of-memory history of an earlier runner in the same process.
         """
-        self._ledger = ledger
-        self._locks = locks
-        self._report_result = report_result
+        self._recorder = JobRecorder(ledger, locks, report_result)
         self._listener = listener
         self._model_cache = ModelCache()
         self._save_executor = ThreadPoolExecutor(1, "artgen-saver")
@@ -83,28 +75,17 @@ class JobRunner:
             DeviceLostError: the GPU is lost. Unfinished jobs are not recorded.
         """
         self._drain_saves(batch_size)
-        acquired = self._acquire_pending(jobs)
+        acquired = self._recorder.acquire_pending(jobs)
         prepared: list[tuple[PlannedJob, Job]] = []
         for job in acquired:
             try:
                 prepared.append((job, prepare_jobs([job.request], self._listener, self._model_cache)[0]))
             except ArtgenError as error:
-                self._record_failure(job, error)
+                self._recorder.record_failure(job, error)
         for job, each in prepared:
             if text := source_seed_warning(each.request):
                 self._listener(Notice(f"{job.location}: {text}" if job.location else text))
         return self._generate(prepared, batch_size, upcoming) if prepared else None
-
-    def _acquire_pending(self, jobs: Sequence[PlannedJob]) -> list[PlannedJob]:
-        locked = [job for job in jobs if self._locks.acquire(job.fingerprint)]
-        self._ledger.refresh()  # another process can have finished a job just before the lock was acquired
-        pending = [job for job in locked if not self._ledger.completed(job.fingerprint)]
-        for job in jobs:
-            if job not in pending:
-                if job in locked:
-                    self._locks.release(job.fingerprint)
-                self._report_result(JobResult(job.fingerprint, self._ledger.completed(job.fingerprint)))
-        return pending
 
     def _generate(
         self, jobs: list[tuple[PlannedJob, Job]], batch_size: int, upcoming: Sequence[PlannedJob] = ()
@@ -130,10 +111,10 @@ class JobRunner:
             for (job, _), outcome in zip(jobs, outcomes, strict=True):
                 saved += 1
                 if isinstance(outcome, engine.FailedImage):
-                    self._record_failure(job, outcome.error)
+                    self._recorder.record_failure(job, outcome.error)
                 else:
                     self._pending_saves.append(
-                        self._save_executor.submit(self._save, job, outcome, timer.elapsed_seconds / len(jobs))
+                        self._save_executor.submit(self._recorder.save, job, outcome, timer.elapsed_seconds / len(jobs))
                     )
         except (OutputError, DeviceLostError):
             raise
@@ -146,7 +127,7 @@ class JobRunner:
             else:
                 failure = error if isinstance(error, ArtgenError) else ArtgenError(f"{type(error).__name__}: {error}")
                 for job, _ in jobs[saved:]:
-                    self._record_failure(job, failure)
+                    self._recorder.record_failure(job, failure)
         self._seconds_per_image = timer.elapsed_seconds / len(jobs)
         return self._seconds_per_image
 
@@ -168,51 +149,6 @@ class JobRunner:
                 yield prepare_jobs([job.request], self._listener, self._model_cache)[0]
             except ArtgenError:
                 return  # the error is reported when the job runs
-
-    def _save(self, job: PlannedJob, generated: Any, seconds: float) -> None:
-        try:
-            for number in range(1, MAX_SAVE_ATTEMPTS + 1):
-                try:
-                    result = self._save_files(job, generated, seconds)
-                    break
-                except OutputError as error:
-                    # Somebody removed the folder while the file was written.
-                    if number == MAX_SAVE_ATTEMPTS or not isinstance(error.__cause__, FileNotFoundError):
-                        raise
-        finally:
-            self._locks.release(job.fingerprint)
-        self._report_result(result)
-
-    def _save_files(self, job: PlannedJob, generated: Any, seconds: float) -> JobResult:
-        attempt.report("saving", number=job.number)
-        record = JobRecord(DONE)
-        extra: dict[str, str] = {}
-
-        def record_job(path: Path, data: bytes) -> None:
-            nonlocal record
-            animation = job.template.animation_output
-            if animation is not None and not record.file:  # save the frames before the job is recorded as done
-                extra["frames"] = str(animation.save(generated.frames, generated.record, path, job.number))
-            file = path.relative_to(self._ledger.folder).as_posix()
-            sha256 = hashlib.sha256(data).hexdigest()
-            record = JobRecord(DONE, file, sha256, round(seconds, 3), job.location, time=now())
-            attempt.report("saved", number=job.number, record={**generated.record, **extra})
-            self._ledger.write(job.fingerprint, record)
-
-        job.template.destination.save(
-            generated.image,
-            generated.record,
-            index=job.number,
-            on_name_chosen=record_job,
-            low_bytes=generated.low_bytes,
-        )
-        return JobResult(job.fingerprint, record, {**generated.record, **extra})
-
-    def _record_failure(self, job: PlannedJob, error: ArtgenError) -> None:
-        record = failure_record(job.location, error)
-        self._ledger.write(job.fingerprint, record)
-        self._locks.release(job.fingerprint)
-        self._report_result(JobResult(job.fingerprint, record, message=f"{error.message}\n{error.hint}".strip()))
 
     def wait_for_saves(self) -> None:
         """Wait until all images are saved.
