@@ -1,0 +1,278 @@
+"""Read and write the history: an SQLite file with one entry per generated image."""
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from artgen.errors import UsageError
+from artgen.image_history.connection import COMMAND_BUSY_SECONDS, connect, convert_errors, history_path
+from artgen.image_history.entry import MAX_RATING, MIN_RATING, HistoryEntry
+from artgen.image_history.moved_files import find_moved_file
+from artgen.image_history.rows import (
+    ENTRY_SELECT,
+    decode_path,
+    encode_path,
+    record_json,
+    stored_text,
+    to_columns,
+    to_entry,
+)
+
+if TYPE_CHECKING:
+    from artgen.image_history.query import HistoryQuery
+
+_IDS_PER_QUERY = 500
+
+_ADD_FTS = """
+    INSERT INTO image_fts (rowid, prompt, negative_prompt, model, tags)
+    SELECT id, prompt, negative_prompt, model,
+        coalesce((SELECT group_concat(name, ' ') FROM tag WHERE image_id = image.id), '')
+    FROM image WHERE id = ?
+"""
+
+
+def open_history(
+    path: Path | None = None, *, create: bool = True, busy_seconds: float = COMMAND_BUSY_SECONDS
+) -> "History | None":
+    """Open the history of the user. Return None if it does not exist and `create` is false.
+
+    Args:
+        path: SQLite file; None selects `history_path()`.
+        create: create a missing history.
+        busy_seconds: maximum time of each operation to wait for another process.
+
+    Raises:
+        InputFileError: The file is damaged, or a newer version of artgen or another program wrote it.
+        OutputError: The file is locked, or it cannot be read or written.
+    """
+    file = path or history_path()
+    if not create and not file.exists():
+        return None
+    return History(file, connect(file, busy_seconds))
+
+
+class History:
+    """Represent an open history. All methods can be called from several threads.
+
+    Methods raise InputFileError if the file is damaged, and OutputError if it is locked or cannot be read or written.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        """Store a connection that `connect` opened; see `open_history`."""
+        self.path = path
+        self._connection = connection
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> "History":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock, convert_errors(self.path):
+            self._connection.close()
+
+    def add(self, entry: HistoryEntry, num_bytes: int, thumbnail: bytes | None = None) -> int:
+        """Add an entry and return its `id`. If the history has an entry with the same hash, its values are replaced.
+
+        The rating and the tags of an existing entry are kept. A duration and a thumbnail are kept if the new values are
+        None. The rating and the tags of `entry` are ignored.
+
+        Args:
+            entry: entry of an image file, see `create_entry`; `id` is ignored.
+            num_bytes: size of the image file.
+            thumbnail: WebP file of `artgen.images.thumbnails.encode_thumbnail`.
+        """
+        columns = to_columns(entry, num_bytes)
+        with self._transaction() as connection:
+            row = connection.execute("SELECT id FROM image WHERE sha256 = ?", (entry.sha256,)).fetchone()
+            if row is None:
+                number = _insert(connection, columns)
+            else:
+                number = int(row[0])
+                _update(connection, number, columns)
+            connection.execute("INSERT OR REPLACE INTO record VALUES (?, ?)", (number, record_json(entry.record)))
+            if thumbnail is not None:
+                connection.execute("INSERT OR REPLACE INTO thumbnail VALUES (?, ?)", (number, thumbnail))
+            _update_fts(connection, number)
+        return number
+
+    def get(self, entry_id: int) -> HistoryEntry | None:
+        """Return the entry with this `id`, or None."""
+        return next(iter(self._entries([entry_id])), None)
+
+    def find_sha256(self, prefix: str) -> list[HistoryEntry]:
+        """Return the entries whose hash starts with these hexadecimal digits; an empty list for other texts."""
+        if not prefix or not set(prefix.lower()) <= set("0123456789abcdef"):
+            return []
+        return self._select("WHERE sha256 GLOB ? ORDER BY made_utc DESC, image.id DESC", (f"{prefix.lower()}*",))
+
+    def children(self, sha256: str) -> list[HistoryEntry]:
+        """Return the entries of the images that were made from the image with this hash, oldest first."""
+        return self._select("WHERE parent = ? ORDER BY made_utc, image.id", (sha256,))
+
+    def search(self, query: "HistoryQuery") -> list[HistoryEntry]:
+        """Return the entries that match a query, newest first."""
+        from artgen.image_history.query_sql import select_ids
+
+        sql, parameters = select_ids(query)
+        return self._entries([row[0] for row in self._fetch(sql, parameters)])
+
+    def all(self) -> Iterator[HistoryEntry]:
+        """Yield all entries in the order of their `id`."""
+        last = 0
+        while entries := self._select(f"WHERE image.id > ? ORDER BY image.id LIMIT {_IDS_PER_QUERY}", (last,)):
+            yield from entries
+            last = entries[-1].id
+
+    def count(self) -> int:
+        """Return the number of entries."""
+        return int(self._fetch("SELECT count(*) FROM image")[0][0])
+
+    def thumbnail(self, entry_id: int) -> bytes | None:
+        """Return the thumbnail of an entry as a WebP file; None if the history does not have it."""
+        rows = self._fetch("SELECT webp FROM thumbnail WHERE image_id = ?", (entry_id,))
+        return bytes(rows[0][0]) if rows else None
+
+    def set_rating(self, entry_ids: Iterable[int], rating: int | None) -> None:
+        """Set the rating of entries; None removes it. Unknown ids are ignored.
+
+        Raises:
+            UsageError: The rating is not a whole number from 1 to 5.
+        """
+        _check_rating(rating)
+        with self._transaction() as connection:
+            connection.executemany("UPDATE image SET rating = ? WHERE id = ?", [(rating, each) for each in entry_ids])
+
+    def add_tags(self, entry_ids: Iterable[int], tags: Iterable[str]) -> None:
+        """Add tags to entries. Unknown ids are ignored."""
+        names = [stored_text(tag) for tag in tags]
+        with self._transaction() as connection:
+            for number in entry_ids:
+                connection.executemany(
+                    "INSERT OR IGNORE INTO tag SELECT id, ? FROM image WHERE id = ?", [(name, number) for name in names]
+                )
+                _update_fts(connection, number)
+
+    def remove_tags(self, entry_ids: Iterable[int], tags: Iterable[str]) -> None:
+        """Remove tags from entries. Unknown ids and tags are ignored."""
+        names = [stored_text(tag) for tag in tags]
+        with self._transaction() as connection:
+            for number in entry_ids:
+                connection.executemany(
+                    "DELETE FROM tag WHERE image_id = ? AND name = ?", [(number, name) for name in names]
+                )
+                _update_fts(connection, number)
+
+    def list_tags(self) -> list[tuple[str, int]]:
+        """Return all tags with the number of their entries, sorted by name."""
+        return [(name, count) for name, count in self._fetch("SELECT name, count(*) FROM tag GROUP BY name")]
+
+    def forget(self, entry_ids: Iterable[int]) -> int:
+        """Delete entries, not their image files. Return the number of deleted entries."""
+        numbers = [(each,) for each in entry_ids]
+        with self._transaction() as connection:
+            connection.executemany("DELETE FROM image_fts WHERE rowid = ?", numbers)
+            return connection.executemany("DELETE FROM image WHERE id = ?", numbers).rowcount
+
+    def import_marks(self, sha256: str, rating: int | None, tags: Iterable[str]) -> bool:
+        """Set the rating and add the tags of an exported entry. Return False if no entry has the hash.
+
+        Args:
+            sha256: hash of the image file.
+            rating: 1 to 5; None keeps the rating of the history.
+            tags: tags to add.
+
+        Raises:
+            UsageError: The rating is not a whole number from 1 to 5.
+        """
+        _check_rating(rating)
+        with self._transaction():
+            rows = self._fetch("SELECT id FROM image WHERE sha256 = ?", (sha256,))
+            numbers = [int(row[0]) for row in rows]
+            if rating is not None:
+                self.set_rating(numbers, rating)
+            self.add_tags(numbers, tags)
+        return bool(numbers)
+
+    def set_path(self, entry_id: int, path: Path) -> None:
+        """Store the new path of an image file that was moved."""
+        with self._transaction() as connection:
+            connection.execute("UPDATE image SET path = ? WHERE id = ?", (encode_path(path.absolute()), entry_id))
+
+    def find_file(self, entry: HistoryEntry) -> Path | None:
+        """Return the path of the image file of an entry, or None if the file is not found.
+
+        If the file is not at its path, or if it has another hash, files of the same size are hashed in the folders of
+        all entries. The new path is stored. Files in other folders are found by `artgen history scan FOLDER`.
+        """
+        rows = self._fetch("SELECT num_bytes FROM image WHERE id = ?", (entry.id,))
+        num_bytes = int(rows[0][0]) if rows else None
+        found = find_moved_file(entry.path, entry.sha256, num_bytes, self.paths)
+        if found is not None and found != entry.path and rows:
+            self.set_path(entry.id, found)
+        return found
+
+    def paths(self) -> list[Path]:
+        """Return the paths of all entries."""
+        return [decode_path(str(row[0])) for row in self._fetch("SELECT path FROM image")]
+
+    def _entries(self, entry_ids: list[int]) -> list[HistoryEntry]:
+        """Return the entries with these ids, in this order."""
+        found = {}
+        for start in range(0, len(entry_ids), _IDS_PER_QUERY):
+            part = entry_ids[start : start + _IDS_PER_QUERY]
+            for entry in self._select(f"WHERE image.id IN ({', '.join('?' * len(part))})", part):
+                found[entry.id] = entry
+        return [found[each] for each in entry_ids if each in found]
+
+    def _select(self, condition: str, parameters: Iterable[object]) -> list[HistoryEntry]:
+        return [to_entry(row) for row in self._fetch(f"{ENTRY_SELECT} {condition}", tuple(parameters))]
+
+    def _fetch(self, sql: str, parameters: Iterable[object] = ()) -> list[tuple[Any, ...]]:
+        with self._lock, convert_errors(self.path):
+            return self._connection.execute(sql, tuple(parameters)).fetchall()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Lock the file for writing, and commit all changes together. An inner transaction is part of the outer one."""
+        with self._lock, convert_errors(self.path):
+            if self._connection.in_transaction:
+                yield self._connection
+                return
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):  # a full disk has ended the transaction already
+                    self._connection.execute("ROLLBACK")
+                raise
+
+
+def _insert(connection: sqlite3.Connection, columns: Mapping[str, Any]) -> int:
+    names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+    cursor = connection.execute(f"INSERT INTO image ({names}) VALUES ({marks})", tuple(columns.values()))
+    return int(cursor.lastrowid or 0)
+
+
+def _update(connection: sqlite3.Connection, entry_id: int, columns: Mapping[str, Any]) -> None:
+    values = {name: value for name, value in columns.items() if name != "seconds" or value is not None}
+    names = ", ".join(f"{name} = ?" for name in values)
+    connection.execute(f"UPDATE image SET {names} WHERE id = ?", (*values.values(), entry_id))
+
+
+def _update_fts(connection: sqlite3.Connection, entry_id: int) -> None:
+    connection.execute("DELETE FROM image_fts WHERE rowid = ?", (entry_id,))
+    connection.execute(_ADD_FTS, (entry_id,))
+
+
+def _check_rating(rating: int | None) -> None:
+    is_number = isinstance(rating, int) and not isinstance(rating, bool)
+    if rating is not None and not (is_number and MIN_RATING <= rating <= MAX_RATING):
+        raise UsageError(f"A rating is a whole number from {MIN_RATING} to {MAX_RATING}, not {rating!r}.")
