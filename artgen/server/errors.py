@@ -1,0 +1,56 @@
+"""Convert errors to responses of artgen's own API."""
+
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+from artgen.errors import ArtgenError
+from artgen.server.job_queue import QueueFull
+
+BAD_REQUEST = 400
+NOT_FOUND = 404
+
+
+class HttpError(ArtgenError):
+    """Report an error that only an HTTP request can have.
+
+    Args:
+        status: HTTP status code.
+        message: see `ArtgenError`.
+        hint: see `ArtgenError`.
+    """
+
+    exit_code = 2
+
+    def __init__(self, status: int, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.status = status
+
+
+def status_of(error: ArtgenError) -> int:
+    """Return the HTTP status of an error: 400 for an invalid job, 429 or 503 if the queue is full."""
+    if isinstance(error, HttpError | QueueFull):
+        return error.status
+    return BAD_REQUEST
+
+
+def error_body(error: ArtgenError) -> dict[str, Any]:
+    """Return the JSON of an error: `{"error": {"message", "hint", "exit_code", "type"}}`."""
+    return {"error": error_fields(error)}
+
+
+def error_fields(error: ArtgenError) -> dict[str, Any]:
+    """Return the message, the hint, the exit code and the type of an error."""
+    return {
+        "message": error.message,
+        "hint": error.hint,
+        "exit_code": error.exit_code,
+        "type": type(error).__name__,
+    }
+
+
+def error_response(error: ArtgenError) -> JSONResponse:
+    """Return the response of artgen's own API for an error."""
+    status = status_of(error)
+    headers = {"Retry-After": "5"} if status in (429, 503) else {}
+    return JSONResponse(error_body(error), status, headers=headers)

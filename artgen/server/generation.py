@@ -1,0 +1,57 @@
+"""Generate the images of a job with the engine, in the thread of the queue."""
+
+from collections.abc import Callable
+from functools import partial
+
+from artgen.api import engine_checks
+from artgen.errors import ArtgenError
+from artgen.events import Listener, no_op
+from artgen.jobs.prepare import prepare_jobs
+from artgen.outputs.encoding import EncodingOptions, encode_image
+from artgen.server.job_queue import JobImage, ServerJob
+from artgen.server.parse_job import STATE_LOCK
+from artgen.server.settings import ServerSettings
+from artgen.system.command_state import reset_command_state
+
+
+def create_runner(settings: ServerSettings) -> Callable[[ServerJob, Listener], None]:
+    """Return a function that generates the images of a job. Loaded models are kept for later jobs."""
+    from artgen.engine.loading import loaded_models
+
+    loaded_models.keep_loaded(settings.max_loaded)
+
+    def run(job: ServerJob, listener: Listener) -> None:
+        try:
+            _run(job, listener)
+        finally:
+            from artgen.engine.lock import ENGINE_LOCK
+
+            with STATE_LOCK, ENGINE_LOCK:
+                reset_command_state()
+
+    return run
+
+
+def _run(job: ServerJob, listener: Listener) -> None:
+    """Generate all images. Raise the first error after the other images of the job are finished."""
+    from artgen.engine.lock import ENGINE_LOCK
+    from artgen.engine.select_engine import import_engine_for
+
+    parsed = job.parsed
+    if parsed is None:
+        return
+    check_previews = partial(engine_checks.check_jobs, listener=no_op)
+    with STATE_LOCK, ENGINE_LOCK:
+        jobs = prepare_jobs(parsed.requests, listener, check_previews=check_previews)
+        engine = import_engine_for(jobs)
+    context = engine.GenerationContext(previews=True)
+    errors: list[ArtgenError] = []
+    for outcome in engine.generate_jobs(jobs, context=context, listener=listener):
+        if isinstance(outcome, engine.FailedImage):
+            errors.append(outcome.error)
+            continue
+        encoding = EncodingOptions("png", metadata=parsed.metadata)
+        png, _ = encode_image(outcome.image, outcome.record, encoding, outcome.low_bytes)
+        job.add_image(JobImage(png, outcome.record))
+    if errors:
+        raise errors[0]

@@ -1,0 +1,373 @@
+"""Queue the jobs of all clients, and generate their images one after another in a thread."""
+
+import contextlib
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from artgen.errors import ArtgenError
+from artgen.events import Downloading, Event, Listener, Loading, Notice, Preview, StepEvent
+from artgen.server.parse_job import ParsedJob
+from artgen.server.settings import ServerSettings
+
+JobState = Literal["queued", "loading", "running", "done", "failed", "canceled"]
+
+FINAL_STATES = ("done", "failed", "canceled")
+
+SHUTDOWN_SECONDS = 30.0
+"""Time that `close` waits for the step of the running job."""
+
+
+class QueueFull(ArtgenError):
+    """Report that a job is not accepted, because the queue, or the part of one client, is full.
+
+    Attributes:
+        status: HTTP status: 429 for the limit of a client, 503 for the limits of the server.
+    """
+
+    exit_code = 75
+    status = 503
+
+
+class ClientQueueFull(QueueFull):
+    """Report that one client has too many jobs."""
+
+    status = 429
+
+
+class JobCanceled(KeyboardInterrupt):
+    """Stop the running job between two steps. The engine handles it as Ctrl-C."""
+
+
+@dataclass(frozen=True)
+class JobImage:
+    """Store an image of a job.
+
+    Attributes:
+        png: bytes of the PNG file with its record.
+        record: record of the image.
+    """
+
+    png: bytes
+    record: Mapping[str, Any]
+
+
+class ServerJob:
+    """Represent a job: one or several images that a client requested. All methods are thread-safe.
+
+    Attributes:
+        id: name of the job in URLs, which other clients cannot guess.
+        client: address of the client.
+        parsed: validated requests, and the uploaded files; None after the job has ended.
+        state: see `JobState`.
+        step: number of completed steps of the current image.
+        num_steps: number of steps of the current image; 0 before the first step.
+        preview: PNG bytes of a small image of the current estimate; None before the first preview and after the end.
+        images: images so far, in order.
+        notes: notes for the user, in order.
+        error: reason of a failure; None otherwise.
+        total_images: number of images of the job.
+        created: time of the creation, in seconds of `time.time`.
+    """
+
+    def __init__(self, parsed: ParsedJob, client: str) -> None:
+        """Create a waiting job; `JobQueue.submit` adds it to the queue."""
+        self.id = secrets.token_urlsafe(16)
+        self.client = client
+        self.parsed: ParsedJob | None = parsed
+        self.state: JobState = "queued"
+        self.step = 0
+        self.num_steps = 0
+        self.preview: bytes | None = None
+        self.images: list[JobImage] = []
+        self.notes: list[str] = list(parsed.notes)
+        self.error: ArtgenError | None = None
+        self.total_images = len(parsed.requests)
+        self.created = time.time()
+        self.is_cancel_requested = False
+        self.num_input_bytes = parsed.num_bytes
+        self._queue: JobQueue | None = None
+        self._changed = threading.Condition()
+        self._version = 0
+        self._subscribers: list[Callable[[], None]] = []
+
+    @property
+    def position(self) -> int:
+        """Return the number of jobs that run before this job; 0 if it runs or has ended."""
+        return self._queue.position(self) if self._queue is not None and self.state == "queued" else 0
+
+    @property
+    def is_ended(self) -> bool:
+        """Return whether the state is final."""
+        return self.state in FINAL_STATES
+
+    @property
+    def version(self) -> int:
+        """Return a number that increases with each change of the job."""
+        return self._version
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the job has ended. Return false if `timeout` seconds pass before."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.is_ended, timeout)
+
+    def subscribe(self, on_change: Callable[[], None]) -> Callable[[], None]:
+        """Call a function after each change, from another thread. Return a function that ends the subscription."""
+        with self._changed:
+            self._subscribers.append(on_change)
+
+        def unsubscribe() -> None:
+            with self._changed, contextlib.suppress(ValueError):
+                self._subscribers.remove(on_change)
+
+        return unsubscribe
+
+    def update(self, **changes: Any) -> None:
+        """Change attributes, and notify the subscribers and the callers of `wait`."""
+        with self._changed:
+            for name, value in changes.items():
+                setattr(self, name, value)
+            self._version += 1
+            self._changed.notify_all()
+            subscribers = list(self._subscribers)
+        for notify in subscribers:
+            notify()
+
+    def add_note(self, text: str) -> None:
+        """Add a note, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+            self.update()
+
+    def add_image(self, image: JobImage) -> None:
+        """Add a finished image."""
+        self.images.append(image)
+        self.update()
+
+
+RunJob = Callable[[ServerJob, Listener], None]
+"""Generate the images of a job and add them to it. The listener raises JobCanceled between two steps."""
+
+
+@dataclass
+class QueueStatistics:
+    """Count the jobs and images since the start of the server."""
+
+    jobs: dict[str, int] = field(default_factory=dict)
+    on_job_end: Callable[[ServerJob], None] | None = None
+
+
+class JobQueue:
+    """Store the jobs of all clients. One thread generates one image at a time."""
+
+    def __init__(self, settings: ServerSettings, run_job: RunJob | None = None) -> None:
+        """Create a queue. The thread starts with `start`, or with the first job.
+
+        Args:
+            settings: limits of the queue and of the kept results.
+            run_job: generates the images of a job; None: the engine.
+        """
+        self._settings = settings
+        self._run_job = run_job
+        self._lock = threading.Condition()
+        self._waiting: deque[ServerJob] = deque()
+        self._jobs: dict[str, ServerJob] = {}
+        self._current: ServerJob | None = None
+        self._is_closed = False
+        self._thread: threading.Thread | None = None
+        self.statistics = QueueStatistics()
+
+    @property
+    def current(self) -> ServerJob | None:
+        """Return the running job, or None."""
+        return self._current
+
+    @property
+    def depth(self) -> int:
+        """Return the number of waiting jobs."""
+        return len(self._waiting)
+
+    @property
+    def result_bytes(self) -> int:
+        """Return the size of the kept images in bytes."""
+        return sum(_result_bytes(job) for job in self._copy_jobs())
+
+    @property
+    def num_kept(self) -> int:
+        """Return the number of known jobs: waiting, running and ended."""
+        return len(self._jobs)
+
+    def submit(self, parsed: ParsedJob, client: str) -> ServerJob:
+        """Add a job.
+
+        Args:
+            parsed: result of `artgen.server.parse_job.parse_job`.
+            client: address of the client, for its limit.
+
+        Raises:
+            QueueFull: the queue, the part of the client, or the memory for uploads is full, or the server is ending.
+        """
+        job = ServerJob(parsed, client)
+        with self._lock:
+            self._check_space(job)
+            job._queue = self
+            self._waiting.append(job)
+            self._jobs[job.id] = job
+            self._start()
+            self._lock.notify_all()
+        return job
+
+    def check_space(self, client: str) -> None:
+        """Check before the validation of a job whether the queue has a place for it.
+
+        Raises:
+            QueueFull: see `submit`.
+        """
+        with self._lock:
+            self._check_counts(client)
+
+    def _check_space(self, job: ServerJob) -> None:
+        self._check_counts(job.client)
+        queued_bytes = sum(each.num_input_bytes for each in self._waiting)
+        if queued_bytes and queued_bytes + job.num_input_bytes > self._settings.max_queued_bytes:
+            raise QueueFull("Cannot queue the job: the uploads of the waiting jobs are too large.", "Try again later.")
+
+    def _check_counts(self, client: str) -> None:
+        if self._is_closed:
+            raise QueueFull("Cannot queue the job: the server is ending.", "Start the server again.")
+        if len(self._waiting) >= self._settings.max_queue:
+            raise QueueFull(f"Cannot queue the job: {len(self._waiting)} jobs are waiting.", "Try again later.")
+        own = sum(each.client == client for each in (*self._waiting, self._current) if each is not None)
+        if own >= self._settings.max_per_client:
+            raise ClientQueueFull(
+                f"Cannot queue the job: {own} jobs of this client are waiting or running.",
+                "Wait for one of them, or stop one: DELETE /api/jobs/ID",
+            )
+
+    def get(self, job_id: str) -> ServerJob | None:
+        """Return a job; None if the id is unknown or its results are no longer kept."""
+        return self._jobs.get(job_id)
+
+    def position(self, job: ServerJob) -> int:
+        """Return the number of jobs that run before a waiting job."""
+        with self._lock:
+            try:
+                return self._waiting.index(job) + (self._current is not None)
+            except ValueError:
+                return 0
+
+    def cancel(self, job_id: str) -> ServerJob | None:
+        """Stop a job: at once if it waits, after the current step if it runs. Return None for an unknown job."""
+        with self._lock:
+            job = self._jobs.get(job_id)
+            if job is None or job.is_ended:
+                return job
+            job.is_cancel_requested = True
+            if job in self._waiting:
+                self._waiting.remove(job)
+                self._end(job, "canceled")
+        return job
+
+    def close(self, timeout: float = SHUTDOWN_SECONDS) -> bool:
+        """Cancel all jobs, and wait for the end of the current step. Return false if it takes longer than `timeout`."""
+        with self._lock:
+            self._is_closed = True
+            jobs = [*self._waiting, *([self._current] if self._current else [])]
+            self._lock.notify_all()
+        for job in jobs:
+            self.cancel(job.id)
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+            return not self._thread.is_alive()
+        return True
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="artgen-server-queue", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                self._lock.wait_for(lambda: self._waiting or self._is_closed)
+                if not self._waiting:
+                    return
+                job = self._current = self._waiting.popleft()
+            job.update(state="loading")
+            state, error = self._generate(job)
+            with self._lock:
+                self._current = None
+                self._end(job, state, error)
+
+    def _generate(self, job: ServerJob) -> tuple[JobState, ArtgenError | None]:
+        """Generate the images of a job. Return its final state and its error."""
+        run_job = self._run_job
+        if run_job is None:
+            from artgen.server.generation import create_runner
+
+            run_job = self._run_job = create_runner(self._settings)
+        try:
+            run_job(job, _JobListener(job))
+        except JobCanceled:
+            return "canceled", None
+        except ArtgenError as error:
+            return "failed", error
+        except Exception as error:  # a bug that one job triggers must not stop the server
+            from artgen.server.log import log_exception
+
+            log_exception(error)
+            return "failed", ArtgenError(f"{type(error).__name__}: {error}")
+        return "done", None
+
+    def _end(self, job: ServerJob, state: JobState, error: ArtgenError | None = None) -> None:
+        """Set the final state of a job, and remove the oldest results beyond the limits."""
+        job.update(state=state, error=error, preview=None, parsed=None, num_input_bytes=0)
+        self.statistics.jobs[state] = self.statistics.jobs.get(state, 0) + 1
+        if self.statistics.on_job_end is not None:
+            self.statistics.on_job_end(job)
+        ended = [each for each in self._jobs.values() if each.is_ended]
+        num_bytes = sum(map(_result_bytes, ended))
+        for old in ended[:-1]:  # a client must be able to read the newest result
+            if len(ended) <= self._settings.max_results and num_bytes <= self._settings.max_result_bytes:
+                break
+            num_bytes -= _result_bytes(old)
+            ended.remove(old)
+            del self._jobs[old.id]
+
+    def _copy_jobs(self) -> Sequence[ServerJob]:
+        with self._lock:
+            return list(self._jobs.values())
+
+
+def _result_bytes(job: ServerJob) -> int:
+    return sum(len(image.png) for image in job.images)
+
+
+class _JobListener:
+    """Write the events of the engine to a job, and stop the job between two steps."""
+
+    def __init__(self, job: ServerJob) -> None:
+        self._job = job
+
+    def __call__(self, event: Event) -> None:
+        job = self._job
+        if job.is_cancel_requested:
+            raise JobCanceled
+        match event:
+            case Loading() | Downloading():
+                if job.state != "loading":
+                    job.update(state="loading")
+            case StepEvent(done, steps):
+                job.update(state="running", step=done, num_steps=steps)
+            case Preview(image):
+                from artgen.outputs.encoding import encode_without_metadata
+
+                job.update(preview=encode_without_metadata(image, "png"))
+            case Notice(text):
+                job.add_note(text)
+            case _:
+                pass

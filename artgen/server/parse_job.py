@@ -1,0 +1,142 @@
+"""Convert the JSON of a job to validated requests, before a model is loaded."""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from artgen.errors import UsageError
+from artgen.events import note_listener
+from artgen.jobs.notes import job_notes
+from artgen.queue.entries import Entry, accepted_settings, merge_defaults
+from artgen.queue.job_settings import build_request, parse_settings
+from artgen.queue.keys import Keys
+from artgen.queue.line_presets import LinePresets
+from artgen.server.client_values import replace_references
+from artgen.server.settings import ServerSettings
+from artgen.server.uploads import Upload, UploadedFiles
+from artgen.spec.base_requests import Request
+from artgen.spec.requests import TASKS
+from artgen.spec.seeds import expand_series
+from artgen.spec.settings import OutputSettings, SeriesSettings, options_of, validate
+
+STATE_LOCK = threading.RLock()
+"""Lock of the caches that artgen resets between two jobs. Validation and reset do not run at the same time."""
+
+_NO_UPLOADS: Mapping[str, Upload] = {}
+
+
+@dataclass(frozen=True)
+class ParsedJob:
+    """Store the validated requests of a job.
+
+    Attributes:
+        requests: one request for each image, of one task.
+        files: uploaded files that the requests name.
+        notes: notes for the user.
+        metadata: what the images contain: full, minimal or none.
+        num_bytes: size of the uploaded files.
+    """
+
+    requests: tuple[Request, ...]
+    files: UploadedFiles
+    notes: tuple[str, ...] = ()
+    metadata: str = "full"
+    num_bytes: int = 0
+
+
+def parse_job(
+    values: Mapping[str, Any], uploads: Mapping[str, Upload] = _NO_UPLOADS, settings: ServerSettings | None = None
+) -> ParsedJob:
+    """Convert the JSON of a job to requests, and validate them completely without loading a model.
+
+    Args:
+        values: a line of a prompt file as JSON, or the record of an image. A value `upload:NAME` names an uploaded
+            file. Other names of files, folders and URLs are refused.
+        uploads: uploaded files by the names of their parts.
+        settings: limits and defaults of the server; None: the defaults of `ServerSettings`.
+
+    Raises:
+        ArtgenError: the job is invalid, a file is invalid, or a model is not on the server.
+    """
+    settings = settings or ServerSettings()
+    files = UploadedFiles(uploads)
+    notes: list[str] = []
+    with STATE_LOCK:
+        parsed = parse_settings(replace_references(values, files), Keys(), notes.append)
+        if files.unused:
+            raise UsageError(
+                f"The uploaded file {files.unused[0]!r} is not used by the job.", f'"image": "upload:{files.unused[0]}"'
+            )
+        parsed, metadata = _take_output_settings(parsed)
+        requests = _build_requests(parsed, settings)
+        _validate(requests, settings, notes)
+    return ParsedJob(tuple(requests), files, tuple(dict.fromkeys(notes)), metadata, files.num_bytes)
+
+
+def _take_output_settings(values: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """Remove the settings of the image file. Return the other settings, and the value of `metadata`.
+
+    Raises:
+        UsageError: a setting of the file has no meaning for a server.
+    """
+    rest = dict(values)
+    metadata = rest.pop("metadata", "full")
+    if rest.get("format") in ("png", None):
+        rest.pop("format", None)
+    for name in (*options_of(OutputSettings), "combinatorial"):
+        if rest.get(name):
+            raise UsageError(f"A job of the server takes no {name}: each image is a PNG file.", f"Remove {name}.")
+        rest.pop(name, None)
+    return rest, metadata
+
+
+def _build_requests(values: dict[str, Any], settings: ServerSettings) -> list[Request]:
+    """Return a request for each image."""
+    entry, defaults = LinePresets().apply(Entry("job", 0, values), settings.defaults)
+    merged = merge_defaults(entry.setting_values, defaults)
+    task = merged.pop("task", "txt2img")
+    if task not in TASKS:
+        raise UsageError(f"{task} is not a task.")
+    extra = {name: merged.pop(name) for name in ("unknown_fields", "expansion") if name in merged}
+    for name in ("schema", "recorded_preset", "recorded_weights"):
+        merged.pop(name, None)
+    series = SeriesSettings(seed=merged.pop("seed", None), count=merged.pop("count", 1))
+    validate(series)
+    if "seed" not in accepted_settings(task):
+        raise UsageError(f"{task} takes no seed.")
+    variation = merged.get("variation_seed"), merged.get("variation_strength")
+    if series.count > settings.max_images_per_job:
+        raise _too_many(series.count, settings)
+    all_seeds = expand_series(series, *variation, num_candidates=merged.get("best_of"))
+    if len(all_seeds) > settings.max_images_per_job:
+        raise _too_many(len(all_seeds), settings)
+    requests = [build_request(task, {**merged, **seeds}) for seeds in all_seeds]
+    if extra:
+        requests = [each.replace(**extra) for each in requests]
+    if not settings.allow_downloads and "offline" in options_of(TASKS[task].request_class):
+        requests = [each.replace(offline=True) for each in requests]
+    return requests
+
+
+def _too_many(count: int, settings: ServerSettings) -> UsageError:
+    return UsageError(
+        f"A job of {count:,} images is too large: the limit of this server is {settings.max_images_per_job}.",
+        "Send several jobs.",
+    )
+
+
+def _validate(requests: list[Request], settings: ServerSettings, notes: list[str]) -> None:
+    """Run all checks that need no weights."""
+    from artgen.jobs.prepare import prepare_jobs
+
+    jobs = prepare_jobs(requests, note_listener(notes.append), download=False)
+    for job in jobs:
+        notes += job_notes(job)
+        width, height = job.size
+        if width * height > settings.max_result_pixels:
+            raise UsageError(
+                f"An image of {width}x{height} pixels is too large: the limit of this server is "
+                f"{settings.max_result_pixels:,} pixels.",
+                "Use a smaller size.",
+            )
