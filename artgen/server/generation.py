@@ -16,8 +16,10 @@ from artgen.system.command_state import reset_command_state
 
 def create_runner(settings: ServerSettings) -> Callable[[ServerJob, Listener], None]:
     """Return a function that generates the images of a job. Loaded models are kept for later jobs."""
+    from artgen.engine import fast_import
     from artgen.engine.loading import loaded_models
 
+    fast_import.import_engine()
     loaded_models.keep_loaded(settings.max_loaded)
 
     def run(job: ServerJob, listener: Listener) -> None:

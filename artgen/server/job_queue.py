@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from artgen.errors import ArtgenError
@@ -91,6 +91,7 @@ class ServerJob:
         self.is_cancel_requested = False
         self.num_input_bytes = parsed.num_bytes
         self._queue: JobQueue | None = None
+        self._image_start: float | None = None
         self._changed = threading.Condition()
         self._version = 0
         self._subscribers: list[Callable[[], None]] = []
@@ -146,26 +147,30 @@ class ServerJob:
     def add_image(self, image: JobImage) -> None:
         """Add a finished image."""
         self.images.append(image)
+        if self._queue is not None and self._image_start is not None:
+            self._queue.on_image(time.monotonic() - self._image_start)
+        self._image_start = time.monotonic()
         self.update()
+
+    def start_image(self) -> None:
+        """Start the measurement of the seconds of an image, unless it has started."""
+        self._image_start = self._image_start or time.monotonic()
 
 
 RunJob = Callable[[ServerJob, Listener], None]
 """Generate the images of a job and add them to it. The listener raises JobCanceled between two steps."""
 
 
-@dataclass
-class QueueStatistics:
-    """Count the jobs and images since the start of the server."""
-
-    jobs: dict[str, int] = field(default_factory=dict)
-    on_job_end: Callable[[ServerJob], None] | None = None
-
-
 class JobQueue:
-    """Store the jobs of all clients. One thread generates one image at a time."""
+    """Store the jobs of all clients. One thread generates one image at a time.
+
+    Attributes:
+        on_image: is called with the seconds of each finished image, without the loading of the model.
+        on_end: is called with each job that has ended.
+    """
 
     def __init__(self, settings: ServerSettings, run_job: RunJob | None = None) -> None:
-        """Create a queue. The thread starts with `start`, or with the first job.
+        """Create a queue. Its thread starts with the first job, or with `preload`.
 
         Args:
             settings: limits of the queue and of the kept results.
@@ -178,8 +183,10 @@ class JobQueue:
         self._jobs: dict[str, ServerJob] = {}
         self._current: ServerJob | None = None
         self._is_closed = False
+        self._is_preload_requested = False
         self._thread: threading.Thread | None = None
-        self.statistics = QueueStatistics()
+        self.on_image: Callable[[float], object] = _ignore
+        self.on_end: Callable[[ServerJob], object] = _ignore
 
     @property
     def current(self) -> ServerJob | None:
@@ -285,6 +292,13 @@ class JobQueue:
             return not self._thread.is_alive()
         return True
 
+    def preload(self) -> None:
+        """Start the thread, and import the engine in it, before the first job."""
+        with self._lock:
+            self._start()
+            self._is_preload_requested = True
+            self._lock.notify_all()
+
     def _start(self) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="artgen-server-queue", daemon=True)
@@ -293,10 +307,14 @@ class JobQueue:
     def _run(self) -> None:
         while True:
             with self._lock:
-                self._lock.wait_for(lambda: self._waiting or self._is_closed)
-                if not self._waiting:
+                self._lock.wait_for(lambda: self._waiting or self._is_closed or self._is_preload_requested)
+                job = self._current = self._waiting.popleft() if self._waiting else None
+                if job is None and self._is_closed:
                     return
-                job = self._current = self._waiting.popleft()
+                self._is_preload_requested = False
+            if job is None:
+                self._runner()
+                continue
             job.update(state="loading")
             state, error = self._generate(job)
             with self._lock:
@@ -305,13 +323,8 @@ class JobQueue:
 
     def _generate(self, job: ServerJob) -> tuple[JobState, ArtgenError | None]:
         """Generate the images of a job. Return its final state and its error."""
-        run_job = self._run_job
-        if run_job is None:
-            from artgen.server.generation import create_runner
-
-            run_job = self._run_job = create_runner(self._settings)
         try:
-            run_job(job, _JobListener(job))
+            self._runner()(job, _JobListener(job))
         except JobCanceled:
             return "canceled", None
         except ArtgenError as error:
@@ -323,12 +336,17 @@ class JobQueue:
             return "failed", ArtgenError(f"{type(error).__name__}: {error}")
         return "done", None
 
+    def _runner(self) -> RunJob:
+        if self._run_job is None:
+            from artgen.server.generation import create_runner
+
+            self._run_job = create_runner(self._settings)
+        return self._run_job
+
     def _end(self, job: ServerJob, state: JobState, error: ArtgenError | None = None) -> None:
         """Set the final state of a job, and remove the oldest results beyond the limits."""
         job.update(state=state, error=error, preview=None, parsed=None, num_input_bytes=0)
-        self.statistics.jobs[state] = self.statistics.jobs.get(state, 0) + 1
-        if self.statistics.on_job_end is not None:
-            self.statistics.on_job_end(job)
+        self.on_end(job)
         ended = [each for each in self._jobs.values() if each.is_ended]
         num_bytes = sum(map(_result_bytes, ended))
         for old in ended[:-1]:  # a client must be able to read the newest result
@@ -362,6 +380,7 @@ class _JobListener:
                 if job.state != "loading":
                     job.update(state="loading")
             case StepEvent(done, steps):
+                job.start_image()
                 job.update(state="running", step=done, num_steps=steps)
             case Preview(image):
                 from artgen.outputs.encoding import encode_without_metadata
@@ -371,3 +390,7 @@ class _JobListener:
                 job.add_note(text)
             case _:
                 pass
+
+
+def _ignore(_: object) -> None:
+    """Do nothing."""

@@ -1,6 +1,7 @@
 """Serve artgen's own API below /api/jobs."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -162,7 +163,12 @@ def _find(request: Request) -> ServerJob:
 async def _events(job: ServerJob) -> AsyncIterator[dict[str, str]]:
     """Yield the events of a job: state, step, note, image, and at the end done, failed or canceled."""
     loop, changed = asyncio.get_running_loop(), asyncio.Event()
-    unsubscribe = job.subscribe(lambda: loop.call_soon_threadsafe(changed.set))
+
+    def notify() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the server has ended
+            loop.call_soon_threadsafe(changed.set)
+
+    unsubscribe = job.subscribe(notify)
     sent: dict[str, Any] = {}
     num_notes = num_images = 0
     try:
