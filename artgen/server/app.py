@@ -17,10 +17,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from artgen._version import __version__
 from artgen.errors import ArtgenError
 from artgen.server import jobs_api, metrics
+from artgen.server.a1111.routes import a1111_routes
 from artgen.server.bodies import BodyGuard
 from artgen.server.errors import HttpError, error_response
 from artgen.server.job_queue import JobQueue
 from artgen.server.log import log, log_exception
+from artgen.server.openai.routes import openai_routes
 from artgen.server.security import HostGuard, TokenGuard
 from artgen.server.settings import ServerSettings
 
@@ -62,7 +64,13 @@ def create_app(settings: ServerSettings, queue: JobQueue | None = None) -> Starl
 
 def _routes() -> list[BaseRoute]:
     """Return the routes of all APIs. Each module has a function `routes`."""
-    return [Route("/health", show_health), *metrics.routes(), *jobs_api.routes()]
+    return [
+        Route("/health", show_health),
+        *metrics.routes(),
+        *jobs_api.routes(),
+        *openai_routes(),
+        *a1111_routes(),
+    ]
 
 
 def _cors(settings: ServerSettings) -> list[Middleware]:
@@ -106,9 +114,8 @@ class ResponseLog:
             log_exception(error)
             if status:
                 raise
-            await error_response(HttpError(SERVER_ERROR, "The server has a bug. Its log has the details."))(
-                scope, receive, send_and_note
-            )
+            bug = HttpError(SERVER_ERROR, "The server has a bug. Its log has the details.")
+            await error_response(bug, scope["path"])(scope, receive, send_and_note)
         if self._log_all or status >= 400:
             client = scope["client"][0] if scope.get("client") else "?"
             seconds = time.monotonic() - start_time
@@ -128,10 +135,10 @@ async def show_health(request: Request) -> Response:
     )
 
 
-async def _on_error(request: Request, error: Any) -> Response:  # noqa: ARG001
-    return error_response(error)
+async def _on_error(request: Request, error: Any) -> Response:
+    return error_response(error, request.url.path)
 
 
-async def _on_http_error(request: Request, error: Any) -> Response:  # noqa: ARG001
+async def _on_http_error(request: Request, error: Any) -> Response:
     """Convert the errors of Starlette: unknown paths and methods, and invalid forms."""
-    return error_response(HttpError(error.status_code, f"{error.detail}."))
+    return error_response(HttpError(error.status_code, f"{error.detail}."), request.url.path)

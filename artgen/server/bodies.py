@@ -39,7 +39,7 @@ class BodyGuard:
                 await self._read(Headers(scope=scope), receive, body)
             except HttpError as error:
                 self._release(body)
-                await _refuse(error, receive, send)
+                await _refuse(error, scope, receive, send)
                 return
             except _Disconnected:
                 return
@@ -100,9 +100,9 @@ def _replay(body: bytearray, receive: Receive) -> Receive:
     return receive_body
 
 
-async def _refuse(error: HttpError, receive: Receive, send: Send) -> None:
+async def _refuse(error: HttpError, scope: Scope, receive: Receive, send: Send) -> None:
     """Send the response, discard the rest of the body for a short time, and close the connection."""
-    response = error_response(error)
+    response = error_response(error, scope["path"])
     response.headers["Connection"] = "close"
     start: Message = {"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers}
     await send(start)

@@ -49,8 +49,21 @@ def error_fields(error: ArtgenError) -> dict[str, Any]:
     }
 
 
-def error_response(error: ArtgenError) -> JSONResponse:
-    """Return the response of artgen's own API for an error."""
+def error_response(error: ArtgenError, path: str = "") -> JSONResponse:
+    """Return the response for an error, in the form of the API of a path.
+
+    Args:
+        error: error.
+        path: path of the request. /v1/ is OpenAI's API, /sdapi/ is A1111's; other paths are artgen's own API.
+    """
     status = status_of(error)
     headers = {"Retry-After": "5"} if status in (429, 503) else {}
+    if path.startswith("/v1/"):
+        from artgen.server.openai import errors as openai_errors
+
+        return JSONResponse(openai_errors.error_body(status, error.message, error.hint), status, headers=headers)
+    if path.startswith("/sdapi/"):
+        from artgen.server.a1111 import errors as a1111_errors
+
+        return JSONResponse(a1111_errors.error_body(status, error.message, error.hint), status, headers=headers)
     return JSONResponse(error_body(error), status, headers=headers)

@@ -20,6 +20,9 @@ UNAUTHORIZED = 401
 OPEN_PATHS = ("/health",)
 """Paths that need no token."""
 
+OPEN_PREFIX = "/v1/images/files/"
+"""Start of the links of OpenAI's API, which contain a secret name and expire."""
+
 _RESPONSE_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 
 
@@ -58,7 +61,7 @@ class HostGuard:
         else:
             await self._app(scope, receive, _with_headers(send))
             return
-        await error_response(error)(scope, receive, send)
+        await error_response(error, scope["path"])(scope, receive, send)
 
 
 class TokenGuard:
@@ -75,13 +78,15 @@ class TokenGuard:
             error = HttpError(
                 UNAUTHORIZED, "The request does not contain the token of this server.", "Authorization: Bearer TOKEN"
             )
-            response = error_response(error)
+            response = error_response(error, scope["path"])
             is_browser = "text/html" in Headers(scope=scope).get("accept", "")  # a browser then asks for a password
-            response.headers["WWW-Authenticate"] = 'Basic realm="artgen"' if is_browser else "Bearer"
+            takes_basic = is_browser or scope["path"].startswith("/sdapi/")  # clients of A1111 send no bearer token
+            response.headers["WWW-Authenticate"] = 'Basic realm="artgen"' if takes_basic else "Bearer"
             await response(scope, receive, send)
 
     def _is_allowed(self, scope: Scope) -> bool:
-        if self._token is None or scope["path"] in OPEN_PATHS:
+        path: str = scope["path"]
+        if self._token is None or path in OPEN_PATHS or path.startswith(OPEN_PREFIX):
             return True
         return has_token(Headers(scope=scope).get("authorization", ""), self._token)
 

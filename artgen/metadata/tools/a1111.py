@@ -60,7 +60,7 @@ def parse_a1111(text: str) -> ExternalRecord:
 
     LoRAs are removed from the prompt.
     """
-    return _make_record(split_a1111(text))
+    return record_of_text(split_a1111(text))
 
 
 def read_a1111(texts: Mapping[str, str]) -> ExternalRecord | None:
@@ -72,11 +72,12 @@ def read_a1111(texts: Mapping[str, str]) -> ExternalRecord | None:
                 text = text.replace("\n-", f"\n{NEGATIVE_PREFIX} ", 1)
             split = split_a1111(text)
             if split.has_parameters:
-                return _make_record(split)
+                return record_of_text(split)
     return None
 
 
-def _make_record(split: A1111Text) -> ExternalRecord:
+def record_of_text(split: A1111Text) -> ExternalRecord:
+    """Return the record of the parts of an A1111 text. LoRAs are removed from the prompt."""
     pairs = dict(split.pairs)
     values: dict[str, object] = {"prompt": split.prompt, "negative_prompt": split.negative_prompt or None}
     lowered = {name.lower(): value for name, value in pairs.items()}

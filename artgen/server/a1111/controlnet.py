@@ -1,0 +1,80 @@
+"""Read the units of the extension sd-webui-controlnet in `alwayson_scripts`."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from artgen.metadata.external_record import RecordedNet
+from artgen.server.a1111.errors import FieldError
+from artgen.server.a1111.image_fields import decode_base64
+from artgen.server.a1111.typed_fields import read_flag, read_number, read_object, read_text
+
+MAX_UNITS = 8
+_OFF = ("", "none")
+_IP_ADAPTER = re.compile(r"ip.?adapter", re.IGNORECASE)
+
+
+@dataclass
+class ControlUnits:
+    """Store the enabled units of a request.
+
+    Attributes:
+        nets: nets, in order.
+        paths: `upload:NAME` of the image of each net, by setting: `control` or `image_prompt`.
+        uploads: images by the name of the upload.
+    """
+
+    nets: list[RecordedNet] = field(default_factory=list)
+    paths: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    uploads: dict[str, bytes] = field(default_factory=dict)
+
+
+def read_units(body: Mapping[str, Any], *, has_init_image: bool) -> ControlUnits:
+    """Return the enabled units.
+
+    Args:
+        body: fields of the request.
+        has_init_image: the request has an input image, which units without an image of their own use.
+
+    Raises:
+        FieldError: a unit is not valid, or its image is missing.
+    """
+    units = ControlUnits()
+    for unit in _enabled_units(body):
+        image = unit.get("image") or unit.get("input_image")
+        if isinstance(image, dict):
+            image = image.get("image")
+        name = "image" if not image and has_init_image else f"control{len(units.nets)}"
+        if name != "image":
+            units.uploads[name] = decode_base64(image, "alwayson_scripts.controlnet.image")
+        net = _read_net(unit)
+        units.nets.append(net)
+        units.paths[net.setting] = (*units.paths.get(net.setting, ()), f"upload:{name}")
+    return units
+
+
+def _read_net(unit: Mapping[str, Any]) -> RecordedNet:
+    module, model = (read_text(unit, key).strip() for key in ("module", "model"))
+    return RecordedNet(
+        "image_prompt" if _IP_ADAPTER.search(f"{module} {model}") else "control",
+        "" if model.lower() in _OFF else model,
+        module="" if module.lower() in _OFF else module,
+        scale=read_number(unit, "weight", 1.0, 0.0, 10.0),
+        start=read_number(unit, "guidance_start", 0.0, 0.0, 1.0),
+        end=read_number(unit, "guidance_end", 1.0, 0.0, 1.0),
+    )
+
+
+def _enabled_units(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    scripts = read_object(body, "alwayson_scripts")
+    for name, script in scripts.items():
+        if str(name).lower() != "controlnet":
+            continue
+        args = script.get("args") if isinstance(script, dict) else None
+        units = args if isinstance(args, list) else []
+        if len(units) > MAX_UNITS:
+            raise FieldError(f"ControlNet takes at most {MAX_UNITS} units, not {len(units)}.", "alwayson_scripts")
+        for unit in units:
+            if isinstance(unit, dict) and read_flag(unit, "enabled", default=True):
+                yield unit

@@ -1,0 +1,78 @@
+"""Run the job of a request, without settings that its model does not support."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from artgen.errors import ArtgenError
+from artgen.jobs.replay_other_tools import other_scheduler
+from artgen.server.a1111.info import generation_body
+from artgen.server.a1111.read_request import GenerationRequest
+from artgen.server.a1111.state import state_of
+from artgen.server.job_queue import ServerJob
+from artgen.server.submit import client_of, submit_job
+from artgen.server.uploads import Upload
+from artgen.server.wait_for_job import wait_for_job
+from artgen.spec.schedulers import find_scheduler
+
+OPTIONAL_SETTINGS = (
+    "clip_skip", "feather", "fill", "guidance_scale", "negative_prompt", "only_masked", "scheduler", "sigmas",
+)  # fmt: skip
+"""Settings that clients of A1111 send to all models. If the model does not support them, they are ignored."""
+
+
+async def generate(request: Request, body: Mapping[str, Any], converted: GenerationRequest) -> Response:
+    """Run a job, and return its images. A stopped job returns the images that are finished.
+
+    Args:
+        request: request of the client.
+        body: fields of the request.
+        converted: converted fields.
+
+    Raises:
+        ArtgenError: the job is invalid, or its images could not be generated.
+        ClientDisconnected: the client closed the connection.
+    """
+    client, state = client_of(request), state_of(request)
+    converted, job = await _submit(request, converted)
+    state.add_job(client, job)
+    try:
+        await wait_for_job(request, job)
+    finally:
+        state.remove_job(client, job)
+    if job.error is not None:
+        raise job.error
+    return JSONResponse(await run_in_threadpool(generation_body, body, converted, job))
+
+
+async def _submit(request: Request, converted: GenerationRequest) -> tuple[GenerationRequest, ServerJob]:
+    """Submit a job. Remove the optional settings that the model does not support, one after another."""
+    uploads = {name: Upload(f"{name}.png", content) for name, content in converted.uploads.items()}
+    while True:
+        try:
+            return converted, await submit_job(request, converted.line, uploads)
+        except ArtgenError as error:
+            changed = _without_unsupported(converted, error)
+            if changed is None:
+                raise
+            converted = changed
+
+
+def _without_unsupported(converted: GenerationRequest, error: ArtgenError) -> GenerationRequest | None:
+    """Return a request without the first optional setting that an error names; None if it names no such setting."""
+    names = [name for name in error.settings if name in OPTIONAL_SETTINGS and name in converted.line]
+    if not names:
+        return None
+    name, used, line = names[0], "", dict(converted.line)
+    if name == "scheduler":
+        changes, used = other_scheduler(find_scheduler(str(line["scheduler"])).name)
+        line |= changes
+    else:
+        line[name] = None
+    line = {key: value for key, value in line.items() if value is not None}
+    note = f"The setting {name} is ignored: {error.message}{used}"
+    return replace(converted, line=line, notes=(*converted.notes, note))

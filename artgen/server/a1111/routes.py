@@ -1,0 +1,198 @@
+"""Serve A1111's API below `/sdapi/v1`."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import wraps
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from artgen import registry
+from artgen.errors import ArtgenError, ModelUnavailableError, PipelineError
+from artgen.server.a1111 import lists
+from artgen.server.a1111.errors import FieldError, error_body
+from artgen.server.a1111.generate import generate
+from artgen.server.a1111.png_info import png_info_body
+from artgen.server.a1111.progress import progress_body
+from artgen.server.a1111.read_request import model_name, read_img2img, read_txt2img
+from artgen.server.a1111.state import state_of
+from artgen.server.a1111.typed_fields import read_text
+from artgen.server.errors import NOT_FOUND, status_of
+from artgen.server.openai.models import find_model
+from artgen.server.submit import client_of, queue_of, settings_of
+from artgen.server.wait_for_job import ClientDisconnected
+from artgen.spec.fields import describe_value
+from artgen.system.external_data import parse_json
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+CLIENT_CLOSED = 499
+SERVER_ERROR = 500
+FAILURE_CODES = (1, 6, 9, 71)
+"""Exit codes of errors that are not the client's: bugs, memory, NaN, a lost GPU."""
+
+_LISTS: Mapping[str, Callable[[], Any]] = {
+    "cmd-flags": lists.cmd_flags,
+    "embeddings": lists.embeddings,
+    "extensions": list,
+    "face-restorers": list,
+    "hypernetworks": list,
+    "latent-upscale-modes": lists.latent_upscale_modes,
+    "loras": lists.loras,
+    "memory": lists.memory,
+    "prompt-styles": lists.prompt_styles,
+    "realesrgan-models": list,
+    "samplers": lists.samplers,
+    "schedulers": lists.schedulers,
+    "script-info": list,
+    "scripts": lists.scripts,
+    "sd-models": lists.sd_models,
+    "sd-vae": list,
+    "upscalers": lists.upscalers,
+}
+"""Endpoints that return a list or an object without parameters. `list` returns an empty list."""
+
+_REFRESHES = ("refresh-checkpoints", "refresh-embeddings", "refresh-loras", "refresh-vae")
+"""Endpoints that read the folders again. artgen reads them for each request."""
+
+
+def a1111_routes() -> list[BaseRoute]:
+    """Return the routes of A1111's API."""
+    prefix = "/sdapi/v1"
+    routes: list[BaseRoute] = [
+        Route(f"{prefix}/txt2img", _as_a1111(txt2img), methods=["POST"]),
+        Route(f"{prefix}/img2img", _as_a1111(img2img), methods=["POST"]),
+        Route(f"{prefix}/options", _as_a1111(show_options), methods=["GET"]),
+        Route(f"{prefix}/options", _as_a1111(set_options), methods=["POST"]),
+        Route(f"{prefix}/progress", _as_a1111(show_progress), methods=["GET"]),
+        Route(f"{prefix}/interrupt", _as_a1111(interrupt), methods=["POST"]),
+        Route(f"{prefix}/skip", _as_a1111(interrupt), methods=["POST"]),
+        Route(f"{prefix}/png-info", _as_a1111(png_info), methods=["POST"]),
+    ]
+    for name, function in _LISTS.items():
+        routes.append(Route(f"{prefix}/{name}", _as_a1111(_list_endpoint(function)), methods=["GET"]))
+    routes += [Route(f"{prefix}/{name}", _as_a1111(refresh), methods=["POST"]) for name in _REFRESHES]
+    return [*routes, Route("/sdapi/{path:path}", _as_a1111(unknown_path), methods=["GET", "POST"])]
+
+
+def _as_a1111(endpoint: Endpoint) -> Endpoint:
+    """Return an endpoint whose errors have the form of A1111's API."""
+
+    @wraps(endpoint)
+    async def run(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except FieldError as error:
+            return JSONResponse(error.body(), error.status)
+        except ArtgenError as error:
+            return _error_response(error)
+        except HTTPException as error:
+            return JSONResponse(error_body(error.status_code, f"{error.detail}."), error.status_code)
+        except ClientDisconnected:
+            return Response(status_code=CLIENT_CLOSED)
+
+    return run
+
+
+def _error_response(error: ArtgenError) -> Response:
+    status = status_of(error)
+    if isinstance(error, ModelUnavailableError) and not isinstance(error, PipelineError):
+        status = NOT_FOUND
+    elif error.exit_code in FAILURE_CODES or isinstance(error, PipelineError):
+        status = SERVER_ERROR
+    headers = {"Retry-After": "5"} if status in (429, 503) else {}
+    return JSONResponse(error_body(status, error.message, error.hint), status, headers=headers)
+
+
+async def txt2img(request: Request) -> Response:
+    """Generate images from a prompt."""
+    body = await _read_body(request)
+    model = state_of(request).model(client_of(request))
+    return await generate(request, body, await run_in_threadpool(read_txt2img, body, model))
+
+
+async def img2img(request: Request) -> Response:
+    """Generate images from an image and a prompt, or repaint the masked part of an image."""
+    body = await _read_body(request)
+    model, max_pixels = state_of(request).model(client_of(request)), settings_of(request).max_upload_pixels
+    return await generate(request, body, await run_in_threadpool(read_img2img, body, model, max_pixels))
+
+
+async def show_options(request: Request) -> Response:
+    """Return the model of the client, and constant values of other options that clients read."""
+    name = state_of(request).model(client_of(request)) or settings_of(request).defaults.get("model")
+    if not name:
+        name = await run_in_threadpool(registry.default_model, offline=True)
+    return JSONResponse(
+        {
+            "sd_model_checkpoint": lists.model_title(str(name)),
+            "sd_checkpoint_hash": None,
+            "samples_format": "png",
+            "CLIP_stop_at_last_layers": 1,
+        }
+    )
+
+
+async def set_options(request: Request) -> Response:
+    """Select the model of the client. Other options are ignored."""
+    body = await _read_body(request)
+    name = model_name(read_text(body, "sd_model_checkpoint"))
+    if name:
+        if await run_in_threadpool(find_model, name) is None:
+            raise FieldError(f"model {describe_value(name)} not found", "sd_model_checkpoint", NOT_FOUND)
+        state_of(request).select_model(client_of(request), name)
+    return JSONResponse(None)
+
+
+async def show_progress(request: Request) -> Response:
+    """Return the progress of the client's jobs."""
+    with_image = request.query_params.get("skip_current_image", "false").lower() not in ("true", "1")
+    return JSONResponse(progress_body(state_of(request).jobs(client_of(request)), with_image=with_image))
+
+
+async def interrupt(request: Request) -> Response:
+    """Stop the running job of the client, or its first waiting job. Its request returns the finished images."""
+    for job in state_of(request).jobs(client_of(request))[:1]:
+        queue_of(request).cancel(job.id)
+    return JSONResponse({})
+
+
+async def png_info(request: Request) -> Response:
+    """Return the generation parameters of an image."""
+    return JSONResponse(await run_in_threadpool(png_info_body, await _read_body(request)))
+
+
+async def refresh(request: Request) -> Response:  # noqa: ARG001
+    """Do nothing: the folders are read for each request."""
+    return JSONResponse(None)
+
+
+async def unknown_path(request: Request) -> Response:
+    """Report an unknown path."""
+    return JSONResponse({"detail": "Not Found", "error": f"artgen has no {request.url.path}."}, NOT_FOUND)
+
+
+def _list_endpoint(function: Callable[[], Any]) -> Endpoint:
+    async def show(request: Request) -> Response:  # noqa: ARG001
+        return JSONResponse(await run_in_threadpool(function))
+
+    return show
+
+
+async def _read_body(request: Request) -> Mapping[str, Any]:
+    """Return the fields of the request.
+
+    Raises:
+        FieldError: the body is not a JSON object.
+    """
+    data = await request.body()
+    try:
+        value = await run_in_threadpool(parse_json, data.decode("utf-8"), unique_keys=False)
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise FieldError(f"Cannot parse the body as JSON: {error}.", "body") from None
+    if not isinstance(value, dict):
+        raise FieldError("The body must be a JSON object.", "body")
+    return value
