@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from artgen.api import engine_checks
 from artgen.api.batch_checks import check_unused_settings, reject_selected_gpu
 from artgen.errors import ArtgenError, InputFileError, UsageError
-from artgen.events import Listener, no_op
+from artgen.events import Listener, Notice, no_op
 from artgen.jobs.batch_size import AutoTuneBatchSize, parse_batch_size
 from artgen.jobs.trained_words import words_note
 from artgen.queue import job_queue
@@ -250,6 +250,7 @@ class BatchRun:
         self, state: RunState, on_outcome: OnOutcome, listener: Listener, waits_for_saves: bool
     ) -> Iterator[None]:
         timings = Timings()
+        notes: list[str] = []
         policy = self._batch_size_policy
         if isinstance(policy, AutoTuneBatchSize):
             policy.best_sizes.update(timings.batch_sizes(state.pending))
@@ -263,6 +264,9 @@ class BatchRun:
                 on_outcome(_failed_outcome(job, record, result.message or record.error))
                 return
             timings.update(job, record.seconds)
+            if result.note and not notes:
+                notes.append(result.note)
+                listener(Notice(result.note))
             on_outcome(self._image_outcome(job, record, result.image_record or {}))
 
         try:

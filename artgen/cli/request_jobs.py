@@ -15,7 +15,7 @@ from artgen.cli.status_line import status_line
 from artgen.cli.stdout_image import check_stdout_image
 from artgen.cli.verbose import file_notes
 from artgen.errors import OutputError
-from artgen.events import Listener, no_op
+from artgen.events import Listener, Notice, no_op
 from artgen.spec import best_of
 from artgen.spec.settings import ReportSettings
 from artgen.system import attempt, process
@@ -150,6 +150,7 @@ class RequestJobs:
         if first == len(jobs):
             return
         from artgen.engine.select_engine import import_engine_for
+        from artgen.outputs.save_result import history_notes
 
         engine = import_engine_for(jobs)
         start_time = time.monotonic()
@@ -167,9 +168,11 @@ class RequestJobs:
                 continue
             reporter.show_saving()
             attempt.report("saving", number=number)
-            path = destination.save(result.image, result.record, low_bytes=result.low_bytes)
+            path = destination.save(result.image, result.record, low_bytes=result.low_bytes, seconds=result.seconds)
             frames_path, error = _save_frames(animation, result, path)
             reporter.close()
+            for note in history_notes():
+                reporter(Notice(note))
             measure = partial(self._on_saved, result, path) if self._on_saved is not None else dict
             seconds = time.monotonic() - start_time
             on_outcome(JobOutcome(label, path, frames_path, result.record, seconds, error, measure, number))

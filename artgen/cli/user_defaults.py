@@ -58,12 +58,16 @@ def apply_priorities(context: Any, values: dict[str, Any]) -> None:
         values[name] = None
 
 
+_FILE_VARIABLES = ("history_file",)
+"""Variables `ARTGEN_*` without the prefix, in lower case, that name a file and are not settings."""
+
+
 def _unused_variables() -> list[str]:
     """Return a note for each environment variable `ARTGEN_*` that no setting has."""
     variables = {name: name.removeprefix("ARTGEN_").lower() for name in os.environ if name.startswith("ARTGEN_")}
     if not variables:
         return []
-    known: set[str] = set()
+    known = set(_FILE_VARIABLES)
     for group in settings.SETTING_GROUPS:
         fields = {name: field for name, field in options_of(group).items() if not field.metadata["setting"].per_call}
         known |= fields.keys() | settings.aliases_of(fields).keys()

@@ -71,4 +71,5 @@ def _select(job: Job, outcomes: Sequence[Outcome], listener: Listener) -> Outcom
         best_of.SCORE: scored.kind,
         **({best_of.SCORE_MODEL: scored.model} if scored.model else {}),
     }
-    return replace(images[best], record={**images[best].record, **facts})
+    seconds = sum(each.seconds or 0.0 for each in images)
+    return replace(images[best], record={**images[best].record, **facts}, seconds=seconds)

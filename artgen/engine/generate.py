@@ -6,11 +6,13 @@ The functions are thread-safe. Calls from several threads run one after another;
 import functools
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from artgen.engine.batch_runner import BatchRunner
 from artgen.engine.best_of import generate_best, has_candidates
 from artgen.engine.check_requests import check_jobs
 from artgen.engine.generation_context import GenerationContext
+from artgen.engine.generation_timer import GenerationTimer
 from artgen.engine.loading import loaded_models
 from artgen.engine.loading.device import resolve_device
 from artgen.engine.loading.free_memory import retry_without_idle_models
@@ -123,43 +125,51 @@ def generate_jobs(
         for job in jobs:
             checks.check_frames(frames, job)
     used_context = context or GenerationContext()
+    timer = GenerationTimer(listener)
 
     def run(candidates: Sequence[Job], start: int) -> Iterator[GeneratedImage | FailedImage]:
-        runner = BatchRunner(candidates, batch_size_policy, frames, used_context, listener)
-        return _run_batches(candidates, start, runner, frames, listener)
+        runner = BatchRunner(candidates, batch_size_policy, frames, used_context, timer)
+        return _run_batches(candidates, start, runner, frames, timer)
 
     yield from generate_best(jobs, first, run, listener) if has_candidates(jobs) else run(jobs, first)
 
 
 def _run_batches(
-    jobs: Sequence[Job], start: int, runner: BatchRunner, frames: FramesSettings | None, listener: Listener
+    jobs: Sequence[Job], start: int, runner: BatchRunner, frames: FramesSettings | None, timer: GenerationTimer
 ) -> Iterator[GeneratedImage | FailedImage]:
     """Generate the images of jobs, from the job with the index `start`."""
     while start < len(jobs):
         job = jobs[start]
+        timer.restart()
         with ENGINE_LOCK, loaded_models.unloaded_after_error():
             if isinstance(job, DenoiseJob):
-                outcomes = [_denoise_job(job, ProgressReporter(listener, start + 1, 1, len(jobs)), frames)]
+                outcomes = [_denoise_job(job, ProgressReporter(timer, start + 1, 1, len(jobs)), frames)]
             elif isinstance(job, UpscaleJob):
                 from artgen.engine.upscaling.upscale import upscale  # not needed by the other tasks
 
-                progress = ProgressReporter(listener, start + 1, 1, len(jobs))
+                progress = ProgressReporter(timer, start + 1, 1, len(jobs))
                 outcomes = [upscale(job, progress, runner.context)]
             elif isinstance(job, GenerationJob) and job.strength == 0:
                 outcomes = [unchanged_image(job, with_frames=frames is not None)]
             else:
                 outcomes = runner.run_next_batch(start)
-        yield from map(_check_size, jobs[start:], outcomes)
+        seconds = timer.elapsed_seconds / len(outcomes)
+        for each, outcome in zip(jobs[start:], outcomes, strict=False):
+            yield _check_outcome(each, outcome, seconds)
         start += len(outcomes)
 
 
-def _check_size(job: Job, outcome: GeneratedImage | FailedImage) -> GeneratedImage | FailedImage:
-    """Return the outcome, or a failure if the image or one of its frames has another size than the job."""
+def _check_outcome(job: Job, outcome: GeneratedImage | FailedImage, seconds: float) -> GeneratedImage | FailedImage:
+    """Return the outcome with its duration, or a failure if the image or a frame has another size than the job."""
     if isinstance(outcome, FailedImage):
         return outcome
     images = (outcome.image, outcome.low_bytes, *outcome.frames)
     wrong = next((image.size for image in images if image is not None and image.size != job.size), None)
-    return outcome if wrong is None else FailedImage(outcome.request, wrong_size_error(wrong, job.size))
+    return (
+        replace(outcome, seconds=seconds)
+        if wrong is None
+        else FailedImage(outcome.request, wrong_size_error(wrong, job.size))
+    )
 
 
 def _denoise_job(

@@ -38,6 +38,7 @@ class GeneratedImage:
         metrics: Difference of the noisy image (`before`) and of the image (`after`) from the reference of `denoise`:
             `psnr` in dB, `ssim` and `vae_feature_distance`. Empty without a reference.
         input_files: Files in memory that texts of the request name: control images, image prompts and references.
+        seconds: Duration of the generation in seconds, without loading the model; None if it was not measured.
         latents: Latents of the first pass of hires fix in latent space, a tensor of shape (C, H/f, W/f); else None.
     """
 
@@ -49,6 +50,7 @@ class GeneratedImage:
     notes: tuple[str, ...] = ()
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     input_files: tuple[MemoryFile, ...] = field(default=(), compare=False)
+    seconds: float | None = field(default=None, compare=False)
     latents: Any = field(default=None, compare=False)
     _saved_names: list[str] = field(default_factory=list, compare=False, init=False)
 
@@ -66,6 +68,7 @@ class GeneratedImage:
         png_level: int | None = None,
         metadata: Literal["full", "minimal", "none"] = "full",
         overwrite: bool = False,
+        history: bool | None = None,
     ) -> Path:
         """Write the image with its record, and return the path.
 
@@ -80,6 +83,8 @@ class GeneratedImage:
             png_level: PNG compression level, 0 to 9; None: the fastest.
             metadata: Metadata to embed: the record, only the mark of a generated image, or nothing.
             overwrite: Replace an existing file.
+            history: Enter the image in the history of this computer; None: as configured, by default yes. Images
+                without metadata have no entry.
 
         Raises:
             UsageError: An argument is invalid, or the format cannot store the image.
@@ -96,9 +101,10 @@ class GeneratedImage:
                 png_level=plain_value(png_level),
                 metadata=metadata,
                 overwrite=overwrite,
+                history=history,
             )
             validate(output)
-            saved = save_image(self.image, self.record, self.request, output, self.low_bytes)
+            saved = save_image(self.image, self.record, self.request, output, self.low_bytes, self.seconds)
         for note in saved.notes:
             logger.warning("%s", python_text(note))
         if saved.is_complete_png:

@@ -11,6 +11,11 @@ from artgen.image_history.schema import migrate
 from artgen.system.file_systems import is_local_file_system
 from artgen.system.paths import user_data_folder
 
+
+class HistoryLockedError(OutputError):
+    """Report that another process wrote the history for too long."""
+
+
 ENTRY_BUSY_SECONDS = 0.1
 """Maximum time that the entry of an image waits for another process that writes the history."""
 
@@ -62,14 +67,15 @@ def convert_errors(path: Path) -> Iterator[None]:
 
     Raises:
         InputFileError: The file is damaged.
-        OutputError: The file is locked, or it cannot be read or written.
+        HistoryLockedError: Another process writes the file.
+        OutputError: The file cannot be read or written.
     """
     try:
         yield
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in _LOCKED_CODES:
-            raise OutputError(f"The history '{path}' is locked by another process.", "Try again.") from error
+            raise HistoryLockedError(f"The history '{path}' is locked by another process.", "Try again.") from error
         if code in _DAMAGED_CODES:
             raise InputFileError(f"The history '{path}' is damaged: {error}.", SCAN_HINT) from error
         raise OutputError(

@@ -34,14 +34,21 @@ _ADD_FTS = """
 """
 
 
-def open_history(
-    path: Path | None = None, *, create: bool = True, busy_seconds: float = COMMAND_BUSY_SECONDS
-) -> "History | None":
-    """Open the history of the user. Return None if it does not exist and `create` is false.
+def open_existing_history(path: Path | None = None) -> "History | None":
+    """Open the history of the user. Return None if it does not exist.
+
+    Raises:
+        InputFileError, OutputError: See `open_history`.
+    """
+    file = path or history_path()
+    return open_history(file) if file.exists() else None
+
+
+def open_history(path: Path | None = None, *, busy_seconds: float = COMMAND_BUSY_SECONDS) -> "History":
+    """Open the history of the user, or create it.
 
     Args:
         path: SQLite file; None selects `history_path()`.
-        create: create a missing history.
         busy_seconds: maximum time of each operation to wait for another process.
 
     Raises:
@@ -49,8 +56,6 @@ def open_history(
         OutputError: The file is locked, or it cannot be read or written.
     """
     file = path or history_path()
-    if not create and not file.exists():
-        return None
     return History(file, connect(file, busy_seconds))
 
 

@@ -5,7 +5,14 @@ from artgen.metadata.comfy import parse_comfy
 from artgen.metadata.external_record import ExternalRecord, Feature, RecordedFile
 from artgen.metadata.reading import ImageMetadata, has_sidecar, read_metadata
 from artgen.metadata.tools import parse_a1111
-from artgen.metadata.writing import METADATA_LEVELS, SaveArgs, image_save_args, needs_sidecar, sidecar_path
+from artgen.metadata.writing import (
+    METADATA_LEVELS,
+    SaveArgs,
+    image_save_args,
+    needs_sidecar,
+    sidecar_path,
+    stored_record,
+)
 
 __all__ = [
     "METADATA_LEVELS",
@@ -23,4 +30,5 @@ __all__ = [
     "read_metadata",
     "sampler_names",
     "sidecar_path",
+    "stored_record",
 ]

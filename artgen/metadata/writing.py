@@ -143,6 +143,11 @@ def _validated_format(format: str, level: str) -> str:  # noqa: A002 - as above
     return kind
 
 
+def stored_record(record: Mapping[str, object], level: str) -> Mapping[str, object]:
+    """Return the record that an image and its JSON sidecar contain at a metadata level."""
+    return record if level == "full" else _minimal_record(record) if level == "minimal" else {}
+
+
 def _minimal_record(record: Mapping[str, object]) -> dict[str, object]:
     minimal: dict[str, object] = {"artgen": record.get("artgen", "")}
     if record.get("model") is not None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from PIL import Image
 
 from artgen.errors import OutputError, UsageError
-from artgen.metadata import has_sidecar, needs_sidecar, sidecar_path
+from artgen.image_history.recording import SavedFile, enter_image
+from artgen.metadata import has_sidecar, needs_sidecar, sidecar_path, stored_record
 from artgen.outputs.encoding import EncodingOptions, encode_image
 from artgen.outputs.image_and_sidecar import create_with_sidecar, overwrite_with_sidecar, reject_symlink
 from artgen.outputs.names import Template, next_index, template_values
@@ -37,6 +38,7 @@ class Destination:
         overwrite: replace existing files.
         image_count: number of images to save. If it is above 1, images with a fixed name are numbered.
         input_paths: input files of the request, which are not overwritten by default.
+        history: whether images are entered in the history; None uses the environment and the configuration files.
         option_name: option that set the destination, for hints.
     """
 
@@ -48,6 +50,7 @@ class Destination:
     image_count: int
     input_paths: tuple[Path, ...]
     option_name: str = "--output"
+    history: bool | None = None
     _checked_paths: set[Path] = field(default_factory=set, compare=False, repr=False)
     _next_numbers: dict[Path, int] = field(default_factory=dict, compare=False, repr=False)
     _written_paths: set[Path] = field(default_factory=set, compare=False, repr=False)
@@ -163,8 +166,9 @@ class Destination:
         index: int | None = None,
         on_name_chosen: Callable[[Path, bytes], None] | None = None,
         low_bytes: Image.Image | None = None,
+        seconds: float | None = None,
     ) -> Path:
-        """Write an image with its record atomically, and return its path.
+        """Write an image with its record atomically, enter it in the history, and return its path.
 
         Without `overwrite`, `save` never replaces a file. If the name is taken, a template with `{index}` uses the next
         index, and any other name gets `-1`, `-2` ...; this includes names taken after `check`, so that a generated
@@ -179,6 +183,7 @@ class Destination:
             index: value of `{index}`; None selects the next free index.
             on_name_chosen: called with the path and the file's bytes before each attempt to take a name.
             low_bytes: low bytes of an image with 16 bits per channel; see `artgen.outputs.encoding.encode_image`.
+            seconds: duration of the generation in seconds, for the history; None: unknown.
 
         Raises:
             OutputError: The image cannot be written (no space, no permission, no free name).
@@ -191,7 +196,11 @@ class Destination:
                 on_name_chosen(path, data)
             return self.write(path, data, sidecar)
 
-        return self.reserve_name(record, write, stem=stem, index=index)
+        path = self.reserve_name(record, write, stem=stem, index=index)
+        if self.history is not False and self.encoding.metadata != "none":
+            stored = stored_record(record, self.encoding.metadata)
+            enter_image(SavedFile(path, data, image, stored, seconds), self.history)
+        return path
 
     def add_written(self, path: Path | None) -> None:
         """Add an image that the first attempt of the same command saved; None: no image."""

@@ -80,7 +80,16 @@ def parse_destination(
     while len(parts) > 1 and not parts[0].fields:
         folder /= parts.pop(0).render({})
     encoding = EncodingOptions(format_name, output.quality or DEFAULT_QUALITY, output.metadata, output.png_level)
-    return Destination(folder, tuple(parts), suffix, encoding, output.overwrite, image_count, tuple(input_paths))
+    return Destination(
+        folder,
+        tuple(parts),
+        suffix,
+        encoding,
+        output.overwrite,
+        image_count,
+        tuple(input_paths),
+        history=output.history,
+    )
 
 
 def path_of_file_option(output: str, default_name: str, option_name: str) -> Path:

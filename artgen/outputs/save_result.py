@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from artgen.image_history import recording
 from artgen.images import has_transparency
 from artgen.outputs.encoding import EncodingOptions, encode_image
 from artgen.outputs.parse_output import parse_destination
@@ -33,8 +34,17 @@ def save_image(
     request: Request,
     output: OutputSettings,
     low_bytes: Image.Image | None = None,
+    seconds: float | None = None,
 ) -> SavedImage:
     """Save a result. If a file with a fixed name has the same content already, it is not written again.
+
+    Args:
+        image: pixels; for 16 bits per channel, the high bytes.
+        record: record of the image.
+        request: request of the image, for the default name.
+        output: output options.
+        low_bytes: low bytes of an image with 16 bits per channel.
+        seconds: duration of the generation in seconds, for the history; None: unknown.
 
     Raises:
         UsageError, OutputError, RefusedError: see `parse_destination`, `Destination.check` and `Destination.save`.
@@ -48,8 +58,14 @@ def save_image(
         if sidecar is None and existing[0].is_file() and _has_content(existing[0], data):
             return SavedImage(existing[0], notes, is_png)
     destination.check(*image.size, record, has_alpha=has_transparency(image))
-    path = destination.save(image, record, low_bytes=low_bytes)
-    return SavedImage(path, notes, is_png)
+    path = destination.save(image, record, low_bytes=low_bytes, seconds=seconds)
+    return SavedImage(path, (*notes, *history_notes()), is_png)
+
+
+def history_notes() -> tuple[str, ...]:
+    """Return the note about images that have no entry in the history, once per command; otherwise nothing."""
+    note = recording.take_note()
+    return (note,) if note else ()
 
 
 def _has_content(path: Path, data: bytes) -> bool:

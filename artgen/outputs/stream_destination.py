@@ -59,8 +59,9 @@ class StreamDestination(Destination):
         index: int | None = None,  # noqa: ARG002
         on_name_chosen: Callable[[Path, bytes], None] | None = None,  # noqa: ARG002
         low_bytes: Image.Image | None = None,
+        seconds: float | None = None,  # noqa: ARG002
     ) -> Path:
-        """Write an image with its record, and return the path of the stream.
+        """Write an image with its record, and return the path of the stream. A stream has no entry in the history.
 
         Raises:
             OutputError: The stream cannot be written. A pipe that its reader has closed is not an error.

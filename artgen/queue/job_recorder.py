@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from artgen.errors import ArtgenError, OutputError
+from artgen.outputs.save_result import history_notes
 from artgen.queue.ledger import JobResult, Ledger, failure_record, now
 from artgen.queue.ledger_lines import DONE, JobRecord
 from artgen.queue.locks import JobLocks
@@ -87,8 +88,10 @@ class JobRecorder:
             index=job.number,
             on_name_chosen=record_job,
             low_bytes=generated.low_bytes,
+            seconds=seconds,
         )
-        return JobResult(job.fingerprint, record, {**generated.record, **extra})
+        note = " ".join(history_notes())
+        return JobResult(job.fingerprint, record, {**generated.record, **extra}, note=note)
 
     def record_failure(self, job: PlannedJob, error: ArtgenError) -> None:
         """Record a job as failed, release the lock and report the result."""

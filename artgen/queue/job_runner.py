@@ -1,12 +1,11 @@
 """Run jobs in this process: lock, generate, and save them in a thread while the next jobs run."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from artgen.errors import ArtgenError, DeviceLostError, OutputError, PipelineError
-from artgen.events import Event, Listener, Loading, Notice, StepEvent, no_op
+from artgen.events import Listener, Notice, no_op
 from artgen.jobs.job import Job
 from artgen.jobs.model_entries import ModelCache
 from artgen.jobs.notes import source_seed_warning
@@ -90,11 +89,12 @@ class JobRunner:
     def _generate(
         self, jobs: list[tuple[PlannedJob, Job]], batch_size: int, upcoming: Sequence[PlannedJob] = ()
     ) -> float | None:
+        from artgen.engine.generation_timer import GenerationTimer
         from artgen.engine.select_engine import import_engine_for
         from artgen.jobs.batch_size import ExactBatchSize
 
         engine = import_engine_for(job for _, job in jobs)
-        timer = _Timer(self._listener)
+        timer = GenerationTimer(self._listener)
         saved = 0
         try:
             animation = jobs[0][0].template.animation_output
@@ -165,24 +165,3 @@ class JobRunner:
             len(self._pending_saves) > MAX_PENDING_SAVES + batch_size or self._pending_saves[0].done()
         ):
             self._pending_saves.pop(0).result()
-
-
-class _Timer:
-    """Measure the generation time without model loading, and forward events to a listener."""
-
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
-        self._start_time = time.monotonic()
-        self._loading = False
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, Loading):
-            self._loading = True
-        elif isinstance(event, StepEvent) and self._loading:
-            self._start_time, self._loading = time.monotonic(), False
-        self._listener(event)
-
-    @property
-    def elapsed_seconds(self) -> float:
-        """Return the seconds since the start, or since the first step after a model was loaded."""
-        return time.monotonic() - self._start_time

@@ -212,9 +212,11 @@ class JobResult:
         record: record in the ledger; None if another process runs the job.
         image_record: record in the image and the path of its frames, for `--json`; None if no image was generated.
         message: error message, with the hint on a second line.
+        note: note about the history; at most one per process.
     """
 
     fingerprint: str
     record: JobRecord | None
     image_record: dict[str, Any] | None = None
     message: str = ""
+    note: str = ""

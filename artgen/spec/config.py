@@ -183,6 +183,18 @@ def cache_limit() -> int:
     return parse_bytes(text, "cache_limit") if text else DEFAULT_CACHE_LIMIT_BYTES
 
 
+def history_is_on() -> bool:
+    """Return whether images are entered in the history, from `ARTGEN_HISTORY` or a configuration file.
+
+    Raises:
+        InputFileError: a file is not valid TOML, or contains an invalid setting.
+        UsageError: the variable is not true or false.
+    """
+    if text := os.environ.get("ARTGEN_HISTORY"):
+        return bool(settings.parse_value(settings.OutputSettings, "history", text))
+    return _shared_setting("history") is not False
+
+
 def printable_value(name: str, value: Any) -> Any:
     """Return the value of a setting or a variable for the terminal. The value of a secret is hidden."""
     field = CONFIGURABLE_FIELDS.get(name.removeprefix("ARTGEN_").lower())

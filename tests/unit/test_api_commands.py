@@ -52,7 +52,7 @@ COMMANDS_WITHOUT_FUNCTION = {f"config {name}" for name in ("show", "list", "set"
 PRINTED = {"json", "as_json", "dry_run", "quiet", "verbose", "show", "open", "preview"}
 """Options about the printed text and about programs that show images."""
 
-WRITTEN = {"output", "overwrite", "format", "quality", "png_level", "metadata", "fps"}
+WRITTEN = {"output", "overwrite", "format", "quality", "png_level", "metadata", "history", "fps"}
 """Options about files, which the method `save` of a result takes."""
 
 RUN_OF_BATCH = {

@@ -25,7 +25,7 @@ from artgen.spec.requests import TASKS
 from artgen.spec.settings import options_of, settings_of
 
 ROOT = Path(__file__).parents[2]
-NOT_KEYWORDS = {"output", "format", "quality", "png_level", "overwrite", "metadata"}
+NOT_KEYWORDS = {"output", "format", "quality", "png_level", "overwrite", "metadata", "history"}
 """Settings of files, which `GeneratedImage.save` takes."""
 IMAGE_FUNCTIONS = tuple(TASKS)
 

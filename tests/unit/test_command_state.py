@@ -16,6 +16,7 @@ RESET = {
     "engine/loading/loaded_models.py:_store",
     "engine/sampling/text_encoder_offload.py:_embedding_cache",
     "engine/text_masks/compute.py:_cache",
+    "image_history/recording.py:_writer",
     "images/contact_sheet.py:label_font",
     "images/mask_fill.py:_last_biharmonic",
     "registry/single_file_configs.py:_temporary_folder",
@@ -122,6 +123,7 @@ MUTABLE_TYPES = {
     "WeakKeyDictionary",
     "WeakValueDictionary",
     "_Store",
+    "_Writer",
     "StatusLine",
 }
 

@@ -30,6 +30,13 @@ class OutputSettings:
         'Metadata to embed: full record, "AI-generated" mark only (minimal), or none.',
         choices=("full", "minimal", "none"),
     )
+    history: bool | None = option(
+        None,
+        "Enter the image in the history of this computer, see `artgen history`. [on]",
+        flags=("--history/--no-history",),
+        recorded=False,
+        affects=(),
+    )
 
 
 _report_option = partial(any_option, per_call=True, in_prompt_file=False, affects=())
