@@ -75,6 +75,10 @@ MOST_USED_OPTIONS: dict[str, tuple[str, ...]] = {
     "rank": (
         "prompt", "score", "score_model", "csv_file", "sheet_file", "model", "device", "overwrite", "json", "dry_run",
     ),
+    "serve": (
+        "host", "port", "token_file", "model", "device", "output", "max_queue", "max_per_client", "allow_origin",
+        "allow_downloads", "verbose",
+    ),
     "reconstruct": ("output", "model", "device", "overwrite", "as_json", "quiet"),
     "preset save": (
         "steps", "guidance_scale", "negative_prompt", "model", "lora", "scheduler", "width", "height", "style",

@@ -55,6 +55,7 @@ COMMAND_SUMMARIES = {
     "doctor": "Check the installation: versions, devices and models.",
     "config": "Show and set your default settings.",
     "preset": "Save, list, show and remove presets: named settings for --preset.",
+    "serve": "Serve images over HTTP, with OpenAI's and A1111's APIs.",
     "worker": "Control the worker: a process that keeps models loaded.",
     "cache": "List and clear artgen's cache: converted models and other data.",
 }
@@ -69,7 +70,7 @@ COMMAND_SECTIONS = {
     "Images and records": ("info", "sheet", "rank", "control", "noise", "anomaly", "reconstruct"),
     "Models": ("models", "train", "schedulers"),
     "Prompts": ("prompt", "styles"),
-    "Set up": ("config", "preset", "worker", "cache", "doctor"),
+    "Set up": ("config", "preset", "serve", "worker", "cache", "doctor"),
 }
 """Names of the commands in each section of `artgen --help`."""
 

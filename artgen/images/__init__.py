@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         parse_expand,
         parse_size,
     )
-    from artgen.images.decoding import MAX_PIXELS
+    from artgen.images.decoding import MAX_PIXELS, check_image
     from artgen.images.editing import (
         convert_to_srgb,
         expand_lossless,
@@ -48,6 +48,7 @@ __all__ = [
     "LoadedMask",
     "LosslessImage",
     "add_change",
+    "check_image",
     "colors_16bit",
     "composite",
     "convert_to_srgb",
@@ -87,7 +88,7 @@ _MODULES = {
         "parse_expand",
         "parse_size",
     ),
-    "decoding": ("MAX_PIXELS",),
+    "decoding": ("MAX_PIXELS", "check_image"),
     "formats": ("FORMAT_NAMES", "IMAGE_SUFFIXES", "READABLE_FORMATS"),
     "editing": (
         "convert_to_srgb",

@@ -115,6 +115,22 @@ def decode_image(path: Path, max_pixels: int) -> DecodedImage:
         return _decode_bytes(data, path)
 
 
+def check_image(data: bytes, path: Path, max_pixels: int) -> None:
+    """Check the structure and the size of an image without decoding its pixels.
+
+    Args:
+        data: content of the file.
+        path: name of the file, for messages.
+        max_pixels: limit of width times height.
+
+    Raises:
+        InputFileError: see `decode_image`.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _verify_image(data, path, max_pixels)
+
+
 def _decode_bytes(data: bytes, path: Path) -> DecodedImage:
     notes: list[str] = []
     try:

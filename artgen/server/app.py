@@ -123,12 +123,14 @@ class ResponseLog:
 
 
 async def show_health(request: Request) -> Response:
-    """Return the state of the server: `ok`, the version, and the numbers of waiting and running jobs."""
+    """Return the state and the version of the server, and the numbers of devices, waiting jobs and running jobs."""
     queue: JobQueue = request.app.state.queue
     return JSONResponse(
         {
             "status": "ok",
+            "server": "artgen",
             "version": __version__,
+            "devices": 1,
             "waiting": queue.depth,
             "running": int(queue.current is not None),
         }

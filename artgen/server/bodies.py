@@ -4,6 +4,7 @@ import asyncio
 import time
 
 from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from artgen.server.errors import HttpError, error_response
@@ -39,7 +40,7 @@ class BodyGuard:
                 await self._read(Headers(scope=scope), receive, body)
             except HttpError as error:
                 self._release(body)
-                await _refuse(error, scope, receive, send)
+                await _refuse(error_response(error, scope["path"]), receive, send)
                 return
             except _Disconnected:
                 return
@@ -100,14 +101,13 @@ def _replay(body: bytearray, receive: Receive) -> Receive:
     return receive_body
 
 
-async def _refuse(error: HttpError, scope: Scope, receive: Receive, send: Send) -> None:
+async def _refuse(response: Response, receive: Receive, send: Send) -> None:
     """Send the response, discard the rest of the body for a short time, and close the connection."""
-    response = error_response(error, scope["path"])
     response.headers["Connection"] = "close"
     start: Message = {"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers}
     await send(start)
     await send({"type": "http.response.body", "body": response.body, "more_body": True})
-    if error.status != TIMEOUT:
+    if response.status_code != TIMEOUT:
         try:
             async with asyncio.timeout(DRAIN_SECONDS):
                 while (message := await receive())["type"] == "http.request" and message.get("more_body", False):

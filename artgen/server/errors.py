@@ -35,17 +35,18 @@ def status_of(error: ArtgenError) -> int:
 
 
 def error_body(error: ArtgenError) -> dict[str, Any]:
-    """Return the JSON of an error: `{"error": {"message", "hint", "exit_code", "type"}}`."""
+    """Return the JSON of an error: `{"error": {"message", "hint", "exit_code", "type", "settings"}}`."""
     return {"error": error_fields(error)}
 
 
 def error_fields(error: ArtgenError) -> dict[str, Any]:
-    """Return the message, the hint, the exit code and the type of an error."""
+    """Return the message, the hint, the exit code, the type and the settings of an error."""
     return {
         "message": error.message,
         "hint": error.hint,
         "exit_code": error.exit_code,
         "type": type(error).__name__,
+        "settings": list(error.settings),
     }
 
 

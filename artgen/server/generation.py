@@ -8,9 +8,11 @@ from artgen.errors import ArtgenError
 from artgen.events import Listener, no_op
 from artgen.jobs.prepare import prepare_jobs
 from artgen.outputs.encoding import EncodingOptions, encode_image
+from artgen.outputs.save_result import save_image
 from artgen.server.job_queue import JobImage, ServerJob
-from artgen.server.parse_job import STATE_LOCK
+from artgen.server.parse_job import STATE_LOCK, ParsedJob
 from artgen.server.settings import ServerSettings
+from artgen.spec.settings import OutputSettings
 from artgen.system.command_state import reset_command_state
 
 
@@ -24,7 +26,10 @@ def create_runner(settings: ServerSettings) -> Callable[[ServerJob, Listener], N
 
     def run(job: ServerJob, listener: Listener) -> None:
         try:
-            _run(job, listener)
+            parsed = job.parsed
+            if parsed is not None:
+                with parsed.files.named_in_errors():
+                    _run(job, parsed, settings, listener)
         finally:
             from artgen.engine.lock import ENGINE_LOCK
 
@@ -34,14 +39,11 @@ def create_runner(settings: ServerSettings) -> Callable[[ServerJob, Listener], N
     return run
 
 
-def _run(job: ServerJob, listener: Listener) -> None:
+def _run(job: ServerJob, parsed: ParsedJob, settings: ServerSettings, listener: Listener) -> None:
     """Generate all images. Raise the first error after the other images of the job are finished."""
     from artgen.engine.lock import ENGINE_LOCK
     from artgen.engine.select_engine import import_engine_for
 
-    parsed = job.parsed
-    if parsed is None:
-        return
     check_previews = partial(engine_checks.check_jobs, listener=no_op)
     with STATE_LOCK, ENGINE_LOCK:
         jobs = prepare_jobs(parsed.requests, listener, check_previews=check_previews)
@@ -53,7 +55,11 @@ def _run(job: ServerJob, listener: Listener) -> None:
             errors.append(outcome.error)
             continue
         encoding = EncodingOptions("png", metadata=parsed.metadata)
-        png, _ = encode_image(outcome.image, outcome.record, encoding, outcome.low_bytes)
-        job.add_image(JobImage(png, outcome.record))
+        record = parsed.files.with_names_in(outcome.record)
+        png, _ = encode_image(outcome.image, record, encoding, outcome.low_bytes)
+        if settings.output is not None:
+            output = OutputSettings(output=settings.output, metadata=parsed.metadata)
+            save_image(outcome.image, record, outcome.request, output, outcome.low_bytes)
+        job.add_image(JobImage(png, record))
     if errors:
         raise errors[0]

@@ -199,6 +199,12 @@ class JobQueue:
         return len(self._waiting)
 
     @property
+    def waiting(self) -> tuple[ServerJob, ...]:
+        """Return the waiting jobs in order."""
+        with self._lock:
+            return tuple(self._waiting)
+
+    @property
     def result_bytes(self) -> int:
         """Return the size of the kept images in bytes."""
         return sum(_result_bytes(job) for job in self._copy_jobs())
@@ -387,7 +393,8 @@ class _JobListener:
 
                 job.update(preview=encode_without_metadata(image, "png"))
             case Notice(text):
-                job.add_note(text)
+                parsed = job.parsed
+                job.add_note(parsed.files.with_names(text) if parsed is not None else text)
             case _:
                 pass
 

@@ -8,6 +8,7 @@ from typing import Any
 from artgen.errors import UsageError
 from artgen.events import note_listener
 from artgen.jobs.notes import job_notes
+from artgen.jobs.replay_checks import PINNED_SETTINGS, pinned_model
 from artgen.queue.entries import Entry, accepted_settings, merge_defaults
 from artgen.queue.job_settings import build_request, parse_settings
 from artgen.queue.keys import Keys
@@ -22,6 +23,8 @@ from artgen.spec.settings import OutputSettings, SeriesSettings, options_of, val
 
 STATE_LOCK = threading.RLock()
 """Lock of the caches that artgen resets between two jobs. Validation and reset do not run at the same time."""
+
+_RECORD_HINT = "To use another model, remove the key 'artgen' from the job."
 
 _NO_UPLOADS: Mapping[str, Upload] = {}
 
@@ -62,7 +65,8 @@ def parse_job(
     settings = settings or ServerSettings()
     files = UploadedFiles(uploads)
     notes: list[str] = []
-    with STATE_LOCK:
+    with STATE_LOCK, files.named_in_errors():
+        files.check(settings.max_upload_pixels)
         parsed = parse_settings(replace_references(values, files), Keys(), notes.append)
         if files.unused:
             raise UsageError(
@@ -71,7 +75,8 @@ def parse_job(
         parsed, metadata = _take_output_settings(parsed)
         requests = _build_requests(parsed, settings)
         _validate(requests, settings, notes)
-    return ParsedJob(tuple(requests), files, tuple(dict.fromkeys(notes)), metadata, files.num_bytes)
+    unique_notes = tuple(map(files.with_names, dict.fromkeys(notes)))
+    return ParsedJob(tuple(requests), files, unique_notes, metadata, files.num_bytes)
 
 
 def _take_output_settings(values: dict[str, Any]) -> tuple[dict[str, Any], str]:
@@ -99,8 +104,7 @@ def _build_requests(values: dict[str, Any], settings: ServerSettings) -> list[Re
     if task not in TASKS:
         raise UsageError(f"{task} is not a task.")
     extra = {name: merged.pop(name) for name in ("unknown_fields", "expansion") if name in merged}
-    for name in ("schema", "recorded_preset", "recorded_weights"):
-        merged.pop(name, None)
+    _pin_recorded_weights(merged)
     series = SeriesSettings(seed=merged.pop("seed", None), count=merged.pop("count", 1))
     validate(series)
     if "seed" not in accepted_settings(task):
@@ -117,6 +121,21 @@ def _build_requests(values: dict[str, Any], settings: ServerSettings) -> list[Re
     if not settings.allow_downloads and "offline" in options_of(TASKS[task].request_class):
         requests = [each.replace(offline=True) for each in requests]
     return requests
+
+
+def _pin_recorded_weights(values: dict[str, Any]) -> None:
+    """Replace the weights of a record by the names of weights with the recorded hashes, as `artgen replay` does.
+
+    Raises:
+        ModelUnavailableError, RefusedError: see `pinned_model`.
+    """
+    values.pop("schema", None)
+    if names := values.pop("recorded_preset", ()):
+        values["preset"] = names
+    recorded = dict(values.pop("recorded_weights", ()))
+    for setting in [name for name in PINNED_SETTINGS if f"{name}_hash" in recorded]:
+        record = {setting: values[setting], **recorded}
+        values[setting] = pinned_model(record, "Cannot use the record", _RECORD_HINT, setting)[0]
 
 
 def _too_many(count: int, settings: ServerSettings) -> UsageError:

@@ -4,12 +4,12 @@ import base64
 import binascii
 import hmac
 import ipaddress
+import re
 import socket
-from collections.abc import Iterable
 from functools import cache
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from artgen.server.errors import HttpError, error_response
 from artgen.server.settings import ServerSettings
@@ -17,11 +17,8 @@ from artgen.server.settings import ServerSettings
 FORBIDDEN = 403
 UNAUTHORIZED = 401
 
-OPEN_PATHS = ("/health",)
-"""Paths that need no token."""
-
-OPEN_PREFIX = "/v1/images/files/"
-"""Start of the links of OpenAI's API, which contain a secret name and expire."""
+_OPEN_PATH = re.compile(r"/health|/v1/images/files/[\w-]{20,64}\.png", re.ASCII)
+"""Paths that need no token: the state of the server, and images whose address only one client knows."""
 
 _RESPONSE_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 
@@ -80,13 +77,12 @@ class TokenGuard:
             )
             response = error_response(error, scope["path"])
             is_browser = "text/html" in Headers(scope=scope).get("accept", "")  # a browser then asks for a password
-            takes_basic = is_browser or scope["path"].startswith("/sdapi/")  # clients of A1111 send no bearer token
-            response.headers["WWW-Authenticate"] = 'Basic realm="artgen"' if takes_basic else "Bearer"
+            is_basic = is_browser or scope["path"].startswith("/sdapi/")
+            response.headers["WWW-Authenticate"] = 'Basic realm="artgen"' if is_basic else "Bearer"
             await response(scope, receive, send)
 
     def _is_allowed(self, scope: Scope) -> bool:
-        path: str = scope["path"]
-        if self._token is None or path in OPEN_PATHS or path.startswith(OPEN_PREFIX):
+        if self._token is None or _OPEN_PATH.fullmatch(scope["path"]):
             return True
         return has_token(Headers(scope=scope).get("authorization", ""), self._token)
 
@@ -157,11 +153,11 @@ def _is_navigation(headers: Headers) -> bool:
 
 
 def _with_headers(send: Send) -> Send:
-    async def send_with_headers(message: dict[str, object]) -> None:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers = message.get("headers")
-            own: Iterable[tuple[bytes, bytes]] = headers if isinstance(headers, list) else ()
-            message = {**message, "headers": [*own, *_RESPONSE_HEADERS]}
+            own = list(message.get("headers", ()))
+            names = {name.lower() for name, _ in own}
+            message = {**message, "headers": [*own, *(each for each in _RESPONSE_HEADERS if each[0] not in names)]}
         await send(message)
 
     return send_with_headers

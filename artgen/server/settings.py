@@ -40,6 +40,8 @@ class ServerSettings:
         send_seconds: time in which a client must read a full send buffer.
         keep_alive_seconds: interval of the comments in a stream of events, which keep the connection open.
         defaults: default values of settings that a request does not contain, such as `model` and `device`.
+        output: folder or template of file names, in which the server also saves each image; None: images are kept in
+            memory only.
         verbose: log every request, not only refused requests.
         history: whether the live page at / shows the history of this user.
     """
@@ -67,6 +69,7 @@ class ServerSettings:
     send_seconds: float = 60.0
     keep_alive_seconds: float = 15.0
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    output: str | None = None
     verbose: bool = False
     history: bool = True
 

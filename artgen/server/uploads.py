@@ -1,11 +1,13 @@
 """Represent the files that a client uploads. Their content stays in memory, and no file of the server is named."""
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from artgen.errors import UsageError
+from artgen.errors import ArtgenError, UsageError
+from artgen.images import check_image
 from artgen.spec.fields import describe_value
 from artgen.system.memory_file import MemoryFile, name_in_memory
 from artgen.system.terminal import printable
@@ -38,6 +40,16 @@ class UploadedFiles:
             name: MemoryFile.create(safe_name(each.file_name), each.content) for name, each in uploads.items()
         }
         self._used: set[str] = set()
+        self._names: dict[str, str] = {}
+
+    def check(self, max_pixels: int) -> None:
+        """Check that each file is an image, before its pixels are decoded.
+
+        Raises:
+            InputFileError: a file is not an image, is damaged, or has more pixels than `max_pixels`.
+        """
+        for file in self._files.values():
+            check_image(file.content or b"", file, max_pixels)
 
     @property
     def num_bytes(self) -> int:
@@ -75,7 +87,34 @@ class UploadedFiles:
         Raises:
             UsageError: see `find`.
         """
-        return name_in_memory(self.find(setting, value))
+        file = self.find(setting, value)
+        internal = name_in_memory(file)
+        self._names[internal] = file.name
+        return internal
+
+    def with_names(self, text: str) -> str:
+        """Return a text in which the internal names of the files are replaced by the names that the client sent."""
+        for internal, name in self._names.items():
+            text = text.replace(internal, name)
+        return text
+
+    def with_names_in(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a record in which the internal names of the files are replaced by the names that the client sent."""
+        return {key: self._replace(value) for key, value in record.items()} if self._names else dict(record)
+
+    def _replace(self, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [self._replace(item) for item in value]
+        return self.with_names(value) if isinstance(value, str) else value
+
+    @contextlib.contextmanager
+    def named_in_errors(self) -> Iterator[None]:
+        """Replace the internal names of the files in the errors of the block."""
+        try:
+            yield
+        except ArtgenError as error:
+            error.message, error.hint = self.with_names(error.message), self.with_names(error.hint)
+            raise
 
     def text_path(self, setting: str, value: str) -> Path:
         """Return `text` as a path, for the parts of `control` and `image_prompt`."""

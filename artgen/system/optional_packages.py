@@ -27,6 +27,7 @@ EXTRAS = (
     Extra("openvino", "openvino", "--acceleration openvino on the CPU"),
     Extra("ray", "ray", "--ray"),
     Extra("schedulers", "torchsde", "the scheduler dpm++sde"),
+    Extra("serve", "uvicorn", "artgen serve"),
     Extra("tensorboard", "tensorboard", "TensorBoard logs of train"),
     Extra("video", "av", "frames as a video"),
 )

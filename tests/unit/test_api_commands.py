@@ -47,7 +47,8 @@ FUNCTIONS_OF_COMMANDS: dict[str, tuple[str, ...]] = {
 }
 """Functions of each command. `config` has none: the functions do not use the defaults of configuration files."""
 
-COMMANDS_WITHOUT_FUNCTION = {f"config {name}" for name in ("show", "list", "set", "get", "unset", "path")}
+COMMANDS_WITHOUT_FUNCTION = {"serve", *(f"config {name}" for name in ("show", "list", "set", "get", "unset", "path"))}
+"""`serve` runs until it is stopped."""
 
 PRINTED = {"json", "as_json", "dry_run", "quiet", "verbose", "show", "open", "preview"}
 """Options about the printed text and about programs that show images."""

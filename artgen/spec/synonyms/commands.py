@@ -82,10 +82,14 @@ COMMAND_ROWS = (
     ),
     CommandRow("pnginfo metadata exif inspect parameters read", "A1111", "Run `artgen info IMAGE`."),
     CommandRow(
-        "serve server web webui ui gui app start launch browser api interactive shell repl chat",
+        "server web webui ui gui app start launch browser api",
         "A1111, InvokeAI",
-        "A web interface is not supported. `artgen --help` lists the commands; docs/python-api.md has the "
-        "functions.",
+        "Run `artgen serve` for an HTTP server. A web page that generates images is not supported.",
+    ),
+    CommandRow(
+        "interactive shell repl chat",
+        "Ollama",
+        "`artgen --help` lists the commands; docs/python-api.md has the functions.",
     ),
     CommandRow(
         "daemon resident background keepalive keeploaded preload warmup warm load unload",

@@ -103,11 +103,11 @@ UNSUPPORTED_ROWS = (
         "Remove the option. --guidance-scale sets how closely the image follows the prompt.",
     ),
     UnsupportedRow(
-        "A server",
+        "An option of a server",
         "listen port host share api api_key api_server nowebui autolaunch gradio server_name in_browser "
         "enable_cors_header cors_allow_origins gradio_auth ngrok base_url endpoint url",
         "A1111, ComfyUI, Fooocus",
-        "artgen is a command line and a Python package: docs/python-api.md.",
+        "Only `artgen serve` has options of a server: docs/server.md.",
     ),
     UnsupportedRow(
         "An option for the number of threads",
