@@ -15,7 +15,7 @@ from artgen.queue.keys import Keys
 from artgen.queue.line_presets import LinePresets
 from artgen.server.client_values import replace_references
 from artgen.server.settings import ServerSettings
-from artgen.server.uploads import Upload, UploadedFiles
+from artgen.server.uploads import NO_UPLOADS, Upload, UploadedFiles
 from artgen.spec.base_requests import Request
 from artgen.spec.requests import TASKS
 from artgen.spec.seeds import expand_series
@@ -25,8 +25,6 @@ STATE_LOCK = threading.RLock()
 """Lock of the caches that artgen resets between two jobs. Validation and reset do not run at the same time."""
 
 _RECORD_HINT = "To use another model, remove the key 'artgen' from the job."
-
-_NO_UPLOADS: Mapping[str, Upload] = {}
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class ParsedJob:
 
 
 def parse_job(
-    values: Mapping[str, Any], uploads: Mapping[str, Upload] = _NO_UPLOADS, settings: ServerSettings | None = None
+    values: Mapping[str, Any], uploads: Mapping[str, Upload] = NO_UPLOADS, settings: ServerSettings | None = None
 ) -> ParsedJob:
     """Convert the JSON of a job to requests, and validate them completely without loading a model.
 

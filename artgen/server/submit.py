@@ -9,13 +9,11 @@ from starlette.requests import Request
 from artgen.server.job_queue import JobQueue, ServerJob
 from artgen.server.parse_job import ParsedJob, parse_job
 from artgen.server.settings import ServerSettings
-from artgen.server.uploads import Upload
-
-_NO_UPLOADS: Mapping[str, Upload] = {}
+from artgen.server.uploads import NO_UPLOADS, Upload
 
 
 async def submit_job(
-    request: Request, values: Mapping[str, Any], uploads: Mapping[str, Upload] = _NO_UPLOADS
+    request: Request, values: Mapping[str, Any], uploads: Mapping[str, Upload] = NO_UPLOADS
 ) -> ServerJob:
     """Validate a job in a thread, and add it to the queue.
 

@@ -4,6 +4,7 @@ import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from artgen.errors import ArtgenError, UsageError
@@ -30,6 +31,10 @@ class Upload(NamedTuple):
 
     file_name: str
     content: bytes
+
+
+NO_UPLOADS: Mapping[str, Upload] = MappingProxyType({})
+"""Uploads of a request without files."""
 
 
 class UploadedFiles:

@@ -100,6 +100,7 @@ OF_OBJECTS = {
 
 OF_PROCESS = {
     "engine/acceleration/cuda_graphs.py:_capture_stream",
+    "server/security.py:_machine_names",
     "system/attempt.py:_first",
     "system/attempt.py:_random",
     "system/attempt.py:_send",
