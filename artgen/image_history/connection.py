@@ -12,6 +12,10 @@ from artgen.system.file_systems import is_local_file_system
 from artgen.system.paths import user_data_folder
 
 
+class HistoryDamagedError(InputFileError):
+    """Report a history that is not a valid SQLite file."""
+
+
 class HistoryLockedError(OutputError):
     """Report that another process wrote the history for too long."""
 
@@ -66,7 +70,7 @@ def convert_errors(path: Path) -> Iterator[None]:
     """Convert errors of SQLite and of the operating system to errors with a hint.
 
     Raises:
-        InputFileError: The file is damaged.
+        HistoryDamagedError: The file is not a valid SQLite file.
         HistoryLockedError: Another process writes the file.
         OutputError: The file cannot be read or written.
     """
@@ -77,7 +81,7 @@ def convert_errors(path: Path) -> Iterator[None]:
         if code in _LOCKED_CODES:
             raise HistoryLockedError(f"The history '{path}' is locked by another process.", "Try again.") from error
         if code in _DAMAGED_CODES:
-            raise InputFileError(f"The history '{path}' is damaged: {error}.", SCAN_HINT) from error
+            raise HistoryDamagedError(f"The history '{path}' is damaged: {error}.", SCAN_HINT) from error
         raise OutputError(
             f"The history '{path}' cannot be read or written: {error}.", "Set ARTGEN_HISTORY_FILE to another file."
         ) from error

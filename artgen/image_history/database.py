@@ -1,14 +1,16 @@
 """Read and write the history: an SQLite file with one entry per generated image."""
 
-import contextlib
 import sqlite3
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from artgen.errors import UsageError
-from artgen.image_history.connection import COMMAND_BUSY_SECONDS, connect, convert_errors, history_path
+from artgen.image_history.connection import (
+    COMMAND_BUSY_SECONDS,
+    connect,
+    history_path,
+)
 from artgen.image_history.entry import MAX_RATING, MIN_RATING, HistoryEntry
 from artgen.image_history.moved_files import find_moved_file
 from artgen.image_history.rows import (
@@ -20,6 +22,7 @@ from artgen.image_history.rows import (
     to_columns,
     to_entry,
 )
+from artgen.image_history.sqlite_file import SqliteFile
 
 if TYPE_CHECKING:
     from artgen.image_history.query import HistoryQuery
@@ -59,28 +62,11 @@ def open_history(path: Path | None = None, *, busy_seconds: float = COMMAND_BUSY
     return History(file, connect(file, busy_seconds))
 
 
-class History:
+class History(SqliteFile):
     """Represent an open history. All methods can be called from several threads.
 
     Methods raise InputFileError if the file is damaged, and OutputError if it is locked or cannot be read or written.
     """
-
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        """Store a connection that `connect` opened; see `open_history`."""
-        self.path = path
-        self._connection = connection
-        self._lock = threading.RLock()
-
-    def __enter__(self) -> "History":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file."""
-        with self._lock, convert_errors(self.path):
-            self._connection.close()
 
     def add(self, entry: HistoryEntry, num_bytes: int, thumbnail: bytes | None = None) -> int:
         """Add an entry and return its `id`. If the history has an entry with the same hash, its values are replaced.
@@ -223,6 +209,11 @@ class History:
             self.set_path(entry.id, found)
         return found
 
+    def file_states(self) -> dict[Path, tuple[str, int]]:
+        """Return the modification time (`made_utc`) and the size in bytes of each file, by path."""
+        rows = self._fetch("SELECT path, made_utc, num_bytes FROM image")
+        return {decode_path(path): (made_utc, num_bytes) for path, made_utc, num_bytes in rows}
+
     def paths(self) -> list[Path]:
         """Return the paths of all entries."""
         return [decode_path(str(row[0])) for row in self._fetch("SELECT path FROM image")]
@@ -238,26 +229,6 @@ class History:
 
     def _select(self, condition: str, parameters: Iterable[object]) -> list[HistoryEntry]:
         return [to_entry(row) for row in self._fetch(f"{ENTRY_SELECT} {condition}", tuple(parameters))]
-
-    def _fetch(self, sql: str, parameters: Iterable[object] = ()) -> list[tuple[Any, ...]]:
-        with self._lock, convert_errors(self.path):
-            return self._connection.execute(sql, tuple(parameters)).fetchall()
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Lock the file for writing, and commit all changes together. An inner transaction is part of the outer one."""
-        with self._lock, convert_errors(self.path):
-            if self._connection.in_transaction:
-                yield self._connection
-                return
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):  # a full disk has ended the transaction already
-                    self._connection.execute("ROLLBACK")
-                raise
 
 
 def _insert(connection: sqlite3.Connection, columns: Mapping[str, Any]) -> int:

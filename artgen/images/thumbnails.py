@@ -4,6 +4,8 @@ import io
 
 from PIL import Image
 
+from artgen.images.editing import convert_to_srgb
+
 THUMBNAIL_SIDE_PX = 256
 """Default length of the longer side of a thumbnail."""
 
@@ -28,6 +30,9 @@ def encode_thumbnail(image: Image.Image, side: int = THUMBNAIL_SIDE_PX) -> bytes
     if scale < 1:
         size = (max(1, round(small.width * scale)), max(1, round(small.height * scale)))
         small = small.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.5)
+    if (profile := image.info.get("icc_profile")) is not None:
+        small.info["icc_profile"] = profile
+        small = convert_to_srgb(small)[0].convert(mode)
     buffer = io.BytesIO()
     small.save(buffer, "WEBP", quality=_QUALITY, method=_METHOD, exif=b"", icc_profile=b"", xmp=b"")
     return buffer.getvalue()
