@@ -1,12 +1,12 @@
 """Check the settings of a batch against its jobs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from artgen.errors import UsageError
 from artgen.queue.entries import LINE_SETTINGS
 from artgen.queue.plan import BatchPlan
-from artgen.spec.settings import FramesSettings, RunSettings, options_of, settings_of
+from artgen.spec.settings import FramesSettings, RankRunSettings, RunSettings, options_of, settings_of
 
 
 def check_unused_settings(plan: BatchPlan, defaults: Mapping[str, Any], is_typed: Callable[[str], bool]) -> list[str]:
@@ -44,10 +44,19 @@ def reject_selected_gpu(plan: BatchPlan, run_settings: RunSettings) -> None:
     Raises:
         UsageError: a job selects a GPU by its number.
     """
-    devices = [job.request.device for job in plan.jobs if job.request.device.startswith("cuda:")]
-    if (run_settings.workers > 1 or run_settings.ray is not None) and devices:
+    reject_gpu_numbers([job.request.device for job in plan.jobs], run_settings)
+
+
+def reject_gpu_numbers(devices: Iterable[str], run_settings: RunSettings | RankRunSettings) -> None:
+    """Reject GPUs that are selected by their numbers, for several processes.
+
+    Raises:
+        UsageError: a device is `cuda:N`.
+    """
+    selected = next((each for each in devices if each.startswith("cuda:")), None)
+    if (run_settings.workers > 1 or run_settings.ray is not None) and selected:
         option = "--workers" if run_settings.ray is None else "--ray"
         raise UsageError(
-            f"Cannot combine {option} with --device {devices[0]}: {option} assigns a different GPU to each process.",
+            f"Cannot combine {option} with --device {selected}: {option} assigns a different GPU to each process.",
             "Omit --device. Select GPUs with CUDA_VISIBLE_DEVICES=0,2.",
         )

@@ -1,6 +1,7 @@
 """Select how a command runs: its requests directly, as a batch with a ledger, or as a sweep."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from artgen.spec.base_requests import Request
 
 _ONE_CHOICE = CombinationSettings()
+_ONE_IMAGE = SeriesSettings()
 
 
 def dispatch(
@@ -62,7 +64,7 @@ def dispatch(
             raise missing_file_error(path)
     if not options.report.quiet:
         status_line.start()
-    if needs_batch(image_paths, sweep) or combination.combinatorial:
+    if needs_batch(image_paths, sweep, series) or combination.combinatorial:
         dispatch_batch(request_type.task, (*groups, combination), image_paths, series, sweep, options)
         return None
     if not options.report.quiet:
@@ -117,10 +119,12 @@ def note_unused_settings(sweep: SweepSettings) -> None:
         print_note(f"{', '.join(flags)} {verb} no effect on a single image.")
 
 
-def needs_batch(image_paths: Sequence[Path], sweep: SweepSettings) -> bool:
-    """Return whether a command runs as a batch: it has a sweep, a folder or several images."""
+def needs_batch(image_paths: Sequence[Path], sweep: SweepSettings, series: SeriesSettings = _ONE_IMAGE) -> bool:
+    """Return whether a command runs as a batch: a sweep, a folder, several images, or several seeds in processes."""
     folders = (path for path in image_paths if not is_stdin(path) and os.path.isdir(path))  # noqa: PTH112
-    return bool(sweep.sweep) or len(image_paths) > 1 or any(folders)
+    has_processes = sweep.workers > 1 or sweep.ray is not None or sweep.shard is not None
+    is_series = series.count > 1 or re.search(r",|\d-", series.seed or "") is not None
+    return bool(sweep.sweep) or len(image_paths) > 1 or any(folders) or (has_processes and is_series)
 
 
 def dispatch_batch(
@@ -131,7 +135,7 @@ def dispatch_batch(
     sweep: SweepSettings,
     options: OutputOptions,
 ) -> None:
-    """Run a folder, several images, a sweep or all combinations of a prompt as a batch. See `dispatch`.
+    """Run a folder, several images or seeds, a sweep or all combinations of a prompt as a batch. See `dispatch`.
 
     Raises:
         UsageError: an image is read from stdin.
@@ -160,7 +164,8 @@ def dispatch_batch(
     from artgen.queue.entries import Entry, LineError
 
     folder, output_settings = batch_folder(
-        options.output, batch_name(image_paths[0]) if image_paths else "combinations"
+        options.output,
+        batch_name(image_paths[0]) if image_paths else "combinations" if values.get("combinatorial") else "images",
     )
     on_note = discard_note if options.report.quiet else print_note
     values |= output_settings

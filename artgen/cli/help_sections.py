@@ -12,6 +12,7 @@ SECTION_TITLES: dict[type, str] = {
     settings.ScoreSettings: "Selection",
     settings.BestOfSettings: "Selection",
     settings.RankSettings: "Ranking",
+    settings.RankRunSettings: "Batch",
     settings.SweepSettings: "Batch",
     settings.BatchRunSettings: "Batch",
     settings.StepsSettings: "Sampling",

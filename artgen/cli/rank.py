@@ -7,25 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from artgen.api import engine_checks
-from artgen.api.rank import ImageScore, create_rank_sheet, sort_scores
+from artgen.api import batch_checks, engine_checks
+from artgen.api.rank import ImageScore, sort_scores
 from artgen.cli.console import EXIT_SOME_FAILED, discard_note, print_error, print_note, print_result
-from artgen.cli.display import Display
 from artgen.cli.interrupts import EXIT_INTERRUPTED
 from artgen.cli.json_output import JsonOutput
 from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import RequiredImages
+from artgen.cli.rank_files import rank_files
 from artgen.cli.reporter import Reporter
 from artgen.cli.user_defaults import is_typed
 from artgen.errors import ArtgenError, InputFileError, UsageError
-from artgen.spec.settings import DeviceSettings, ModelRef, RankSettings, ReportSettings
-from artgen.system import process
+from artgen.spec.settings import DeviceSettings, ModelRef, RankRunSettings, RankSettings, ReportSettings
 from artgen.system.counts import counted
 
 if TYPE_CHECKING:
     from artgen.jobs.image_ranking import RankPlan, ScoredPrompt
-
-_OVERWRITE_HINT = "Choose another name, or add --overwrite."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +65,7 @@ class _Results:
 def rank(
     image_args: RequiredImages,
     rank_settings: RankSettings,
+    run: RankRunSettings,
     model: ModelRef,
     compute: DeviceSettings,
     report: ReportSettings,
@@ -96,23 +94,23 @@ def rank(
 
     artgen rank outputs/ --prompt "a red fox"
     artgen rank outputs/ --csv scores.csv --sheet best.png
+    artgen rank outputs/ --prompt "a red fox" --workers 2
     """
     from artgen import images
-    from artgen.jobs.image_ranking import RankRequest, find_prompt, prepare_ranking, reject_unused_model
-    from artgen.outputs import STDOUT, find_stream
+    from artgen.jobs.image_ranking import RankPlan, RankRequest, find_prompt, prepare_ranking, reject_unused_model
     from artgen.spec.fields import non_default_settings
 
     request = RankRequest(**non_default_settings(rank_settings, model, compute))
     if is_typed("model"):
         reject_unused_model(request)
-    csv_path, sheet_path = _output_paths(csv_file, sheet_file, overwrite=overwrite)
-    is_csv_printed = csv_path is not None and find_stream(str(csv_path)) == STDOUT
-    if is_csv_printed and report.json:
+    batch_checks.reject_gpu_numbers([compute.device], run)
+    files = rank_files(csv_file, sheet_file, run.shard, overwrite=overwrite)
+    if files.is_csv_printed and report.json:
         raise UsageError(
             "Cannot combine --json and --csv -: both print to stdout.", "Remove --json, or use --csv scores.csv."
         )
     on_note = discard_note if report.quiet else print_note
-    paths = [path for path, _ in images.iter_images(image_args, on_note=on_note)]
+    paths = [path for path, _ in images.iter_images(image_args, on_note=on_note)][files.shard[0] :: files.shard[1]]
     with Reporter(report.quiet, report.verbose) as reporter:
         prompts: dict[Path, ScoredPrompt] = {}
         failures: dict[Path, ArtgenError] = {}
@@ -122,73 +120,49 @@ def rank(
                 prompts[path] = find_prompt(path, request, reporter)
             except InputFileError as error:
                 failures[path] = error
-        if not prompts:
+        if failures and not prompts and files.num_parts == 1:
             raise next(iter(failures.values()))
-        plan = prepare_ranking(request, list(prompts.values()), reporter, download=not report.dry_run)
+        plan = RankPlan(request)
+        if prompts:  # a part can be empty
+            plan = prepare_ranking(request, list(prompts.values()), reporter, download=not report.dry_run)
         if report.dry_run:
             _print_dry_run(plan, prompts, failures, report)
             return
-        results = _score_all(plan, prompts, failures, reporter)
+        results = _score_all(plan, prompts, failures, run, reporter)
         reporter.close()
     ranked = sort_scores(results.scores)
-    if not is_csv_printed:
+    if not files.is_csv_printed:
         _print_table(ranked, results.failures, plan, as_json=report.json)
-    if csv_path is not None:
-        _write_csv(csv_path, ranked, results.failures, overwrite=overwrite)
-    if sheet_path is not None and ranked:
-        _write_sheet(sheet_path, ranked, report, overwrite=overwrite)
+    if not results.is_interrupted or files.num_parts == 1:
+        files.write(ranked, results.failures, report, overwrite=overwrite)
     _exit(len(paths), results, print_summary=not report.quiet)
-
-
-def _output_paths(csv_file: str | None, sheet_file: str | None, *, overwrite: bool) -> tuple[Path | None, Path | None]:
-    """Return the paths of the table and of the sheet, before images are read.
-
-    Raises:
-        UsageError: a name is empty, or has a wrong suffix.
-        OutputError: a file exists already, or cannot be written.
-    """
-    from artgen.cli.usage_errors import is_image_name
-    from artgen.errors import OutputError
-    from artgen.outputs import check_sheet_path, find_stream, path_of_file_option
-
-    csv_path = None if csv_file is None else path_of_file_option(csv_file, "scores.csv", "--csv")
-    sheet_path = None if sheet_file is None else path_of_file_option(sheet_file, "sheet.png", "--sheet")
-    if sheet_path is not None:
-        check_sheet_path(sheet_path, overwrite, "--sheet")
-    if csv_path is not None and is_image_name(str(csv_path)):
-        raise UsageError(f"A table is a .csv file, not '{csv_path}'.", "--csv scores.csv")
-    if csv_path is not None and find_stream(str(csv_path)) is None:
-        if csv_path.is_dir():
-            raise OutputError(f"Cannot write to '{csv_path}': it is a folder.", "Use the name of a file.")
-        if csv_path.exists() and not overwrite:
-            raise OutputError(f"'{csv_path}' exists already.", _OVERWRITE_HINT)
-    return csv_path, sheet_path
 
 
 def _score_all(
     plan: "RankPlan",
     prompts: "Mapping[Path, ScoredPrompt]",
     failures: dict[Path, ArtgenError],
+    run: RankRunSettings,
     reporter: Reporter,
 ) -> _Results:
     """Score the images. Results before Ctrl-C are returned."""
-    from artgen.engine import fast_import
-
-    with process.paused_gc(), fast_import.quiet_log():
-        from artgen.engine.image_scores.rank_images import FileScorer
+    from artgen.queue.score_files import score_files
 
     scores: list[ImageScore] = []
-    scorer = FileScorer(plan, len(prompts), reporter)
-    for number, (path, prompt) in enumerate(prompts.items(), 1):
-        try:
-            scores.append(ImageScore(path, prompt.text, scorer.score(path, prompt, number)))
-        except InputFileError as error:
-            failures[path] = error
-        except KeyboardInterrupt:
-            if not scores:
-                raise
-            return _Results(scores, failures, is_interrupted=True)
-    return _Results(scores, failures)
+    indexes = {path: index for index, path in enumerate(prompts)}
+    is_interrupted = False
+    try:
+        for each in score_files(plan, prompts, reporter, num_workers=run.workers, ray=run.ray):
+            if each.error is not None:
+                failures[each.path] = each.error
+            elif each.score is not None:
+                scores.append(ImageScore(each.path, prompts[each.path].text, each.score, indexes[each.path]))
+    except KeyboardInterrupt:
+        if not scores:
+            raise
+        is_interrupted = True
+    scores.sort(key=lambda each: each.index)  # equal scores keep the order of the images
+    return _Results(scores, failures, is_interrupted)
 
 
 def _print_table(
@@ -209,29 +183,6 @@ def _print_table(
         else:
             print_result(f"{'-':>{width}}  {'failed':>8}  {path}")
             print_error(error)
-
-
-def _write_csv(
-    path: Path, ranked: Sequence[ImageScore], failures: Mapping[Path, ArtgenError], *, overwrite: bool
-) -> None:
-    from artgen.outputs import write_table
-
-    rows: list[list[object]] = [
-        [number, str(each.path), float(f"{each.score:.6g}"), each.prompt, ""] for number, each in enumerate(ranked, 1)
-    ]
-    rows += [["", str(file), "", "", error.message] for file, error in failures.items()]
-    header = ("rank", "file", "score", "prompt", "error")
-    write_table(path, header, rows, overwrite=overwrite, hint=_OVERWRITE_HINT)
-
-
-def _write_sheet(path: Path, ranked: Sequence[ImageScore], report: ReportSettings, *, overwrite: bool) -> None:
-    written: list[Path] = create_rank_sheet(ranked).write(path, overwrite=overwrite)
-    display = Display(report)
-    for page in written:
-        if not report.quiet:
-            print_note(str(page))
-        display.show_file(page)
-    display.open(written[0])
 
 
 def _print_dry_run(

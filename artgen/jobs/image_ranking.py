@@ -71,9 +71,10 @@ class RankPlan:
     score_model: ScoreModel | None = None
 
     @property
-    def model_name(self) -> str:
-        """Return the name of the model that scores the images."""
-        return self.score_model.name if self.score_model else next(job.model.name for job in self.jobs.values())
+    def model_name(self) -> str | None:
+        """Return the name of the model that scores the images; None for a plan without images."""
+        names = [self.score_model.name] if self.score_model else [job.model.name for job in self.jobs.values()]
+        return next(iter(names), None)
 
 
 def reject_unused_model(request: RankRequest) -> None:

@@ -170,7 +170,7 @@ class _WorkerPool:
             DeviceLostError: all GPUs are lost.
         """
         worker.process.join()
-        cause = _exit_reason(worker.process.exitcode or 0)
+        cause = exit_reason(worker.process.exitcode or 0)
         if not worker.started:
             raise ArtgenError(
                 f"Cannot start a worker: the process exited ({cause}).",
@@ -199,7 +199,7 @@ class _WorkerPool:
             worker.process.join()
 
 
-def _exit_reason(exit_code: int) -> str:
+def exit_reason(exit_code: int) -> str:
     if exit_code >= 0:
         return f"exit code {exit_code}"
     with contextlib.suppress(ValueError):

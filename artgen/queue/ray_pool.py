@@ -39,7 +39,7 @@ def ray_runner(folder: Path, address: str, suffix: str = "") -> Runner:
     Raises:
         UsageError: Ray is not installed, or the cluster is unreachable.
     """
-    ray = _connect(address)
+    ray = connect_cluster(address)
 
     def run(queue: JobQueue, on_result: OnResult, listener: Listener) -> PausableRun:
         return _RayCluster(ray, folder, suffix, listener).run(queue, on_result)
@@ -115,7 +115,7 @@ class _RayCluster:
         try:
             results, seconds = self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
-            raise _actor_error(error) from error
+            raise actor_error(error) from error
         except self._ray.exceptions.RayActorError as error:
             cause = str(error).splitlines()[0]
             self._listener(Notice("A Ray actor crashed. Its jobs are run again."))
@@ -129,7 +129,7 @@ class _RayCluster:
         self._assign(actor, queue)
 
 
-def _actor_error(error: Any) -> Exception:
+def actor_error(error: Any) -> Exception:
     """Return the exception that an actor raised."""
     cause = getattr(error, "cause", None)
     return (
@@ -139,7 +139,7 @@ def _actor_error(error: Any) -> Exception:
     )
 
 
-def _connect(address: str) -> Any:
+def connect_cluster(address: str) -> Any:
     try:
         import ray
     except ImportError as error:

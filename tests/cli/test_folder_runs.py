@@ -233,6 +233,14 @@ def test_settings_of_folder_runs_have_no_silent_effect_on_one_image() -> None:
     assert "--limit, --keep-going have no effect on a single image." in result.stderr
 
 
+def test_several_seeds_run_as_a_batch_in_several_processes(sd1: str) -> None:
+    arguments = ("txt2img", "a fox", "-m", sd1, "--steps", "1", "--best-of", "2", "--seed", "3")
+    parts = [run(*arguments, "--count", "3", "--shard", f"{part}/2", "-o", "out/").stdout for part in (0, 1)]
+    assert [line[:9] for line in "".join(parts).splitlines()] == ["out/00001", "out/00003", "out/00002"]
+    result = run(*arguments, "--shard", "1/2", "-o", "one.png")
+    assert "--shard has no effect on a single image." in result.stderr
+
+
 def option_names(command: str) -> set[str]:
     loaded: Any = load_command(command)
     if command == "batch":

@@ -190,3 +190,47 @@ def test_rank_orders_images_and_lists_damaged_files() -> None:
     assert all(each["score"] > 0 for each in own[:2])
     Image.new("RGB", (40, 30)).save("plain.png")
     assert "it has no recorded prompt" in run("rank", "plain.png", code=3).stderr
+
+
+@pytest.fixture
+def noise_images() -> Path:
+    """Write five images, and a damaged file."""
+    folder = Path("noise")
+    folder.mkdir()
+    for index in range(5):
+        pixels = np.random.default_rng(index).integers(0, 255, (32, 32, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    (folder / "bad.png").write_bytes(b"nothing")
+    return folder
+
+
+def test_the_parts_of_a_ranking_are_combined(noise_images: Path, models: Mapping[str, Path]) -> None:
+    options = ("rank", str(noise_images), "--prompt", "a fox", "-m", str(models["sd1"]))
+    run(*options, "--csv", "all.csv", code=7)
+    part = (*options, "--csv", "parts.csv", "--sheet", "best.png", "--shard")
+    assert "The last part writes 'parts.csv'" in run(*part, "2/8", code=0).stderr
+    assert run(*part, "2/8", code=74).stderr.startswith("error: 'parts-2of8.csv' exists already.")
+    codes = [run(*part, f"{index}/8", code=None).exit_code for index in (0, 1, 3, 4, 5, 6)]
+    assert codes == [0, 0, 0, 0, 3, 0]
+    assert not Path("parts.csv").exists()
+    assert not Path("best.png").exists()
+    run(*part, "7/8")
+    assert Path("parts.csv").read_bytes() == Path("all.csv").read_bytes()
+    assert Image.open("best.png").width > 256
+    assert not list(Path().glob("parts-*"))
+    for arguments, text in (
+        (("--shard", "3/2"), "Cannot use --shard '3/2'"),
+        (("--shard", "0/2", "--sheet", "a.png"), "Add --csv scores.csv."),
+        (("--workers", "2", "--device", "cuda:0"), "Cannot combine --workers with --device cuda:0"),
+        (("--workers", "0"), "workers must be 1 to 256"),
+    ):
+        assert text in run(*options, *arguments, code=2).stderr
+
+
+@pytest.mark.slow
+def test_scores_of_several_processes_equal_those_of_one(noise_images: Path, models: Mapping[str, Path]) -> None:
+    options = ("rank", str(noise_images), "--prompt", "a fox", "-m", str(models["sd1"]), "--csv")
+    run(*options, "one.csv", code=7)
+    run(*options, "workers.csv", "--workers", "2", code=7)
+    run(*options, "ray.csv", "--ray", "local", code=7)
+    assert Path("workers.csv").read_bytes() == Path("one.csv").read_bytes() == Path("ray.csv").read_bytes()

@@ -25,7 +25,7 @@ class FileScorer:
         self._num_files = num_files
         self._listener = listener
         self._device_config = resolve_device(plan.request.device, "fp32" if plan.score_model else plan.request.dtype)
-        listener(ModelSelected(plan.model_name, self._device_config.device, self._device_config.dtype))
+        listener(ModelSelected(plan.model_name or "", self._device_config.device, self._device_config.dtype))
 
     def score(self, path: Path, prompt: ScoredPrompt, number: int) -> float:
         """Return the score of an image file; higher is better.

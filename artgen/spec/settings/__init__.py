@@ -32,7 +32,14 @@ from artgen.spec.settings.batch import (
     SeriesSettings,
     SweepSettings,
 )
-from artgen.spec.settings.best_of import IMAGE_SCORES, MAX_CANDIDATES, BestOfSettings, RankSettings, ScoreSettings
+from artgen.spec.settings.best_of import (
+    IMAGE_SCORES,
+    MAX_CANDIDATES,
+    BestOfSettings,
+    RankRunSettings,
+    RankSettings,
+    ScoreSettings,
+)
 from artgen.spec.settings.compute import (
     ComputeSettings,
     DeviceSettings,
@@ -151,6 +158,7 @@ __all__ = [
     "PanoramaSettings",
     "PresetSettings",
     "PromptSettings",
+    "RankRunSettings",
     "RankSettings",
     "ReportSettings",
     "RunSettings",
@@ -209,6 +217,7 @@ SETTING_GROUPS: tuple[type, ...] = (
     ScoreSettings,
     BestOfSettings,
     RankSettings,
+    RankRunSettings,
     HiresSettings,
     PanoramaSettings,
     SeamlessSettings,

@@ -47,6 +47,43 @@ class RankSettings(ScoreSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RankRunSettings:
+    """Store the selection of images and the processes of `artgen rank`."""
+
+    shard: str | None = option(
+        None,
+        "Score only part i of n, for n machines that share a folder. The first part is 0. With --csv, the part that is "
+        "finished last writes the table of all images.",
+        brief="Score only part i of n.",
+        metavar="i/n",
+        sweepable=False,
+        in_prompt_file=False,
+        affects=(),
+        per_call=True,
+    )
+    workers: int = option(
+        1,
+        "Worker processes on this machine: one for each GPU or group of CPU cores.",
+        brief="Worker processes on this machine.",
+        minimum=1,
+        maximum=256,
+        sweepable=False,
+        in_prompt_file=False,
+        affects=(),
+        in_config=False,
+    )
+    ray: str | None = option(
+        None,
+        "Run on a Ray cluster: an address, `auto` (the running cluster) or `local` (start a cluster on this machine).",
+        metavar="ADDRESS",
+        sweepable=False,
+        in_prompt_file=False,
+        affects=(),
+        in_config=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class BestOfSettings(ScoreSettings):
     """Store the number of images that are generated for each result."""
 

@@ -316,6 +316,7 @@ COMMANDS_OF_GROUPS = {
     "PresetSettings": _IMAGE_COMMANDS,
     "PromptSettings": _PROMPT_COMMANDS,
     "RunSettings": _IMAGE_COMMANDS,
+    "RankRunSettings": ("rank",),
     "RankSettings": ("rank",),
     "SamplingSettings": _PROMPT_COMMANDS,
     "ScoreSettings": ("txt2img", *_INPUT_COMMANDS[:3], "rank"),
