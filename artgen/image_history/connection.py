@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from artgen.errors import InputFileError, OutputError
-from artgen.image_history.schema import migrate
+from artgen.image_history.schema import check_version, migrate
 from artgen.system.file_systems import is_local_file_system
 from artgen.system.paths import user_data_folder
 
@@ -57,6 +57,7 @@ def connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("PRAGMA foreign_keys = ON")
+            check_version(connection, str(path))
             _set_journal_mode(connection, "wal" if is_local_file_system(path.parent) else "delete")
             migrate(connection, str(path))
         except BaseException:

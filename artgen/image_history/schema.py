@@ -70,6 +70,16 @@ VERSION = len(_MIGRATIONS)
 """Version of the tables, in `PRAGMA user_version`."""
 
 
+def check_version(connection: sqlite3.Connection, name: str) -> None:
+    """Check that this version of artgen can read a file, without changing the file.
+
+    Raises:
+        InputFileError: A newer version of artgen or another program wrote the file.
+        sqlite3.Error: The file cannot be read.
+    """
+    _version(connection, name)
+
+
 def migrate(connection: sqlite3.Connection, name: str) -> None:
     """Create the tables, or update the tables of an earlier version of artgen.
 
