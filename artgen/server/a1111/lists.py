@@ -8,10 +8,9 @@ from artgen.errors import ArtgenError
 from artgen.registry import model_folders
 from artgen.registry.embeddings.embedding_file import read_embedding
 from artgen.registry.upscalers import upscaler_entries
+from artgen.server.a1111.styles import known_styles
 from artgen.server.openai.models import usable_models
-from artgen.spec import config
 from artgen.spec.schedulers import SCHEDULERS, SIGMA_SPACINGS
-from artgen.spec.style_files import StyleFolder
 from artgen.system import hardware
 from artgen.system.optional_packages import installed_version
 
@@ -100,11 +99,8 @@ def latent_upscale_modes() -> list[dict[str, str]]:
 
 
 def prompt_styles() -> list[dict[str, str]]:
-    """Return the styles in the user's `style_folder`; an empty list if it is not set or cannot be read."""
-    try:
-        styles = StyleFolder(config.style_folder()).styles
-    except ArtgenError:
-        return []
+    """Return the styles in the user's `style_folder`."""
+    styles = known_styles()
     return [{"name": each.name, "prompt": each.prompt, "negative_prompt": each.negative_prompt} for each in styles]
 
 

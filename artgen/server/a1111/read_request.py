@@ -6,7 +6,7 @@ of samplers and schedules, hires fix, variation seeds and notes about what artge
 
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,12 @@ from artgen.metadata import ExternalRecord
 from artgen.metadata.a1111_text import A1111Text
 from artgen.metadata.tools.a1111 import record_of_text
 from artgen.server.a1111.controlnet import ControlUnits, read_units
-from artgen.server.a1111.errors import FieldError
 from artgen.server.a1111.image_fields import decode_base64, init_image, resize_images
-from artgen.server.a1111.request_pairs import MAX_SEED, hires_network, parameter_pairs, read_sampler
+from artgen.server.a1111.request_pairs import MAX_SEED, hires_network, parameter_pairs
+from artgen.server.a1111.styles import find_styles
 from artgen.server.a1111.typed_fields import read_flag, read_integer, read_list, read_number, read_object, read_text
 from artgen.server.a1111.unsupported import unsupported_fields
+from artgen.spec.fields import describe_value
 from artgen.spec.settings.sampling import MAX_SIDE_PX
 
 MAX_IMAGES = 1000
@@ -151,7 +152,7 @@ def _shared_settings(body: Mapping[str, Any], default_model: str | None) -> dict
         settings["variation_strength"] = strength
     if model := requested_model(body) or default_model:
         settings["model"] = model
-    if styles := [text for text in read_list(body, "styles") if isinstance(text, str) and text]:
+    if styles := find_styles(read_list(body, "styles"))[0]:
         settings["style"] = styles
     return settings
 
@@ -186,8 +187,7 @@ def _inpaint_settings(body: Mapping[str, Any]) -> tuple[dict[str, Any], list[str
 def _request(
     body: Mapping[str, Any], line: Mapping[str, Any], uploads: Mapping[str, bytes], notes: list[str]
 ) -> GenerationRequest:
-    _check_values(body, line)
-    read_sampler(body)
+    notes += [f"The style {describe_value(name)} was not found." for name in find_styles(read_list(body, "styles"))[1]]
     return GenerationRequest(
         {name: value for name, value in line.items() if value is not None},
         uploads,
@@ -196,21 +196,3 @@ def _request(
         read_flag(body, "send_images", default=True),
         read_integer(body, "batch_size", 1, 1, MAX_IMAGES),
     )
-
-
-def _check_values(body: Mapping[str, Any], line: Mapping[str, Any]) -> None:
-    """Check that each number of the request is used: a number outside the limits of artgen is an error.
-
-    Raises:
-        FieldError: a number is not used.
-    """
-    for field, setting in (("steps", "steps"), ("cfg_scale", "guidance_scale")):
-        if body.get(field) is not None and setting not in line:
-            raise FieldError(f"{field} is outside its limits: {body[field]}.", field)
-
-
-def iter_messages(request: GenerationRequest) -> Iterator[str]:
-    """Yield the notes of a request, and a sentence for each unsupported field."""
-    yield from request.notes
-    for name, text in request.unsupported.items():
-        yield f"{name} is not supported and has no effect: {text}."

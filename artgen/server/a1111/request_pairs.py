@@ -14,6 +14,8 @@ from artgen.spec.settings.sampling import MAX_SIDE_PX
 MAX_SEED = 2**64 - 1
 NOT_FOUND = 404
 
+MAX_STEPS = 1000
+MAX_GUIDANCE_SCALE = 100
 DEFAULT_IMG2IMG_STRENGTH = 0.75
 DEFAULT_HIRES_SCALE = 2.0
 _DEFAULT_NAMES = ("", "automatic", "n/a", "none")
@@ -31,7 +33,7 @@ def parameter_pairs(body: Mapping[str, Any], task: str) -> Iterator[tuple[str, s
     Raises:
         FieldError: a field is not valid.
     """
-    if steps := read_integer(body, "steps", 0, 0, 10_000):
+    if steps := read_integer(body, "steps", 0, 1, MAX_STEPS):
         yield "Steps", str(steps)
     if sampler := read_sampler(body):
         yield "Sampler", sampler
@@ -41,7 +43,7 @@ def parameter_pairs(body: Mapping[str, Any], task: str) -> Iterator[tuple[str, s
         elif split_spacing(sampler)[1] is None:
             yield "Schedule type", "Automatic"
     if body.get("cfg_scale") is not None:
-        yield "CFG scale", f"{read_number(body, 'cfg_scale', 0, 0, 1000):g}"
+        yield "CFG scale", f"{read_number(body, 'cfg_scale', 0, 0, MAX_GUIDANCE_SCALE):g}"
     if task == "txt2img":
         width, height = (read_integer(body, name, 0, 0, MAX_SIDE_PX) for name in ("width", "height"))
         if width and height:
@@ -86,7 +88,7 @@ def _hires_pairs(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "Hires resize", f"{width}x{height}"
     else:
         yield "Hires upscale", f"{read_number(body, 'hr_scale', DEFAULT_HIRES_SCALE, 0, 100):g}"
-    if steps := read_integer(body, "hr_second_pass_steps", 0, 0, 10_000):
+    if steps := read_integer(body, "hr_second_pass_steps", 0, 0, MAX_STEPS):
         yield "Hires steps", str(steps)
     yield "Hires upscaler", "Lanczos" if hires_network(body) else read_text(body, "hr_upscaler") or "Latent"
     if body.get("denoising_strength") is not None:
