@@ -17,7 +17,7 @@ from artgen.server.settings import ServerSettings
 FORBIDDEN = 403
 UNAUTHORIZED = 401
 
-_OPEN_PATH = re.compile(r"/health|/v1/images/files/[\w-]{20,64}\.png", re.ASCII)
+_OPEN_PATH = re.compile(r"/health|/v1/images/files/[\w-]{20,64}\.(?:png|jpg|webp)", re.ASCII)
 """Paths that need no token: the state of the server, and images whose address only one client knows."""
 
 _RESPONSE_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
