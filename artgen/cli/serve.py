@@ -91,13 +91,13 @@ def serve(
     max_pixels: Annotated[
         int,
         typer.Option(
-            help="Maximum width times height of an uploaded or generated image in megapixels. [40]",
+            help="Maximum width times height of a generated image in megapixels. [5]",
             metavar="MP",
             min=1,
             max=89,
             rich_help_panel=_PANEL,
         ),
-    ] = 40,
+    ] = 5,
     max_results: Annotated[
         int,
         typer.Option(
@@ -157,7 +157,6 @@ def serve(
     from artgen.server.run_server import run_server
     from artgen.server.settings import ServerSettings
 
-    pixels = max_pixels * 1_000_000
     settings = ServerSettings(
         host=host,
         port=port,
@@ -170,8 +169,7 @@ def serve(
         max_body_bytes=max_body * MIB,
         max_total_body_bytes=4 * max_body * MIB,
         max_queued_bytes=4 * max_body * MIB,
-        max_upload_pixels=pixels,
-        max_result_pixels=pixels,
+        max_generated_pixels=max_pixels * 1_000_000,
         max_results=max_results,
         max_loaded=max_loaded,
         allow_downloads=allow_downloads,

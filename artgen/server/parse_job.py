@@ -1,22 +1,27 @@
 """Convert the JSON of a job to validated requests, before a model is loaded."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from artgen.errors import UsageError
 from artgen.events import note_listener
+from artgen.jobs import prompt_notes
+from artgen.jobs.control.replay import find_controls
+from artgen.jobs.image_prompts.replay import find_image_prompts
 from artgen.jobs.notes import job_notes
+from artgen.jobs.prompt_expansion import PromptSources, apply_choices, choose_prompts, typed_prompts
 from artgen.jobs.replay_checks import PINNED_SETTINGS, pinned_model
 from artgen.queue.entries import Entry, accepted_settings, merge_defaults
 from artgen.queue.job_settings import build_request, parse_settings
 from artgen.queue.keys import Keys
 from artgen.queue.line_presets import LinePresets
-from artgen.server.client_values import replace_references
+from artgen.server.client_values import check_files, check_prompt_tags, replace_references
 from artgen.server.settings import ServerSettings
 from artgen.server.uploads import NO_UPLOADS, Upload, UploadedFiles
-from artgen.spec.base_requests import Request
+from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.requests import TASKS
 from artgen.spec.seeds import expand_series
 from artgen.spec.settings import OutputSettings, SeriesSettings, options_of, validate
@@ -65,16 +70,45 @@ def parse_job(
     notes: list[str] = []
     with STATE_LOCK, files.named_in_errors():
         files.check(settings.max_upload_pixels)
-        parsed = parse_settings(replace_references(values, files), Keys(), notes.append)
+        parsed = _parse_values(replace_references(values, files), files, notes.append)
+        check_files(parsed, files)
         if files.unused:
             raise UsageError(
                 f"The uploaded file {files.unused[0]!r} is not used by the job.", f'"image": "upload:{files.unused[0]}"'
             )
         parsed, metadata = _take_output_settings(parsed)
-        requests = _build_requests(parsed, settings)
+        requests = [_expand(each, notes.append) for each in _build_requests(parsed, settings)]
         _validate(requests, settings, notes)
     unique_notes = tuple(map(files.with_names, dict.fromkeys(notes)))
     return ParsedJob(tuple(requests), files, unique_notes, metadata, files.num_bytes)
+
+
+def _parse_values(values: Any, files: UploadedFiles, on_note: Callable[[str], None]) -> dict[str, Any]:
+    """Return the settings of a job. The images of a record are uploaded files; its nets are found by their hashes."""
+    if not isinstance(values, Mapping) or "artgen" not in values:
+        return parse_settings(values, Keys(), on_note)
+    record = dict(values)
+    found = {}
+    for name, find in (("control", find_controls), ("image_prompt", find_image_prompts)):
+        if record.get(name) and record.get(f"{name}_sha256"):
+            found[name] = tuple(find(Path("record"), record, files.known_paths))
+            del record[name]
+    return {**parse_settings(record, Keys(), on_note), **found}
+
+
+def _expand(request: Request, on_note: Callable[[str], None]) -> Request:
+    """Return a request with final prompts. The tags of a prompt are checked after the choice of its wildcards."""
+    if not isinstance(request, PromptRequest) or request.expansion is not None:
+        return request
+    sources, listener = PromptSources(), note_listener(on_note)
+    for note in prompt_notes.input_notes({"prompt": request.prompt, "negative_prompt": request.negative_prompt}):
+        on_note(note)
+    chosen = choose_prompts(typed_prompts(request), request.seed or 0, sources)
+    if request.prompt_weights != "none":
+        check_prompt_tags(chosen.prompt)
+    expanded = apply_choices(request, chosen, listener, sources)
+    prompt_notes.check_syntax(expanded)
+    return expanded
 
 
 def _take_output_settings(values: dict[str, Any]) -> tuple[dict[str, Any], str]:
@@ -151,9 +185,10 @@ def _validate(requests: list[Request], settings: ServerSettings, notes: list[str
     for job in jobs:
         notes += job_notes(job)
         width, height = job.size
-        if width * height > settings.max_result_pixels:
+        is_generated = bool(TASKS[job.request.task].pipeline_kind)
+        limit = settings.max_generated_pixels if is_generated else settings.max_result_pixels
+        if width * height > limit:
             raise UsageError(
-                f"An image of {width}x{height} pixels is too large: the limit of this server is "
-                f"{settings.max_result_pixels:,} pixels.",
-                "Use a smaller size.",
+                f"An image of {width}x{height} pixels is too large: the limit of this server is {limit:,} pixels.",
+                "Use a smaller size, or start the server with a larger --max-pixels." if is_generated else "",
             )

@@ -29,7 +29,8 @@ class ServerSettings:
         max_total_body_bytes: maximum size of all request bodies that are in memory at the same time.
         max_queued_bytes: maximum size of the uploads of all waiting jobs.
         max_upload_pixels: maximum width times height of an uploaded image.
-        max_result_pixels: maximum width times height of a generated image.
+        max_generated_pixels: maximum width times height of an image that a pipeline generates.
+        max_result_pixels: maximum width times height of an enlarged or denoised image.
         max_results: number of finished jobs whose images are kept.
         max_result_bytes: size of the kept images of all finished jobs. The newest job is kept if it is larger.
         max_loaded: maximum number of models that stay loaded.
@@ -58,6 +59,7 @@ class ServerSettings:
     max_total_body_bytes: int = 256 * MIB
     max_queued_bytes: int = 256 * MIB
     max_upload_pixels: int = 40_000_000
+    max_generated_pixels: int = 5_000_000
     max_result_pixels: int = 40_000_000
     max_results: int = 256
     max_result_bytes: int = 512 * MIB

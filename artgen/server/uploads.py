@@ -66,6 +66,15 @@ class UploadedFiles:
         """Return the names of the files that no setting has named."""
         return [name for name in self._files if name not in self._used]
 
+    @property
+    def known_paths(self) -> list[Path]:
+        """Return the paths by which texts name files, such as the values of `control`."""
+        return [Path(name) for name in self._names]
+
+    def contains(self, path: Path) -> bool:
+        """Return whether a path is an uploaded file that a setting has named."""
+        return isinstance(path, MemoryFile) or str(path) in self._names
+
     def find(self, setting: str, value: object) -> MemoryFile:
         """Return the file that a value names.
 

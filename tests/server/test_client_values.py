@@ -1,0 +1,198 @@
+"""Test that no value of a client makes the server read a file, list a folder or open a connection."""
+
+import contextlib
+import io
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from artgen.errors import ArtgenError
+from artgen.queue.entries import LINE_SETTINGS
+from artgen.server import client_values
+from artgen.server.parse_job import parse_job
+from artgen.server.uploads import Upload
+from artgen.spec.requests import TASKS
+from artgen.spec.settings import options_of, settings_of, type_of
+
+CANARY = "canary"
+"""Part of the name of each file and folder that a client must not reach."""
+
+TOUCHING_EVENTS = {"open", "os.listdir", "os.scandir", "socket.connect", "socket.getaddrinfo", "os.mkdir", "os.rename"}
+
+FORMS: dict[str, tuple[str, ...]] = {
+    "control": ("{}", "canny={}", "canny=upload:photo,model={}", "raw=upload:photo,model={}"),
+    "embedding": ("{}", "{}:token"),
+    "image_prompt": ("{}", "{}:0.5", "upload:photo,mask={}", "upload:photo,model={}"),
+    "lora": ("{}", "{}:0.8", "{}:0.8:0.5"),
+    "mask_model": ("{}", "owlv2+{}", "{}+sam"),
+    "refiner": ("{}", "{}:0.5"),
+    **dict.fromkeys(
+        ("prompt", "negative_prompt"),
+        (
+            "{}",
+            "a fox <lora:{}:0.8>",
+            "a fox <lyco:{}:te=1:unet=1>",
+            "a fox {{<lora:{}:1>|<lora:{}:2>}}",
+            "a fox <lora:{{{}|{}}}:1>",
+            "a fox __{}__",
+            "a fox embedding:{}",
+            "a fox {{@{}}}",
+        ),
+    ),
+}
+"""Forms of a value that contains a path, for settings with a grammar."""
+
+_is_recording = False
+_touched: list[str] = []
+
+
+def _record(event: str, arguments: tuple[Any, ...]) -> None:
+    if _is_recording and event in TOUCHING_EVENTS and any(CANARY in str(argument) for argument in arguments):
+        _touched.append(f"{event} {arguments[0]!r}")
+
+
+sys.addaudithook(_record)
+
+
+@pytest.fixture
+def touched() -> Iterator[list[str]]:
+    """Return the list of the events that touch a canary."""
+    global _is_recording
+    _touched.clear()
+    _is_recording = True
+    yield _touched
+    _is_recording = False
+
+
+def png(size: tuple[int, int] = (64, 64)) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, "teal").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return paths and URLs of existing files and folders: absolute, relative, and in other forms."""
+    work = tmp_path / "work"
+    for folder in (tmp_path, work, work / "sub"):
+        folder.mkdir(exist_ok=True)
+        for suffix in (".png", ".safetensors", ".txt", ".json", ".yaml"):
+            (folder / f"{CANARY}{suffix}").write_bytes(png() if suffix == ".png" else b"{}")
+        (folder / f"{CANARY}-folder").mkdir()
+        (folder / f"{CANARY}-folder" / "config.json").write_text("{}")
+        (folder / f"{CANARY}-folder" / "model_index.json").write_text("{}")
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("HOME", str(work))
+    return [
+        CANARY,
+        str(work / f"{CANARY}.safetensors"),
+        f"{CANARY}-folder",
+        f"../{CANARY}.png",
+        f"https://127.0.0.1:9/{CANARY}.safetensors",
+        f"sub/{CANARY}.safetensors",
+        f"file://{work}/{CANARY}.png",
+        f"~/{CANARY}.png",
+        f"sub\\{CANARY}.png",
+        f"civitai:{CANARY}",
+    ]
+
+
+def text_settings() -> list[str]:
+    """Return all settings of a job whose value is a text, a list of texts or a path without fixed choices."""
+    found = []
+    for name, group in LINE_SETTINGS.items():
+        kind, _ = type_of(group, name)
+        if kind in (str, tuple, Path) and not settings_of(group)[name].choices:
+            found.append(name)
+    return sorted(found)
+
+
+def job_with(name: str, value: str) -> dict[str, Any]:
+    """Return a job of a task that takes the setting, with uploaded files for its required inputs."""
+    task = next((each for each in TASKS if name in options_of(TASKS[each].request_class)), "txt2img")
+    inputs = {each: "upload:photo" for each in TASKS[task].inputs if each in ("image", "mask")}
+    if name in ("mask_text", "mask_model"):
+        inputs.pop("mask", None)
+        inputs["mask_text"] = "fox"
+    prompt = {"prompt": "a fox"} if "prompt" in options_of(TASKS[task].request_class) else {}
+    model = {"model": "tiny"} if task not in ("denoise", "sample", "upscale") else {}
+    return {"task": task, **model, **prompt, **inputs, name: value}
+
+
+@pytest.mark.parametrize("name", text_settings())
+def test_no_setting_reaches_a_file_or_a_url(name: str, paths: list[str], touched: list[str]) -> None:
+    uploads = {"photo": Upload("photo.png", png())}
+    is_path = settings_of(LINE_SETTINGS[name])[name].is_path
+    forms = FORMS.get(name, ("{}",))
+    for path in paths if is_path else paths[:5] if name in FORMS else paths[:3]:
+        jobs = [job_with(name, form.format(path, path)) for form in forms]
+        if is_path:  # a record is read in another way
+            jobs.append({**jobs[0], "artgen": "0.1.0", f"{name}_sha256": ["0" * 64], "schema": 1})
+        for job in jobs:
+            with contextlib.suppress(ArtgenError):
+                parse_job(job, uploads)
+            assert not touched, job
+
+
+def test_every_setting_that_names_files_is_checked() -> None:
+    declared = {name for name, group in LINE_SETTINGS.items() if settings_of(group)[name].is_path}
+    checked = {
+        *client_values.FILE_SETTINGS,
+        *client_values.FILE_LIST_SETTINGS,
+        *client_values.REFUSED_SETTINGS,
+        *client_values.CONVERTERS,
+    }
+    assert declared <= checked
+
+
+def test_control_images_and_names_of_files_are_those_of_the_client() -> None:
+    uploads = {"c": Upload("../../my edges.png", png()), "i": Upload("in\x1b[31mput.png", png())}
+    values = {
+        "task": "img2img",
+        "model": "tiny",
+        "prompt": "x",
+        "strength": 0.5,
+        "image": "upload:i",
+        "control": ["canny=upload:c,scale=0.5"],
+    }
+    parsed = parse_job(values, uploads)
+    request = parsed.requests[0]
+    assert request.input_paths["image"].name == "in\\x1b[31mput.png".replace("\\", "_")
+    assert parsed.files.with_names(request.controls[0].image.name) == "my edges.png"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"prompt": "x", "output": "x.png"}, "takes no output"),
+        ({"prompt": "x", "format": "webp"}, "takes no format"),
+        ({"prompt": "x", "steps": 5000}, "steps must be"),
+        ({"prompt": "x", "count": 33}, "The limit of this server is 32".lower()),
+        ({"prompt": "x", "seed": "1-40"}, "the limit of this server is 32"),
+        ({"prompt": "x", "width": 4096, "height": 4096}, "the limit of this server is 5,000,000"),
+        ({"prompt": "x", "width": 1600, "height": 1600, "hires": "2"}, "the limit of this server is 5,000,000"),
+        ({"prompt": "x", "model": "no-such-model"}, "Cannot find the model"),
+        ({"prompt": "x", "stepz": 3}, "stepz"),
+        ({"task": "img2img", "image": "upload:none"}, "contains no file of this name"),
+        ({"task": "img2img", "image": "photo.png"}, "accepts only uploaded files"),
+        ({"task": "img2img", "image": "upload:photo", "model": "tiny", "mask": "upload:photo"}, "takes no mask"),
+        ({"prompt": "x"}, "is not used by the job"),
+        ([1], "it is not a mapping"),
+    ],
+)
+def test_invalid_jobs_are_refused_before_a_model_is_loaded(values: Any, message: str) -> None:
+    uses_upload = "is not used" in message or "upload:photo" in str(values)
+    with pytest.raises(ArtgenError, match=message):
+        parse_job(values, {"photo": Upload("photo.png", png())} if uses_upload else {})
+
+
+def test_large_and_damaged_uploads_are_refused() -> None:
+    job = {"task": "denoise", "image": "upload:photo", "method": "tv"}
+    with pytest.raises(ArtgenError, match="the limit is 40000000 pixels"):
+        parse_job(job, {"photo": Upload("big.png", png((8000, 6000)))})
+    with pytest.raises(ArtgenError, match="'note.txt' as an image: the content is text"):
+        parse_job(job, {"photo": Upload("note.txt", b"hello")})
