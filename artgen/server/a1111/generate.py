@@ -14,15 +14,28 @@ from artgen.server.a1111.info import generation_body
 from artgen.server.a1111.read_request import GenerationRequest
 from artgen.server.a1111.state import state_of
 from artgen.server.job_queue import ServerJob
-from artgen.server.submit import client_of, submit_job
+from artgen.server.run_locked import run_locked
+from artgen.server.server_models import model_of_job
+from artgen.server.submit import client_of, settings_of, submit_job
 from artgen.server.uploads import Upload
 from artgen.server.wait_for_job import wait_for_job
+from artgen.spec.fields import describe_value
 from artgen.spec.schedulers import find_scheduler
 
 OPTIONAL_SETTINGS = (
     "clip_skip", "feather", "fill", "guidance_scale", "negative_prompt", "only_masked", "scheduler", "sigmas",
 )  # fmt: skip
 """Settings that clients of A1111 send to all models. If the model does not support them, they are ignored."""
+
+FIELD_NAMES: Mapping[str, str] = {
+    "feather": "mask_blur",
+    "fill": "inpainting_fill",
+    "guidance_scale": "cfg_scale",
+    "only_masked": "inpaint_full_res",
+    "scheduler": "sampler_name",
+    "sigmas": "scheduler",
+}
+"""Settings of artgen -> fields of A1111, if the names differ."""
 
 
 async def generate(request: Request, body: Mapping[str, Any], converted: GenerationRequest) -> Response:
@@ -52,9 +65,10 @@ async def generate(request: Request, body: Mapping[str, Any], converted: Generat
 async def _submit(request: Request, converted: GenerationRequest) -> tuple[GenerationRequest, ServerJob]:
     """Submit a job. Remove the optional settings that the model does not support, one after another."""
     uploads = {name: Upload(f"{name}.png", content) for name, content in converted.uploads.items()}
+    model = await run_locked(model_of_job, converted.line.get("model"), settings_of(request))
     while True:
         try:
-            return converted, await submit_job(request, converted.line, uploads)
+            return converted, await submit_job(request, {**converted.line, "model": model}, uploads)
         except ArtgenError as error:
             changed = _without_unsupported(converted, error)
             if changed is None:
@@ -75,4 +89,6 @@ def _without_unsupported(converted: GenerationRequest, error: ArtgenError) -> Ge
         line[name] = None
     line = {key: value for key, value in line.items() if value is not None}
     note = f"The setting {name} is ignored: {error.message}{used}"
-    return replace(converted, line=line, notes=(*converted.notes, note))
+    field = FIELD_NAMES.get(name, name)
+    unsupported = {**converted.unsupported, field: describe_value(converted.line[name])}
+    return replace(converted, line=line, notes=(*converted.notes, note), unsupported=unsupported)

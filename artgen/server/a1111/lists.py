@@ -9,7 +9,8 @@ from artgen.registry import model_folders
 from artgen.registry.embeddings.embedding_file import read_embedding
 from artgen.registry.upscalers import upscaler_entries
 from artgen.server.a1111.styles import known_styles
-from artgen.server.openai.models import usable_models
+from artgen.server.server_models import usable_models
+from artgen.server.settings import ServerSettings
 from artgen.spec.schedulers import SCHEDULERS, SIGMA_SPACINGS
 from artgen.system import hardware
 from artgen.system.optional_packages import installed_version
@@ -23,24 +24,10 @@ LATENT_UPSCALERS = ("Latent",)
 IMAGE_UPSCALERS = ("None", "Lanczos")
 
 
-def model_title(name: str) -> str:
-    """Return the title of a model, which clients send to select the model."""
-    return name
-
-
-def sd_models() -> list[dict[str, Any]]:
-    """Return the models on the disk."""
-    return [
-        {
-            "title": model_title(model.name),
-            "model_name": model.name,
-            "hash": None,
-            "sha256": None,
-            "filename": model.name,
-            "config": None,
-        }
-        for model in usable_models()
-    ]
+def sd_models(settings: ServerSettings) -> list[dict[str, Any]]:
+    """Return the models on the disk. Clients send the title to select a model."""
+    unknown = {"hash": None, "sha256": None, "config": None}
+    return [{"title": name, "model_name": name, "filename": name, **unknown} for name, _ in usable_models(settings)]
 
 
 def samplers() -> list[dict[str, Any]]:

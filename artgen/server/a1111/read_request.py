@@ -17,7 +17,7 @@ from artgen.metadata.a1111_text import A1111Text
 from artgen.metadata.tools.a1111 import record_of_text
 from artgen.server.a1111.controlnet import ControlUnits, read_units
 from artgen.server.a1111.image_fields import decode_base64, init_image, resize_images
-from artgen.server.a1111.request_pairs import MAX_SEED, hires_network, parameter_pairs
+from artgen.server.a1111.request_pairs import DEFAULT_NAMES, MAX_SEED, hires_network, parameter_pairs, read_sampler
 from artgen.server.a1111.styles import find_styles
 from artgen.server.a1111.typed_fields import read_flag, read_integer, read_list, read_number, read_object, read_text
 from artgen.server.a1111.unsupported import unsupported_fields
@@ -192,7 +192,20 @@ def _request(
         {name: value for name, value in line.items() if value is not None},
         uploads,
         tuple(dict.fromkeys(notes)),
-        unsupported_fields(body),
+        {**unsupported_fields(body), **_replaced_names(body, line)},
         read_flag(body, "send_images", default=True),
         read_integer(body, "batch_size", 1, 1, MAX_IMAGES),
     )
+
+
+def _replaced_names(body: Mapping[str, Any], line: Mapping[str, Any]) -> dict[str, str]:
+    """Return the names of a sampler, a schedule and an upscaler that artgen does not have, by field."""
+    sampler, schedule, upscaler = read_sampler(body), read_text(body, "scheduler"), read_text(body, "hr_upscaler")
+    found = {}
+    if sampler and not line.get("scheduler"):
+        found["sampler_name"] = sampler
+    if schedule.lower() not in DEFAULT_NAMES and not line.get("sigmas"):
+        found["scheduler"] = schedule
+    if read_flag(body, "enable_hr") and upscaler not in ("", "Latent", "Lanczos", line.get("hires_model")):
+        found["hr_upscaler"] = upscaler
+    return {name: describe_value(text) for name, text in found.items()}

@@ -18,7 +18,8 @@ MAX_STEPS = 1000
 MAX_GUIDANCE_SCALE = 100
 DEFAULT_IMG2IMG_STRENGTH = 0.75
 DEFAULT_HIRES_SCALE = 2.0
-_DEFAULT_NAMES = ("", "automatic", "n/a", "none")
+DEFAULT_NAMES = ("", "automatic", "n/a", "none")
+"""Names of samplers and schedules, in lower case, that select the default of the model."""
 
 _UNSUPPORTED = {normalize_name(name) for name in UNSUPPORTED_SCHEDULERS}
 
@@ -38,7 +39,7 @@ def parameter_pairs(body: Mapping[str, Any], task: str) -> Iterator[tuple[str, s
     if sampler := read_sampler(body):
         yield "Sampler", sampler
         schedule = read_text(body, "scheduler")
-        if schedule.lower() not in ("", "automatic"):
+        if schedule.lower() not in DEFAULT_NAMES:
             yield "Schedule type", schedule
         elif split_spacing(sampler)[1] is None:
             yield "Schedule type", "Automatic"
@@ -64,7 +65,7 @@ def read_sampler(body: Mapping[str, Any]) -> str:
         FieldError: neither A1111 nor artgen has a sampler of this name.
     """
     sampler = read_text(body, "sampler_name") or read_text(body, "sampler_index")
-    if sampler.lower() in _DEFAULT_NAMES:
+    if sampler.lower() in DEFAULT_NAMES:
         return ""
     try:
         find_scheduler(split_spacing(sampler)[0])

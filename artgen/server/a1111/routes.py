@@ -10,7 +10,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from artgen import registry
 from artgen.errors import ArtgenError, ModelUnavailableError, PipelineError
 from artgen.server.a1111 import lists
 from artgen.server.a1111.errors import FieldError, error_body
@@ -21,7 +20,8 @@ from artgen.server.a1111.read_request import model_name, read_img2img, read_txt2
 from artgen.server.a1111.state import state_of
 from artgen.server.a1111.typed_fields import read_text
 from artgen.server.errors import NOT_FOUND, status_of
-from artgen.server.openai.models import find_model
+from artgen.server.run_locked import run_locked
+from artgen.server.server_models import default_name, find_model
 from artgen.server.submit import client_of, queue_of, settings_of
 from artgen.server.wait_for_job import ClientDisconnected
 from artgen.spec.fields import describe_value
@@ -49,7 +49,6 @@ _LISTS: Mapping[str, Callable[[], Any]] = {
     "schedulers": lists.schedulers,
     "script-info": list,
     "scripts": lists.scripts,
-    "sd-models": lists.sd_models,
     "sd-vae": list,
     "upscalers": lists.upscalers,
 }
@@ -70,6 +69,7 @@ def a1111_routes() -> list[BaseRoute]:
         Route(f"{prefix}/progress", _as_a1111(show_progress), methods=["GET"]),
         Route(f"{prefix}/interrupt", _as_a1111(interrupt), methods=["POST"]),
         Route(f"{prefix}/skip", _as_a1111(interrupt), methods=["POST"]),
+        Route(f"{prefix}/sd-models", _as_a1111(list_models), methods=["GET"]),
         Route(f"{prefix}/png-info", _as_a1111(png_info), methods=["POST"]),
     ]
     for name, function in _LISTS.items():
@@ -111,24 +111,23 @@ async def txt2img(request: Request) -> Response:
     """Generate images from a prompt."""
     body = await _read_body(request)
     model = state_of(request).model(client_of(request))
-    return await generate(request, body, await run_in_threadpool(read_txt2img, body, model))
+    return await generate(request, body, await run_locked(read_txt2img, body, model))
 
 
 async def img2img(request: Request) -> Response:
     """Generate images from an image and a prompt, or repaint the masked part of an image."""
     body = await _read_body(request)
     model, max_pixels = state_of(request).model(client_of(request)), settings_of(request).max_upload_pixels
-    return await generate(request, body, await run_in_threadpool(read_img2img, body, model, max_pixels))
+    queue_of(request).check_space(client_of(request))  # before images are decoded
+    return await generate(request, body, await run_locked(read_img2img, body, model, max_pixels))
 
 
 async def show_options(request: Request) -> Response:
     """Return the model of the client, and constant values of other options that clients read."""
-    name = state_of(request).model(client_of(request)) or settings_of(request).defaults.get("model")
-    if not name:
-        name = await run_in_threadpool(registry.default_model, offline=True)
+    name = state_of(request).model(client_of(request)) or await run_locked(default_name, settings_of(request))
     return JSONResponse(
         {
-            "sd_model_checkpoint": lists.model_title(str(name)),
+            "sd_model_checkpoint": name,
             "sd_checkpoint_hash": None,
             "samples_format": "png",
             "CLIP_stop_at_last_layers": 1,
@@ -141,10 +140,16 @@ async def set_options(request: Request) -> Response:
     body = await _read_body(request)
     name = model_name(read_text(body, "sd_model_checkpoint"))
     if name:
-        if await run_in_threadpool(find_model, name) is None:
+        found = await run_locked(find_model, name, settings_of(request))
+        if found is None:
             raise FieldError(f"model {describe_value(name)} not found", "sd_model_checkpoint", NOT_FOUND)
-        state_of(request).select_model(client_of(request), name)
+        state_of(request).select_model(client_of(request), found[0])
     return JSONResponse(None)
+
+
+async def list_models(request: Request) -> Response:
+    """List the models on the disk."""
+    return JSONResponse(await run_locked(lists.sd_models, settings_of(request)))
 
 
 async def show_progress(request: Request) -> Response:
@@ -177,7 +182,7 @@ async def unknown_path(request: Request) -> Response:
 
 def _list_endpoint(function: Callable[[], Any]) -> Endpoint:
     async def show(request: Request) -> Response:  # noqa: ARG001
-        return JSONResponse(await run_in_threadpool(function))
+        return JSONResponse(await run_locked(function))
 
     return show
 

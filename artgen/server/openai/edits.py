@@ -12,7 +12,6 @@ from PIL import Image
 
 from artgen import images
 from artgen.errors import ArtgenError, InputFileError
-from artgen.registry.pipelines import pipeline_entries
 from artgen.server.openai.errors import FieldError
 from artgen.server.openai.fields import ImagesRequest, check_fields, read_line, read_output
 from artgen.system.memory_file import MemoryFile
@@ -71,12 +70,6 @@ def read_edit(form: EditForm, *, is_editor: bool, max_pixels: int) -> ImagesRequ
         line["task"] = "img2img" if mask is None else "inpaint"
         line |= {"strength": _strength(form.fields)} if form.fields.get("strength") else {}
     return ImagesRequest({**line, "image": "upload:image"}, uploads, **output)
-
-
-def is_editing_model(family: str | None) -> bool:
-    """Return whether the models of a family of pipelines follow instructions that change an image."""
-    entry = pipeline_entries().get(family or "")
-    return entry is not None and "edit" in entry.tasks
 
 
 def _strength(fields: Mapping[str, Any]) -> float:

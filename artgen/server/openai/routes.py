@@ -13,12 +13,14 @@ from starlette.routing import BaseRoute, Route
 
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, PipelineError
 from artgen.server.errors import NOT_FOUND, HttpError, status_of
-from artgen.server.openai.edits import EditForm, is_editing_model, read_edit
+from artgen.server.openai.edits import EditForm, read_edit
 from artgen.server.openai.errors import FieldError, error_body, job_error_body
 from artgen.server.openai.fields import ImagesRequest, read_generation
-from artgen.server.openai.models import find_model, list_body, model_object
+from artgen.server.openai.models import list_body, model_object
 from artgen.server.openai.results import ImageLinks, images_body
-from artgen.server.submit import settings_of, submit_job
+from artgen.server.run_locked import run_locked
+from artgen.server.server_models import find_model, is_editing_model, model_of_job
+from artgen.server.submit import client_of, queue_of, settings_of, submit_job
 from artgen.server.uploads import Upload
 from artgen.server.wait_for_job import ClientDisconnected, wait_for_job
 from artgen.spec.fields import describe_value
@@ -86,14 +88,14 @@ async def generate(request: Request) -> Response:
 async def edit(request: Request) -> Response:
     """Change images according to a prompt: inpaint with a mask, img2img without one, edit with an editing model."""
     form = await _read_form(request)
-    max_pixels = settings_of(request).max_upload_pixels
-    model = form.fields.get("model") or settings_of(request).defaults.get("model")
+    settings = settings_of(request)
+    queue_of(request).check_space(client_of(request))  # before images are decoded
 
     def read() -> ImagesRequest:
-        details = find_model(str(model)) if model else None
-        return read_edit(form, is_editor=is_editing_model(details.family if details else None), max_pixels=max_pixels)
+        is_editor = is_editing_model(form.fields.get("model"), settings)
+        return read_edit(form, is_editor=is_editor, max_pixels=settings.max_upload_pixels)
 
-    return await _images_response(request, await run_in_threadpool(read))
+    return await _images_response(request, await run_locked(read))
 
 
 async def show_file(request: Request) -> Response:
@@ -104,19 +106,19 @@ async def show_file(request: Request) -> Response:
     return Response(image.content, media_type=image.media_type, headers={"Cache-Control": "private, no-store"})
 
 
-async def list_models(request: Request) -> Response:  # noqa: ARG001
+async def list_models(request: Request) -> Response:
     """List the models on the disk."""
-    return JSONResponse(await run_in_threadpool(list_body))
+    return JSONResponse(await run_locked(list_body, settings_of(request)))
 
 
 async def show_model(request: Request) -> Response:
     """Return one model."""
     name = request.path_params["name"]
-    model = await run_in_threadpool(find_model, name)
-    if model is None:
+    found = await run_locked(find_model, name, settings_of(request))
+    if found is None:
         message = f"The model {describe_value(name)} does not exist on this server."
         raise FieldError(message, "model", "model_not_found", NOT_FOUND)
-    return JSONResponse(model_object(model))
+    return JSONResponse(model_object(*found))
 
 
 async def unknown_path(request: Request) -> Response:
@@ -127,7 +129,9 @@ async def unknown_path(request: Request) -> Response:
 async def _images_response(request: Request, images_request: ImagesRequest) -> Response:
     """Run a job, and return its images."""
     uploads = {name: Upload(f"{name}.png", content) for name, content in images_request.uploads.items()}
-    job = await submit_job(request, images_request.line, uploads)
+    line = dict(images_request.line)
+    line["model"] = await run_locked(model_of_job, line.get("model"), settings_of(request))
+    job = await submit_job(request, line, uploads)
     await wait_for_job(request, job)
     if job.error is not None:
         raise job.error
