@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from artgen.api.cache import CacheEntry, ClearedCache, clear_cache, list_cache
     from artgen.api.control_maps import ControlMap, control_map
     from artgen.api.doctor import DoctorReport, doctor
+    from artgen.api.gallery import gallery
     from artgen.api.images import denoise, edit, img2img, inpaint, outpaint, sample, txt2img, upscale
     from artgen.api.info import FileInfo, info
     from artgen.api.mask import SelectedMask, mask
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
         SomeFailedError,
         UsageError,
     )
+    from artgen.gallery_site.pages import GalleryResult
     from artgen.jobs.anomaly import Anomaly
     from artgen.spec.base_requests import Request
     from artgen.spec.presets import list_presets, remove_preset
@@ -120,6 +122,8 @@ _LAZY_IMPORTS = {
     **dict.fromkeys(("BatchResult", "BatchResults", "InvalidBatchError"), "artgen.api.batch_results"),
     **dict.fromkeys(("FailedImage", "GeneratedImage"), "artgen.engine.results"),
     **dict.fromkeys(("FileInfo", "info"), "artgen.api.info"),
+    "gallery": "artgen.api.gallery",
+    "GalleryResult": "artgen.gallery_site.pages",
     "replay": "artgen.api.replay",
     "Morph": "artgen.api.morph_frames",
     "morph": "artgen.api.morph",
@@ -155,6 +159,7 @@ __all__ = [
     "FailedImage",
     "FileInfo",
     "FilteredError",
+    "GalleryResult",
     "GeneratedImage",
     "ImageScore",
     "Img2Img",
@@ -196,6 +201,7 @@ __all__ = [
     "edit",
     "explain_prompt",
     "find_anomalies",
+    "gallery",
     "generate",
     "generate_all",
     "img2img",

@@ -46,6 +46,7 @@ COMMAND_SUMMARIES = {
     "rank": "Rank images by how well they fit a prompt.",
     "reconstruct": "Encode and decode images with the VAE of a model.",
     "sheet": "Arrange images on a labeled contact sheet.",
+    "gallery": "Write a page with images, their settings and a search.",
     "info": "Print the metadata of images, LoRAs and embeddings.",
     "replay": "Generate an image again from its metadata.",
     "models": "List, download, convert and remove models.",
@@ -67,7 +68,7 @@ They are repeated here so that `artgen --help` imports no command. A test compar
 COMMAND_SECTIONS = {
     "Generate": ("txt2img", "sample", "variations", "morph", "batch", "replay"),
     "Edit": ("img2img", "inpaint", "outpaint", "edit", "mask", "denoise", "upscale"),
-    "Images and records": ("info", "sheet", "rank", "control", "noise", "anomaly", "reconstruct"),
+    "Images and records": ("info", "sheet", "gallery", "rank", "control", "noise", "anomaly", "reconstruct"),
     "Models": ("models", "train", "schedulers"),
     "Prompts": ("prompt", "styles"),
     "Set up": ("config", "preset", "serve", "worker", "cache", "doctor"),
@@ -76,7 +77,7 @@ COMMAND_SECTIONS = {
 
 
 COMMANDS_WITHOUT_DEFAULTS = frozenset(
-    {"models", "schedulers", "styles", "doctor", "config", "preset", "worker", "cache"}
+    {"models", "schedulers", "styles", "doctor", "config", "preset", "worker", "cache", "gallery"}
 )
 """Commands that take no settings of configuration files. Their help needs no configuration file."""
 

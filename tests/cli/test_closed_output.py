@@ -37,6 +37,7 @@ PRINTING_COMMANDS = [
     ("rank", "in.png", "--prompt", "x", "--dry-run"),
     ("reconstruct", "in.png", "-m", "tiny"),
     ("sheet", "in.png"),
+    ("gallery", "photos"),
     ("info", "record.json"),
     ("info", "record.json", "--json"),
     ("replay", "record.json", "--dry-run"),

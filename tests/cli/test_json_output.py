@@ -48,6 +48,7 @@ PRINTED_OBJECTS = [
     (1, *TRAIN, "x", "--mode", "scratch"),
     (2, "rank", "photos", "--prompt", "x", "-m", "tiny"),
     (2, "reconstruct", "photos", "-m", "tiny"),
+    (1, "gallery", "photos"),
     (1, "sheet", "in.png"),
     (1, "sheet", "in.png", "--repeat", "2x2"),
     (1, "info", "record.json"),

@@ -19,6 +19,7 @@ FUNCTIONS_OF_COMMANDS: dict[str, tuple[str, ...]] = {
     "variations": ("variations",),
     "morph": ("morph",),
     "control": ("control_map",),
+    "gallery": ("gallery",),
     "batch run": ("batch",),
     "batch status": ("batch_status",),
     "batch verify": ("verify_batch",),
@@ -66,6 +67,7 @@ OTHER_NAMES = {
     "batch run": {"files": "prompts", "output": "folder"},
     "control": {"image_paths": "images"},
     "denoise": {"image_args": "image"},
+    "gallery": {"paths": "images"},
     "info": {"files": "file"},
     "mask": {"arguments": "images"},
     "models alias": {"remove": "name"},
@@ -84,6 +86,7 @@ WITHOUT_KEYWORD = {
     "anomaly": {"heatmap_path", "csv_path"},  # `AnomalyResult` has the heat map and the scores
     "batch run": {"image"},  # refused by the command
     "denoise": {"compare"},  # `artgen.sheet`
+    "gallery": {"opens"},  # opens a browser
     "rank": {"csv_file", "sheet_file"},  # the function returns the scores, and `artgen.sheet` writes sheets
     "models remove": {"yes"},
     "cache clear": {"yes"},
