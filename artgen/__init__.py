@@ -21,6 +21,17 @@ if TYPE_CHECKING:
     from artgen.api.control_maps import ControlMap, control_map
     from artgen.api.doctor import DoctorReport, doctor
     from artgen.api.gallery import gallery
+    from artgen.api.history_functions import (
+        export_history,
+        forget_history,
+        history_entry,
+        history_file,
+        import_history,
+        rate_history,
+        scan_history,
+        search_history,
+        tag_history,
+    )
     from artgen.api.images import denoise, edit, img2img, inpaint, outpaint, sample, txt2img, upscale
     from artgen.api.info import FileInfo, info
     from artgen.api.mask import SelectedMask, mask
@@ -73,6 +84,9 @@ if TYPE_CHECKING:
         UsageError,
     )
     from artgen.gallery_site.pages import GalleryResult
+    from artgen.image_history.entry import HistoryEntry
+    from artgen.image_history.marks import ImageMarks, ImportedMarks
+    from artgen.image_history.scan import ScanResult
     from artgen.jobs.anomaly import Anomaly
     from artgen.spec.base_requests import Request
     from artgen.spec.presets import list_presets, remove_preset
@@ -124,6 +138,16 @@ _LAZY_IMPORTS = {
     **dict.fromkeys(("FileInfo", "info"), "artgen.api.info"),
     "gallery": "artgen.api.gallery",
     "GalleryResult": "artgen.gallery_site.pages",
+    **dict.fromkeys(
+        (
+            *("export_history", "forget_history", "history_entry", "history_file", "import_history"),
+            *("rate_history", "scan_history", "search_history", "tag_history"),
+        ),
+        "artgen.api.history_functions",
+    ),
+    "HistoryEntry": "artgen.image_history.entry",
+    **dict.fromkeys(("ImageMarks", "ImportedMarks"), "artgen.image_history.marks"),
+    "ScanResult": "artgen.image_history.scan",
     "replay": "artgen.api.replay",
     "Morph": "artgen.api.morph_frames",
     "morph": "artgen.api.morph",
@@ -161,8 +185,11 @@ __all__ = [
     "FilteredError",
     "GalleryResult",
     "GeneratedImage",
+    "HistoryEntry",
+    "ImageMarks",
     "ImageScore",
     "Img2Img",
+    "ImportedMarks",
     "Inpaint",
     "InputFileError",
     "InvalidBatchError",
@@ -179,6 +206,7 @@ __all__ = [
     "RefusedError",
     "Request",
     "Sample",
+    "ScanResult",
     "SchedulerInfo",
     "SelectedMask",
     "Sheet",
@@ -200,11 +228,16 @@ __all__ = [
     "doctor",
     "edit",
     "explain_prompt",
+    "export_history",
     "find_anomalies",
+    "forget_history",
     "gallery",
     "generate",
     "generate_all",
+    "history_entry",
+    "history_file",
     "img2img",
+    "import_history",
     "info",
     "inpaint",
     "list_cache",
@@ -220,6 +253,7 @@ __all__ = [
     "outpaint",
     "pull_model",
     "rank",
+    "rate_history",
     "recommend_models",
     "reconstruct",
     "remove_alias",
@@ -228,11 +262,14 @@ __all__ = [
     "replay",
     "sample",
     "save_preset",
+    "scan_history",
+    "search_history",
     "set_alias",
     "sheet",
     "show_model",
     "start_worker",
     "stop_worker",
+    "tag_history",
     "train",
     "txt2img",
     "upscale",

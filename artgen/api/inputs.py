@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     )
     """An input image: a path, the bytes of an image file, a binary file object, a PIL image, an array, a result.
 
+    The path "history:12" is the image file of an entry of the history.
+
     Arrays have the shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), and the type uint8 (0 to 255), uint16 (0 to 65535),
     bool, or a float type (0 to 1).
     """
@@ -67,6 +69,11 @@ def input_file(value: Any, name: str = "image") -> Path:
         if isinstance(value, MemoryFile):
             return value
         path = Path(path_text(value, name))
+        if str(path).startswith("history:"):
+            from artgen.api.history_functions import history_file
+            from artgen.image_history.find_entry import is_entry_name
+
+            path = history_file(str(path)) if is_entry_name(str(path)) else path
         return Path.cwd() / path if str(path) == STDIN else path
     if isinstance(value, bytes | bytearray | memoryview):
         return MemoryFile.create(MEMORY_NAME, bytes(value))

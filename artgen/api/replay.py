@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Unpack
 from artgen.api.arguments import api_function
 from artgen.api.call import start_call
 from artgen.api.generation import generate_images, take_frames
+from artgen.api.history_access import replay_source
 from artgen.api.inputs import input_file
 from artgen.api.keyword_types import ReplayKeywords
 from artgen.errors import UsageError
 from artgen.jobs.batch_size import ExactBatchSize
 from artgen.jobs.replay import read_replay_spec
 from artgen.jobs.replay_comparison import compare
+from artgen.spec.python_values import path_text
 from artgen.system.memory_file import MemoryFile
 
 if TYPE_CHECKING:
@@ -35,7 +37,8 @@ def replay(
     note of the result states the number of pixels that differ from the original image, and the probable reason.
 
     Args:
-        source: Image file, sidecar file or text file of another tool; bytes of such a file; a record; or a result.
+        source: Image file, sidecar file or text file of another tool; bytes of such a file; a record; a result; or an
+            entry of the history: "history:12".
 
     Raises:
         InputFileError: The source contains no record, or an input image of the original is missing.
@@ -95,6 +98,8 @@ def _source_file(source: Any) -> tuple[Any, Mapping[str, Any]]:
             f"Cannot replay {'an array' if type(source).__module__ == 'numpy' else 'a PIL image'}: it has no record.",
             "Pass the path of the image file, or a result.",
         )
+    if isinstance(source, str):
+        return replay_source(Path(path_text(source, "source"))), {}
     return input_file(source, "source"), {}
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from artgen.cli.console import discard_note, print_note, print_result, print_text
-from artgen.cli.help import App, Group
+from artgen.cli.default_command import DefaultCommandGroup
+from artgen.cli.help import App
 from artgen.cli.json_output import JsonOutput
 from artgen.cli.options import AliasCommand, flatten_settings
 from artgen.cli.record_output import image_output
@@ -54,15 +55,8 @@ if TYPE_CHECKING:
     from artgen.queue.ledger import Ledger
 
 
-class _DefaultRunGroup(Group):
+class _DefaultRunGroup(DefaultCommandGroup):
     """Run `artgen batch FILE` as `artgen batch run FILE`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        own_flags = {flag for parameter in self.get_params(ctx) for flag in parameter.opts} - {"--json-schema"}
-        if args and args[0] not in self.commands and args[0] not in own_flags:
-            args.insert(0, "run")
-        ctx.default_map = {"run": ctx.default_map or {}}
-        return super().parse_args(ctx, args)
 
     def print_page(self, ctx: Any, *, full: bool) -> None:
         """Print the page of `artgen batch run`, whose `run` is optional, with the other commands of the group."""

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from artgen.jobs.job import Job
+    from artgen.system.terminal_images import TerminalSize
 
 
 class Display:
@@ -64,11 +65,21 @@ class Display:
 
     def show(self, image: "Image.Image") -> None:
         """Show an image in the terminal, if requested: on stderr, so that stdout contains only paths."""
+        from artgen.system.terminal_images import image_text
+
+        self.show_text(lambda size: image_text(image, size, os.environ))
+
+    def show_text(self, create_text: "Callable[[TerminalSize], str]") -> None:
+        """Write text with images to the terminal, if requested: on stderr.
+
+        Args:
+            create_text: returns the text for a size of the terminal.
+        """
         if not self._shows or not self._can_show():
             return
-        from artgen.system.terminal_images import image_text, terminal_size
+        from artgen.system.terminal_images import terminal_size
 
-        text = image_text(image, terminal_size(sys.stderr), os.environ)
+        text = create_text(terminal_size(sys.stderr))
         with status_line.hidden(), contextlib.suppress(OSError):
             sys.stderr.write(text)
             sys.stderr.flush()

@@ -134,8 +134,17 @@ class PlainHelpMixin:
         return [piece.strip("{}").upper() for piece in super().collect_usage_pieces(ctx)]  # type: ignore[misc]
 
 
+def reads_history(command: Function) -> Function:
+    """Mark a command that reads `history:ID` itself. Use it as a decorator of the command."""
+    command.reads_history = True  # type: ignore[attr-defined]
+    return command
+
+
 class Command(PlainHelpMixin, TyperCommand):
-    """Represent one command. Underscores and dashes are equivalent in the names of its options."""
+    """Represent one command. Underscores and dashes are equivalent in the names of its options.
+
+    `history:ID` in an argument is replaced by the path of the image file, see `reads_history`.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         args = self._with_dashes(args)
@@ -144,6 +153,10 @@ class Command(PlainHelpMixin, TyperCommand):
         if args == ["help"] and not os.path.lexists("help"):
             self.get_help(ctx)
             ctx.exit()
+        if any("history:" in argument for argument in args) and not getattr(self.callback, "reads_history", False):
+            from artgen.cli.history_arguments import replace_entries
+
+            args = replace_entries(args)
         check_arguments(self.get_params(ctx), args)
         set_command_line(ctx, args)
         ctx.allow_extra_args = True

@@ -68,6 +68,11 @@ MOST_USED_OPTIONS: dict[str, tuple[str, ...]] = {
     ),
     "morph": ("output", "frames", "loop", "fps", "quality", "set_", "workers", "overwrite", "show", "open", "dry_run"),
     "replay": ("output", "set_", "format", "frames", "overwrite", "offline", "json", "dry_run", "quiet"),
+    "history search": (
+        "model", "task", "lora", "size", "rating", "since", "until", "tags", "limit", "show", "paths", "as_json",
+        "quiet",
+    ),
+    "history show": ("show", "open", "as_json"),
     "mask": (
         "output", "grow", "mask_threshold", "mask_model", "device", "overwrite", "offline", "dry_run", "as_json",
         "quiet",

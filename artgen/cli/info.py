@@ -150,7 +150,7 @@ def info(
         source = f"metadata from {_source_name(found.source)}"
         print_note(f"'{file}': {source}." if found.values else f"'{file}' contains no metadata.")
         for name, value in found.values.items():
-            for line in _format_value(name, value):
+            for line in format_value(name, value):
                 print_result(line)
         for note in found.notes:
             print_note(note)
@@ -182,7 +182,7 @@ def _source_name(source: str) -> str:
     return TOOL_NAMES.get(source, source)
 
 
-def _format_value(name: str, value: Any) -> Iterator[str]:
+def format_value(name: str, value: Any) -> Iterator[str]:
     """Return a value as lines: one line per key of a dictionary. Long values are truncated; `--json` is complete."""
     if isinstance(value, dict):
         for key, item in value.items():

@@ -39,10 +39,14 @@ class JsonOutput:
 
     def print(self, value: Any) -> None:
         """Print one object: a data class or a mapping."""
+        print_json(self.json_object(value))
+
+    def json_object(self, value: Any) -> dict[str, Any]:
+        """Return the printed object of a data class or a mapping."""
         from artgen.spec.json_schema import to_json
 
         number = {"schema": self.number}
-        print_json(number | to_json(value) | number)
+        return {**number, **to_json(value), **number}
 
     def schema(self, command_path: str) -> dict[str, Any]:
         """Return the JSON Schema of the objects.

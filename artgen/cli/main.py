@@ -47,6 +47,7 @@ COMMAND_SUMMARIES = {
     "reconstruct": "Encode and decode images with the VAE of a model.",
     "sheet": "Arrange images on a labeled contact sheet.",
     "gallery": "Write a page with images, their settings and a search.",
+    "history": "Search, rate and tag the generated images.",
     "info": "Print the metadata of images, LoRAs and embeddings.",
     "replay": "Generate an image again from its metadata.",
     "models": "List, download, convert and remove models.",
@@ -68,7 +69,9 @@ They are repeated here so that `artgen --help` imports no command. A test compar
 COMMAND_SECTIONS = {
     "Generate": ("txt2img", "sample", "variations", "morph", "batch", "replay"),
     "Edit": ("img2img", "inpaint", "outpaint", "edit", "mask", "denoise", "upscale"),
-    "Images and records": ("info", "sheet", "gallery", "rank", "control", "noise", "anomaly", "reconstruct"),
+    "Images and records": (
+        *("history", "info", "sheet", "gallery", "rank", "control", "noise", "anomaly", "reconstruct"),
+    ),
     "Models": ("models", "train", "schedulers"),
     "Prompts": ("prompt", "styles"),
     "Set up": ("config", "preset", "serve", "worker", "cache", "doctor"),
@@ -77,7 +80,7 @@ COMMAND_SECTIONS = {
 
 
 COMMANDS_WITHOUT_DEFAULTS = frozenset(
-    {"models", "schedulers", "styles", "doctor", "config", "preset", "worker", "cache", "gallery"}
+    {"history", "models", "schedulers", "styles", "doctor", "config", "preset", "worker", "cache", "gallery"}
 )
 """Commands that take no settings of configuration files. Their help needs no configuration file."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from artgen.cli.console import print_note
+from artgen.cli.help import reads_history
 from artgen.cli.options import flatten_settings
 from artgen.cli.record_output import image_output
 from artgen.cli.run_requests import OutputOptions, run_requests
@@ -20,12 +21,14 @@ if TYPE_CHECKING:
 
 @image_output()
 @flatten_settings
+@reads_history
 def replay(
     output: OutputSettings,
     frames: FramesSettings,
     report: GenerationReportSettings,
     file: Annotated[
-        Path, typer.Argument(help="An image, its sidecar file, or a file with A1111 text.", metavar="FILE")
+        Path,
+        typer.Argument(help="An image, its sidecar file, a file with A1111 text, or history:ID.", metavar="FILE"),
     ],
     set_: SetOption = None,
     offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
@@ -38,12 +41,14 @@ def replay(
     artgen replay fox.png
     artgen replay fox.png --set steps=50 -o better.png
     """
+    from artgen.api.history_access import replay_source
     from artgen.cli.morph import recorded_morph, replay_morph
     from artgen.cli.request_jobs import RequestJobs
     from artgen.jobs import replay as replay_jobs
     from artgen.jobs.batch_size import ExactBatchSize
 
     changes = parse_changes(set_)
+    file = replay_source(file)
     if (recorded := recorded_morph(file)) is not None:
         replay_morph(file, recorded, changes, OutputOptions(output, frames, report), offline=offline)
         return

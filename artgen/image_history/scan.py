@@ -20,7 +20,8 @@ OnProgress = Callable[[int, int], object]
 """Receives the number of files that were read, and the number of all files."""
 
 
-class SkippedFile(NamedTuple):
+@dataclass(frozen=True)
+class SkippedFile:
     """Describe a file that cannot be entered.
 
     Attributes:

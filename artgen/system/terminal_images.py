@@ -15,7 +15,7 @@ import io
 import math
 import os
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, TextIO
@@ -126,6 +126,64 @@ def half_blocks(image: "Image.Image", size: TerminalSize, *, true_color: bool) -
     rows = _pixel_rows(image, width, height)
     color = _true_color if true_color else _color_256
     return [_block_line(rows[top], rows[top + 1] if top + 1 < height else None, color) for top in range(0, height, 2)]
+
+
+def image_rows(
+    images: "Sequence[Image.Image | None]",
+    captions: Sequence[str],
+    size: TerminalSize,
+    environment: Mapping[str, str],
+    cell_columns: int,
+) -> str:
+    """Return the text that shows small images in rows, with a caption below each image; it ends with a newline.
+
+    Args:
+        images: images. None leaves a cell empty.
+        captions: printable ASCII text for each image.
+        size: size of the terminal.
+        environment: environment variables of the terminal.
+        cell_columns: width of an image in characters. The height of its cell is half of it.
+    """
+    cell_columns = min(cell_columns, size.columns)
+    per_row = max(1, (size.columns + 1) // (cell_columns + 1))
+    cell = TerminalSize(cell_columns, cell_columns // 2 + RESERVED_ROWS, size.cell_px)
+    show_row = _block_row if select_protocol(environment) == "blocks" else _pixel_row
+    lines: list[str] = []
+    for start in range(0, len(images), per_row):
+        lines += show_row(images[start : start + per_row], cell, environment)
+        names = (caption[:cell_columns].ljust(cell_columns) for caption in captions[start : start + per_row])
+        lines.append(" ".join(names).rstrip())
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _block_row(
+    images: "Sequence[Image.Image | None]", cell: TerminalSize, environment: Mapping[str, str]
+) -> Iterator[str]:
+    """Yield the lines of images of half blocks side by side."""
+    true_color = has_true_color(environment)
+    cells = [half_blocks(image, cell, true_color=true_color) if image else [] for image in images]
+    for row in range(max(map(len, cells))):
+        lines = [each[row] if row < len(each) else "" for each in cells]
+        padded = [line + " " * (cell.columns - line.count("\N{UPPER HALF BLOCK}")) for line in lines]
+        yield " ".join(padded).rstrip()
+
+
+def _pixel_row(
+    images: "Sequence[Image.Image | None]", cell: TerminalSize, environment: Mapping[str, str]
+) -> Iterator[str]:
+    """Yield the sequence that shows images side by side as one image."""
+    from PIL import Image
+
+    cell_width, cell_height = cell.cell_px
+    box = (cell.columns * cell_width, _usable_rows(cell) * cell_height)
+    columns = len(images) * (cell.columns + 1) - 1
+    strip = Image.new("RGB", (columns * cell_width, box[1]))
+    for index, image in enumerate(images):
+        if image is not None:
+            left = index * (box[0] + cell_width)
+            strip.paste(_resize(image.convert("RGB"), *_fit(image.size, box)), (left, 0))
+    data = _encode_png(strip, *strip.size)
+    yield _kitty_sequence(data, columns) if select_protocol(environment) == "kitty" else _iterm2_sequence(data, columns)
 
 
 def _usable_rows(size: TerminalSize) -> int:

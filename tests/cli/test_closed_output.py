@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import pytest
-from command_line import FAST, save_inputs_of_all_commands
+from command_line import FAST, run, save_inputs_of_all_commands
+from history_entries import add_image
 
 from artgen.cli.main import COMMAND_SUMMARIES, app, load_command
 
@@ -56,6 +57,9 @@ PRINTING_COMMANDS = [
     ("doctor", "--json"),
     ("config", "show"),
     ("config", "path"),
+    ("history",),
+    ("history", "show", "1", "--json"),
+    ("history", "export"),
     ("preset", "list"),
     ("preset", "show", "small"),
     ("cache", "list"),
@@ -94,6 +98,8 @@ def test_closed_stdout_ends_without_a_message(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
+    if arguments[0] == "history":
+        run("history", "rate", str(add_image("in.png")), "4")
     monkeypatch.setattr(sys, "stdout", closed_pipe)
     assert exit_code(*arguments) == 0
     assert "rror" not in capfd.readouterr().err

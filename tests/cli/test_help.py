@@ -29,6 +29,7 @@ SUBCOMMANDS = {
     "models": ("list", "recommend", "show", "words", "pull", "verify", "convert", "alias", "remove", "path"),
     "batch": ("run", "status", "verify"),
     "config": ("show", "get", "set", "unset", "path"),
+    "history": ("search", "show", "rate", "tag", "forget", "export", "import", "scan"),
     "preset": ("save", "list", "show", "remove"),
     "cache": ("list", "clear"),
 }

@@ -11,6 +11,7 @@ import pytest
 import tiny_loras
 import torch
 from command_line import FAST, run, save_inputs_of_all_commands
+from history_entries import add_image
 from jsonschema import Draft202012Validator
 from typer.testing import Result
 
@@ -77,6 +78,14 @@ PRINTED_OBJECTS = [
     (1, "config", "get", "style_folder"),
     (1, "config", "get", "steps"),
     (1, "config", "path"),
+    (1, "history", "search"),
+    (1, "history", "show", "1"),
+    (1, "history", "rate", "1", "4"),
+    (1, "history", "tag", "1", "winter"),
+    (1, "history", "forget", "1"),
+    (1, "history", "export"),
+    (1, "history", "import", "marks.jsonl"),
+    (1, "history", "scan", "photos"),
     (1, "preset", "list"),
     (1, "worker", "status"),
     (1, "preset", "show", "small"),
@@ -85,7 +94,7 @@ PRINTED_OBJECTS = [
 ]
 """Number of objects (None: several) and arguments of command lines that print JSON."""
 
-GROUPS = ("models", "batch", "config", "preset", "worker", "cache")
+GROUPS = ("models", "batch", "config", "history", "preset", "worker", "cache")
 
 
 def command_name(arguments: tuple[str, ...]) -> tuple[str, ...]:
@@ -161,6 +170,9 @@ def test_printed_objects_fit_the_schema(line: tuple[Any, ...], inputs: Path, mon
         user_cache_folder().mkdir(parents=True, exist_ok=True)
         for file in ("hashes.json", "load-times.json"):
             (user_cache_folder() / file).write_text("{}")
+    if name[0] == "history":
+        run("history", "tag", str(add_image("in.png")), "blue")
+        Path("marks.jsonl").write_text(run("history", "export").stdout)
     extra = ["--overwrite"] * (name[0] in ("noise", "sheet", "reconstruct", "inpaint", "sample", "denoise", "train"))
     objects = check_objects(run(*arguments, *extra, "--json"), *name)
     assert len(objects) == count or (count is None and len(objects) > 1)

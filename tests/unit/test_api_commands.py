@@ -42,6 +42,14 @@ FUNCTIONS_OF_COMMANDS: dict[str, tuple[str, ...]] = {
     "preset list": ("list_presets",),
     "preset show": ("list_presets",),
     "preset remove": ("remove_preset",),
+    "history search": ("search_history", "history_file"),
+    "history show": ("history_entry", "history_file"),
+    "history rate": ("rate_history",),
+    "history tag": ("tag_history",),
+    "history forget": ("forget_history", "search_history"),
+    "history export": ("export_history",),
+    "history import": ("import_history",),
+    "history scan": ("scan_history",),
     "worker start": ("start_worker",),
     "worker stop": ("stop_worker",),
     "worker status": ("worker_status",),
@@ -68,6 +76,9 @@ OTHER_NAMES = {
     "control": {"image_paths": "images"},
     "denoise": {"image_args": "image"},
     "gallery": {"paths": "images"},
+    "history import": {"file": "marks"},
+    "history show": {"ids": "id"},
+    "history tag": {"arguments": "ids"},
     "info": {"files": "file"},
     "mask": {"arguments": "images"},
     "models alias": {"remove": "name"},
@@ -88,6 +99,8 @@ WITHOUT_KEYWORD = {
     "denoise": {"compare"},  # `artgen.sheet`
     "gallery": {"opens"},  # opens a browser
     "rank": {"csv_file", "sheet_file"},  # the function returns the scores, and `artgen.sheet` writes sheets
+    "history forget": {"everything", "missing", "yes"},
+    "history search": {"paths"},
     "models remove": {"yes"},
     "cache clear": {"yes"},
     "preset list": set(),
