@@ -51,7 +51,7 @@ def scan_image(path: Path) -> ScannedImage:
         return ScannedImage(_empty_entry(path, stamp), error.message, stamp=stamp)
     record, note = _read_record(path)
     entry = create_entry(path, loaded.sha256, record, loaded.image.size)
-    mask = _recorded_mask(record, loaded.image.size)
+    mask = recorded_mask(record, loaded.image.size)
     return ScannedImage(entry, note, encode_thumbnail(loaded.image), mask, mask is not None, stamp)
 
 
@@ -66,7 +66,7 @@ def _read_record(path: Path) -> tuple[Mapping[str, Any], str]:
     return found.fields, ""
 
 
-def _recorded_mask(record: Mapping[str, Any], size: tuple[int, int]) -> bytes | None:
+def recorded_mask(record: Mapping[str, Any], size: tuple[int, int]) -> bytes | None:
     """Return a small WebP file of the mask in a record, if it has the size of the image."""
     text = record.get("mask_data")
     if not isinstance(text, str):

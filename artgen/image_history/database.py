@@ -121,6 +121,22 @@ class History(SqliteFile):
             yield from entries
             last = entries[-1].id
 
+    def newest_ids(self, last_id: int | None = None) -> list[int]:
+        """Return the ids of the entries, newest first.
+
+        Args:
+            last_id: ignore entries with a greater id, which were added later; None: all entries.
+        """
+        limit = -1 if last_id is None else last_id
+        rows = self._fetch(
+            "SELECT id FROM image WHERE ? < 0 OR id <= ? ORDER BY made_utc DESC, id DESC", (limit, limit)
+        )
+        return [int(row[0]) for row in rows]
+
+    def entries(self, entry_ids: list[int]) -> list[HistoryEntry]:
+        """Return the entries with these ids, in this order. Unknown ids are left out."""
+        return self._entries(entry_ids)
+
     def count(self) -> int:
         """Return the number of entries."""
         return int(self._fetch("SELECT count(*) FROM image")[0][0])

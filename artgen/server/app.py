@@ -21,6 +21,7 @@ from artgen.server.a1111.routes import a1111_routes
 from artgen.server.bodies import BodyGuard
 from artgen.server.errors import HttpError, error_response
 from artgen.server.job_queue import JobQueue
+from artgen.server.live_gallery import gallery_routes
 from artgen.server.log import log, log_exception
 from artgen.server.openai.routes import openai_routes
 from artgen.server.security import HostGuard, TokenGuard
@@ -45,7 +46,7 @@ def create_app(settings: ServerSettings, queue: JobQueue | None = None) -> Starl
         job_queue.close()
 
     app = Starlette(
-        routes=_routes(),
+        routes=_routes(settings),
         middleware=[
             Middleware(ResponseLog, job_metrics, log_all=settings.verbose),
             Middleware(HostGuard, settings),
@@ -62,7 +63,7 @@ def create_app(settings: ServerSettings, queue: JobQueue | None = None) -> Starl
     return app
 
 
-def _routes() -> list[BaseRoute]:
+def _routes(settings: ServerSettings) -> list[BaseRoute]:
     """Return the routes of all APIs. Each module has a function `routes`."""
     return [
         Route("/health", show_health),
@@ -70,6 +71,7 @@ def _routes() -> list[BaseRoute]:
         *jobs_api.routes(),
         *openai_routes(),
         *a1111_routes(),
+        *(gallery_routes() if settings.history else ()),
     ]
 
 

@@ -57,7 +57,7 @@ function loadScript(name) {
 }
 
 async function loadJson(kind, number) {
-  const response = await fetch(`gallery/data/${kind}-${number}.json`);
+  const response = await fetch(`gallery/data/${kind}-${number}.json?last=${gallery.config.last}`);
   if (!response.ok) throw new Error(`The server answered ${response.status}.`);
   gallery.receive(kind, number, await response.json());
 }
