@@ -1,12 +1,14 @@
 """Enlarge images with Lanczos resampling. This module does not import torch."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from PIL import Image
 
 from artgen import images
 from artgen.engine.generation_context import GenerationContext
+from artgen.engine.generation_timer import GenerationTimer
 from artgen.engine.results import FailedImage, GeneratedImage
 from artgen.errors import MemoryExhaustedError
 from artgen.events import Listener, StepEvent, no_op
@@ -38,7 +40,9 @@ def generate_jobs(
             checks.check_frames(frames, job)
         if isinstance(job, UpscaleJob):
             listener(StepEvent(0, 1, number, 1, len(jobs)))
-            yield resample(job)
+            timer = GenerationTimer(listener)
+            result = resample(job)
+            yield replace(result, seconds=timer.elapsed_seconds)
             listener(StepEvent(1, 1, number, 1, len(jobs)))
 
 
