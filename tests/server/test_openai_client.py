@@ -132,8 +132,16 @@ def test_invalid_requests_raise_the_errors_of_the_client() -> None:
             api.models.retrieve("nope")
         with pytest.raises(openai.NotFoundError):
             api.chat.completions.create(model="tiny", messages=[{"role": "user", "content": "hello"}])
-        response = requests.post(f"{url}/v1/images/generations", data=b"{", timeout=60)
-        assert (response.status_code, response.json()["error"]["type"]) == (400, "invalid_request_error")
+        for body in (
+            b"{",
+            b"[]",
+            b"\xff",
+            b'{"prompt": "\\ud800"}',
+            b'{"prompt": "x", "\\ud800": 1}',
+            b'{"prompt": NaN}',
+        ):
+            response = requests.post(f"{url}/v1/images/generations", data=body, timeout=60)
+            assert (response.status_code, response.json()["error"]["type"]) == (400, "invalid_request_error"), body
 
 
 def test_wrong_token_full_queue_and_foreign_host_raise_the_errors_of_the_client() -> None:

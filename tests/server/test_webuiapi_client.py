@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import requests
 import webuiapi
 from artgen_server import running_server
 from PIL import Image
@@ -125,3 +126,6 @@ def test_invalid_requests_raise_errors() -> None:
             with pytest.raises(RuntimeError, match="422"):
                 api.img2img(prompt="a red fox", **arguments)
         assert "not found" in api.set_options({"sd_model_checkpoint": "nope"})["detail"]
+        unknown = {"prompt": "a red fox", "steps": 1, "field": "\ud800", "override_settings": {"\ud800": 1}, **SIZE}
+        response = requests.post(f"{url}/sdapi/v1/txt2img", json=unknown, timeout=60)
+        assert response.json()["parameters"]["field"] == "\ud800"

@@ -6,13 +6,14 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from artgen.errors import ArtgenError
 from artgen.jobs.replay_other_tools import other_scheduler
 from artgen.server.a1111.info import generation_body
 from artgen.server.a1111.read_request import GenerationRequest
 from artgen.server.a1111.state import state_of
+from artgen.server.ascii_json import AsciiJson
 from artgen.server.job_queue import ServerJob
 from artgen.server.run_locked import run_locked
 from artgen.server.server_models import model_of_job
@@ -59,7 +60,7 @@ async def generate(request: Request, body: Mapping[str, Any], converted: Generat
         state.remove_job(client, job)
     if job.error is not None:
         raise job.error
-    return JSONResponse(await run_in_threadpool(generation_body, body, converted, job))
+    return AsciiJson(await run_in_threadpool(generation_body, body, converted, job))
 
 
 async def _submit(request: Request, converted: GenerationRequest) -> tuple[GenerationRequest, ServerJob]:

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from artgen.errors import ArtgenError, ModelUnavailableError, PipelineError
@@ -19,6 +19,7 @@ from artgen.server.a1111.progress import progress_body
 from artgen.server.a1111.read_request import model_name, read_img2img, read_txt2img
 from artgen.server.a1111.state import state_of
 from artgen.server.a1111.typed_fields import read_text
+from artgen.server.ascii_json import AsciiJson
 from artgen.server.errors import NOT_FOUND, status_of
 from artgen.server.run_locked import run_locked
 from artgen.server.server_models import default_name, find_model
@@ -86,11 +87,11 @@ def _as_a1111(endpoint: Endpoint) -> Endpoint:
         try:
             return await endpoint(request)
         except FieldError as error:
-            return JSONResponse(error.body(), error.status)
+            return AsciiJson(error.body(), error.status)
         except ArtgenError as error:
             return _error_response(error)
         except HTTPException as error:
-            return JSONResponse(error_body(error.status_code, f"{error.detail}."), error.status_code)
+            return AsciiJson(error_body(error.status_code, f"{error.detail}."), error.status_code)
         except ClientDisconnected:
             return Response(status_code=CLIENT_CLOSED)
 
@@ -104,7 +105,7 @@ def _error_response(error: ArtgenError) -> Response:
     elif error.exit_code in FAILURE_CODES or isinstance(error, PipelineError):
         status = SERVER_ERROR
     headers = {"Retry-After": "5"} if status in (429, 503) else {}
-    return JSONResponse(error_body(status, error.message, error.hint), status, headers=headers)
+    return AsciiJson(error_body(status, error.message, error.hint), status, headers=headers)
 
 
 async def txt2img(request: Request) -> Response:
@@ -125,7 +126,7 @@ async def img2img(request: Request) -> Response:
 async def show_options(request: Request) -> Response:
     """Return the model of the client, and constant values of other options that clients read."""
     name = state_of(request).model(client_of(request)) or await run_locked(default_name, settings_of(request))
-    return JSONResponse(
+    return AsciiJson(
         {
             "sd_model_checkpoint": name,
             "sd_checkpoint_hash": None,
@@ -144,45 +145,45 @@ async def set_options(request: Request) -> Response:
         if found is None:
             raise FieldError(f"model {describe_value(name)} not found", "sd_model_checkpoint", NOT_FOUND)
         state_of(request).select_model(client_of(request), found[0])
-    return JSONResponse(None)
+    return AsciiJson(None)
 
 
 async def list_models(request: Request) -> Response:
     """List the models on the disk."""
-    return JSONResponse(await run_locked(lists.sd_models, settings_of(request)))
+    return AsciiJson(await run_locked(lists.sd_models, settings_of(request)))
 
 
 async def show_progress(request: Request) -> Response:
     """Return the progress of the client's jobs."""
     with_image = request.query_params.get("skip_current_image", "false").lower() not in ("true", "1")
-    return JSONResponse(progress_body(state_of(request).jobs(client_of(request)), with_image=with_image))
+    return AsciiJson(progress_body(state_of(request).jobs(client_of(request)), with_image=with_image))
 
 
 async def interrupt(request: Request) -> Response:
     """Stop the running job of the client, or its first waiting job. Its request returns the finished images."""
     for job in state_of(request).jobs(client_of(request))[:1]:
         queue_of(request).cancel(job.id)
-    return JSONResponse({})
+    return AsciiJson({})
 
 
 async def png_info(request: Request) -> Response:
     """Return the generation parameters of an image."""
-    return JSONResponse(await run_in_threadpool(png_info_body, await _read_body(request)))
+    return AsciiJson(await run_in_threadpool(png_info_body, await _read_body(request)))
 
 
 async def refresh(request: Request) -> Response:  # noqa: ARG001
     """Do nothing: the folders are read for each request."""
-    return JSONResponse(None)
+    return AsciiJson(None)
 
 
 async def unknown_path(request: Request) -> Response:
     """Report an unknown path."""
-    return JSONResponse({"detail": "Not Found", "error": f"artgen has no {request.url.path}."}, NOT_FOUND)
+    return AsciiJson({"detail": "Not Found", "error": f"artgen has no {request.url.path}."}, NOT_FOUND)
 
 
 def _list_endpoint(function: Callable[[], Any]) -> Endpoint:
     async def show(request: Request) -> Response:  # noqa: ARG001
-        return JSONResponse(await run_locked(function))
+        return AsciiJson(await run_locked(function))
 
     return show
 

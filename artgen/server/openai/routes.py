@@ -8,10 +8,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, PipelineError
+from artgen.server.ascii_json import AsciiJson
 from artgen.server.errors import NOT_FOUND, HttpError, status_of
 from artgen.server.openai.edits import EditForm, read_edit
 from artgen.server.openai.errors import FieldError, error_body, job_error_body
@@ -58,11 +59,11 @@ def _as_openai(endpoint: Endpoint) -> Endpoint:
         try:
             return await endpoint(request)
         except FieldError as error:
-            return JSONResponse(error.body(), error.status)
+            return AsciiJson(error.body(), error.status)
         except ArtgenError as error:
             return _error_response(error)
         except HTTPException as error:
-            return JSONResponse(error_body(error.status_code, f"{error.detail}."), error.status_code)
+            return AsciiJson(error_body(error.status_code, f"{error.detail}."), error.status_code)
         except ClientDisconnected:
             return Response(status_code=CLIENT_CLOSED)
 
@@ -77,7 +78,7 @@ def _error_response(error: ArtgenError) -> Response:
     elif error.exit_code in FAILURE_CODES or isinstance(error, PipelineError):
         status = SERVER_ERROR
     headers = {"Retry-After": "5"} if status in (429, 503) else {}
-    return JSONResponse(job_error_body(status, error), status, headers=headers)
+    return AsciiJson(job_error_body(status, error), status, headers=headers)
 
 
 async def generate(request: Request) -> Response:
@@ -108,7 +109,7 @@ async def show_file(request: Request) -> Response:
 
 async def list_models(request: Request) -> Response:
     """List the models on the disk."""
-    return JSONResponse(await run_locked(list_body, settings_of(request)))
+    return AsciiJson(await run_locked(list_body, settings_of(request)))
 
 
 async def show_model(request: Request) -> Response:
@@ -118,7 +119,7 @@ async def show_model(request: Request) -> Response:
     if found is None:
         message = f"The model {describe_value(name)} does not exist on this server."
         raise FieldError(message, "model", "model_not_found", NOT_FOUND)
-    return JSONResponse(model_object(*found))
+    return AsciiJson(model_object(*found))
 
 
 async def unknown_path(request: Request) -> Response:
@@ -139,7 +140,7 @@ async def _images_response(request: Request, images_request: ImagesRequest) -> R
         raise HttpError(SERVER_ERROR, "The job was stopped on the server.")
     link = (_links(request), str(request.base_url).rstrip("/"))
     body = await run_in_threadpool(images_body, images_request, list(job.images), job.created, link)
-    return JSONResponse(body)
+    return AsciiJson(body)
 
 
 def _links(request: Request) -> ImageLinks:
