@@ -26,6 +26,7 @@ for name in ("SIGALRM", "SIGUSR1"):  # a late signal of a test must not end pyte
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
+os.environ["ARTGEN_HISTORY"] = "off"  # fixtures of a session run before `_temporary_user_folders`
 
 if os.environ.get("ARTGEN_TEST_WORKER"):
     pytest_plugins = ["worker_mode"]
