@@ -13,6 +13,7 @@ from artgen.spec.fields import describe_value
 from artgen.spec.python_text import for_python
 from artgen.spec.value_checks import check_range
 from artgen.system.counts import counted
+from artgen.system.input_files import input_stem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -200,6 +201,6 @@ def _label_settings(label: str, differing: list[str], on_note: "Callable[[str], 
 
 def _label_text(record: dict[str, Any], names: list[str], file: Path | None) -> str:
     if file is not None:
-        return file.stem
+        return input_stem(file)
     values = [(name, record[name]) for name in names if record.get(name) not in (None, "")]
     return "\n".join(str(value) if name == "prompt" else f"{name} {value}" for name, value in values)

@@ -13,6 +13,9 @@ from artgen.errors import UsageError
 _COMMAND_LINE: ContextVar[tuple[Any, tuple[str, ...]]] = ContextVar("command line")
 
 _LONG_DASHES = "\N{EN DASH}\N{EM DASH}"
+_NEVER_EMPTY = frozenset({"device", "family", "mask_model", "model", "output", "ray", "sigma"})
+"""Options whose value cannot be empty, besides files, numbers and choices."""
+
 _WORD_AFTER_ONE_DASH = re.compile(r"-[A-Za-z][A-Za-z_-]{2,}")
 
 
@@ -124,14 +127,16 @@ def check_arguments(parameters: Sequence[Any], args: Sequence[str]) -> None:
 
 
 def _check_empty(parameters: Sequence[Any], option: str) -> None:
-    """Refuse an empty value of an option that names a file of this call. Others, such as `--lora`, unset a default.
+    """Refuse an empty value of an option. An empty prompt is a value, and an empty `--lora` unsets a default.
+
+    The values of most other options are refused where they are parsed.
 
     Raises:
-        UsageError: the option names a file.
+        UsageError: the option needs a value.
     """
     from artgen.spec.settings import SETTING_GROUPS, settings_of
 
     setting = next((str(each.name) for each in parameters if option in each.opts), "")
     found = [declared[setting] for group in SETTING_GROUPS if setting in (declared := settings_of(group))]
-    if setting == "output" or any(each.is_path and each.per_call for each in found):
+    if setting in _NEVER_EMPTY or any(each.is_path and each.per_call for each in found):
         raise UsageError(f"Cannot use an empty text as the value of {option}.", "Check the variables of the shell.")

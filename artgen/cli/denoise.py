@@ -28,6 +28,7 @@ from artgen.spec.settings import (
     StepsSettings,
     SweepSettings,
 )
+from artgen.system.input_files import input_stem
 
 if TYPE_CHECKING:
     from artgen.engine.generate import GeneratedImage
@@ -104,7 +105,7 @@ def denoise(
     sheet_path = None
     if compare is not None:
         sheet_path = path_of_file_option(
-            compare, f"{image_paths[0].stem if image_paths else ''}-comparison.png", "--compare"
+            compare, f"{input_stem(image_paths[0]) if image_paths else ''}-comparison.png", "--compare"
         )
     comparison = DenoiseComparison(reference)
     for note in () if report.quiet else comparison.notes:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from artgen.cli.console import discard_note, print_note
 from artgen.cli.display import note_unused_preview
-from artgen.cli.positionals import check_stdin_uses
+from artgen.cli.positionals import check_stdin_uses, reject_stdin
 from artgen.cli.run_requests import OutputOptions, run_requests
 from artgen.cli.status_line import status_line
 from artgen.cli.stdout_image import print_saved_path
 from artgen.cli.user_defaults import is_typed
-from artgen.errors import ArtgenError, UsageError
+from artgen.errors import ArtgenError
 from artgen.spec.settings import (
     CombinationSettings,
     ReportSettings,
@@ -141,13 +141,15 @@ def dispatch_batch(
         UsageError: an image is read from stdin.
         ArtgenError: a request is invalid.
     """
-    if any(map(is_stdin, (*image_paths, *(getattr(group, "mask", None) for group in groups)))):
-        raise UsageError(
-            "Cannot read an image from stdin for several results: the run could not be continued.",
-            "Save the image to a file first.",
-        )
+    from artgen.spec.control import parse_control
+    from artgen.spec.image_prompt import parse_image_prompt
+
+    controls = [parse_control(text).image for group in groups for text in getattr(group, "control", ())]
+    prompts = [parse_image_prompt(text) for group in groups for text in getattr(group, "image_prompt", ())]
+    masks = (*(getattr(group, "mask", None) for group in groups), *(each.mask for each in prompts))
+    reject_stdin(*image_paths, *masks, *controls, *(each.image for each in prompts))
     note_unused_preview(options.report, "several images run as a batch")
-    # Imported here: a single image does not need the queue.
+    # Imported here: a single image does not need these modules.
     from artgen.queue.batch_entries import batch_folder, batch_name, image_entries
     from artgen.spec.fields import non_default_settings
 
@@ -188,6 +190,8 @@ def _run_sweep(
     from artgen.cli.ledger_jobs import LedgerJobs
 
     on_written = partial(_print_page, report=options.report)
+    if not options.report.quiet:
+        _note_replaced_settings(sweep)
     plan = plan_sweep(image_paths, values, sweep.sweep, options.output)
     jobs = LedgerJobs(plan.entries, plan.folder, plan.defaults, sweep, batch_size=series.batch_size)
     run_requests(
@@ -195,6 +199,22 @@ def _run_sweep(
         options.report,
         on_finished=lambda: write_sheet_and_csv(plan.axes, jobs.plan, jobs.ledger, on_written),
     )
+
+
+def _note_replaced_settings(sweep: SweepSettings) -> None:
+    """Print a note for each typed setting whose value a sweep replaces.
+
+    Raises:
+        UsageError: the sweep is invalid.
+    """
+    from artgen.queue.entries import LINE_SETTINGS
+    from artgen.queue.sweeps import parse_axes
+    from artgen.spec.settings import settings_of
+
+    for axis in parse_axes(sweep.sweep):
+        replaced = (axis.name, *settings_of(LINE_SETTINGS[axis.name])[axis.name].excludes)
+        for name in filter(is_typed, replaced):
+            print_note(f"--sweep {axis.name} replaces the value of --{name.replace('_', '-')}.")
 
 
 def _print_page(path: Path, report: ReportSettings) -> None:

@@ -17,7 +17,7 @@ from artgen.cli.console import print_note
 from artgen.errors import UsageError
 from artgen.spec.settings import OpaqueInput, PromptSettings
 from artgen.system.external_data import decode_text
-from artgen.system.input_files import STDIN, read_stdin
+from artgen.system.input_files import STDIN, is_stdin, read_stdin
 
 MAX_PROMPT_BYTES = 1 << 20
 """Limit of a prompt that is read from stdin."""
@@ -96,6 +96,19 @@ def check_stdin_uses(*inputs: Path | str | None) -> None:
         raise UsageError(
             "Cannot read several inputs from stdin: only one of the image, the mask and the prompt can be '-'.",
             "Save the others to files.",
+        )
+
+
+def reject_stdin(*inputs: Path | None) -> None:
+    """Refuse standard input as an image of several results.
+
+    Raises:
+        UsageError: an input is `-`.
+    """
+    if any(map(is_stdin, inputs)):
+        raise UsageError(
+            "Cannot read an image from stdin for several results: the run could not be continued.",
+            "Save the image to a file first.",
         )
 
 

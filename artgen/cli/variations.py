@@ -11,12 +11,14 @@ import typer
 from artgen.cli.arguments import reject_nan
 from artgen.cli.console import discard_note, print_note
 from artgen.cli.options import flatten_settings
+from artgen.cli.positionals import reject_stdin
 from artgen.cli.record_output import image_output
 from artgen.cli.run_requests import OutputOptions, run_requests
 from artgen.cli.set_option import SetOption, parse_changes
 from artgen.errors import ArtgenError
 from artgen.spec.settings import FramesSettings, GenerationReportSettings, OutputSettings, RunSettings, SeriesSettings
 from artgen.system.files import missing_file_error
+from artgen.system.input_files import input_stem, is_stdin
 
 if TYPE_CHECKING:
     from artgen.jobs.image_variations.plan import VariationPlan
@@ -28,7 +30,7 @@ def variations(
     run: RunSettings,
     output: OutputSettings,
     report: GenerationReportSettings,
-    image: Annotated[Path, typer.Argument(help="Image of artgen, or any other image.", metavar="IMAGE")],
+    image: Annotated[Path, typer.Argument(help="Image of artgen, or any other image. - reads stdin.", metavar="IMAGE")],
     amount: Annotated[
         float,
         typer.Option(
@@ -59,10 +61,12 @@ def variations(
     from artgen.jobs.image_variations.plan import DEFAULT_COUNT, plan_variations
     from artgen.spec.seeds import expand_seeds, generate_seed, hash_seed
 
-    if not os.path.lexists(image):
+    if not is_stdin(image) and not os.path.lexists(image):
         raise missing_file_error(image)
     changes = parse_changes(set_) | ({} if prompt is None else {"prompt": prompt})
     has_ledger = run != RunSettings()
+    if has_ledger:
+        reject_stdin(image)
     random_seed: Callable[[], int] = (lambda: hash_seed(image.read_bytes())) if has_ledger else generate_seed
     is_list = seed is not None and not seed.strip().removeprefix("-").isdecimal()
     series = SeriesSettings(seed=seed, count=count or (1 if is_list else DEFAULT_COUNT))
@@ -87,7 +91,7 @@ def _run_here(image: Path, plan: "VariationPlan", options: OutputOptions) -> Non
     from artgen.jobs.recorded_prompt import add_unsupported, with_recorded_prompts
 
     if options.output.output is None and len(plan.requests) > 1:
-        stem = image.stem.replace("{", "{{").replace("}", "}}")
+        stem = input_stem(image).replace("{", "{{").replace("}", "}}")
         options = replace(options, output=replace(options.output, output=f"outputs/{stem}-variation-{{index:05}}"))
     if plan.spec is not None:
         is_same = not any(vars(each).get("variation_strength") for each in plan.requests)
@@ -115,6 +119,6 @@ def _run_batch(image: Path, plan: "VariationPlan", run: RunSettings, options: Ou
     from artgen.queue.entries import Entry
 
     listener = note_listener(discard_note if options.report.quiet else print_note)
-    folder, output_settings = batch_folder(options.output, f"{image.stem}-variations")
+    folder, output_settings = batch_folder(options.output, f"{input_stem(image)}-variations")
     entries = [Entry(image.name, 0, entry_values(each)) for each in supported_requests(plan, listener)]
     run_requests(LedgerJobs(entries, folder, output_settings, run), options.report)

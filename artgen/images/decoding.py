@@ -15,7 +15,7 @@ from artgen.images.heif import HEIF_HINT, heif_format, heif_notes, open_heif
 from artgen.images.sixteen_bit import fix_planar_tiff, is_16bit, raw_mode, read_low_byte, set_raw_mode
 from artgen.images.structure import check_structure
 from artgen.system.files import wrap_read_errors
-from artgen.system.input_files import is_regular_file, read_input
+from artgen.system.input_files import empty_input_error, is_regular_file, read_input
 
 MAX_PIXELS = 89_000_000
 """Default limit of width times height; slightly below Pillow's limit for a warning."""
@@ -192,7 +192,7 @@ def _read_bytes(path: Path, max_pixels: int) -> bytes:
                 )
     data = read_input(path, max_bytes)
     if not data:
-        raise InputFileError(f"'{path}' is empty.", "Save the image again, or use another copy.")
+        raise empty_input_error(path, "Save the image again, or use another copy.")
     return data
 
 

@@ -24,7 +24,7 @@ from artgen.spec.mask_source import recorded_mask_model
 from artgen.spec.mask_text import parse_mask_text, phrases
 from artgen.spec.settings import MaskModelSettings
 from artgen.system.files import write_atomically
-from artgen.system.input_files import STDIN
+from artgen.system.input_files import input_stem
 
 WARN_SHARE = 0.95
 _FOLDER_SUFFIXES = ("/", "\\")
@@ -149,7 +149,7 @@ def mask_path(destination: str, image_name: str) -> Path:
     """
     path = Path(destination)
     if destination.endswith(_FOLDER_SUFFIXES) or path.is_dir():
-        return path / f"{'stdin' if image_name == STDIN else Path(image_name).stem}-mask.png"
+        return path / f"{input_stem(image_name)}-mask.png"
     return path if path.suffix else path.with_name(f"{path.name}.png")
 
 

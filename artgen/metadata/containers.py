@@ -20,7 +20,7 @@ from artgen.metadata.json_texts import is_json
 from artgen.metadata.writing import MAX_SIDECAR_BYTES, MAX_TEXT_BYTES
 from artgen.metadata.xmp import xmp_texts
 from artgen.system.files import wrap_read_errors
-from artgen.system.input_files import open_input
+from artgen.system.input_files import empty_input_error, open_input
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MAX_PNG_CHUNKS = 100_000
@@ -83,7 +83,7 @@ def text_file_texts(data: bytes, path: Path) -> RawTexts:
         InputFileError: The file is empty, too large or not text.
     """
     if not data:
-        raise InputFileError(f"'{path}' is empty.", "Use an image or a text file with a prompt.")
+        raise empty_input_error(path, "Use an image or a text file with a prompt.")
     if len(data) > MAX_SIDECAR_BYTES:
         raise InputFileError(
             f"'{path}' has more than {MAX_SIDECAR_BYTES} bytes and is not a PNG, JPEG, WebP, AVIF, HEIC or TIFF file.",

@@ -21,6 +21,7 @@ from artgen.outputs.encoding import EncodingOptions
 from artgen.outputs.names import EMPTY_NAME, parse_template
 from artgen.spec.settings import FramesSettings
 from artgen.system.files import atomic_folder
+from artgen.system.input_files import input_stem
 from artgen.system.temporary import report_name
 
 _ACCEPTED_TARGETS = f"{', '.join(ANIMATION_FORMATS)} or a folder/"
@@ -79,7 +80,7 @@ class AnimationOutput:
             def write(path: Path) -> bool:
                 return destination.write(path, data)
 
-        return destination.reserve_name(record, write, stem=image_path.stem, index=index)
+        return destination.reserve_name(record, write, stem=input_stem(image_path), index=index)
 
 
 @dataclass(frozen=True)

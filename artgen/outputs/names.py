@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from artgen.errors import UsageError
 from artgen.system.file_names import (
@@ -21,6 +21,7 @@ from artgen.system.file_names import (
     sanitize_component,
     truncate_utf8,
 )
+from artgen.system.input_files import input_stem
 from artgen.system.temporary import TEMPORARY_PREFIX
 
 NUMERIC_FIELDS = frozenset({"index", "seed", "steps", "width", "height"})
@@ -157,7 +158,7 @@ def template_values(record: Mapping[str, object], stem: str | None) -> dict[str,
     copied = ("seed", "prompt", "scheduler", "steps", "strength", "width", "height")
     return {
         **{name: texts.get(name, "") for name in copied},
-        "stem": stem or PurePath(texts.get("image", "")).stem or EMPTY_NAME,
+        "stem": stem or input_stem(texts.get("image", "")) or EMPTY_NAME,
         "model": re.sub(r"\.safetensors$", "", re.split(r"[\\/]", texts.get("model", "").rstrip("\\/"))[-1]),
         "guidance": texts.get("guidance_scale", ""),
         "date": now.strftime("%Y-%m-%d"),

@@ -5,7 +5,7 @@ import os
 import select
 import stat
 import sys
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from artgen.errors import InputFileError
@@ -45,6 +45,23 @@ def _forget_inputs() -> None:
 def is_stdin(path: Path | None) -> bool:
     """Return whether a path is `-`."""
     return path is not None and str(path) == STDIN
+
+
+def input_stem(path: PurePath | str) -> str:
+    """Return the stem of an input file for the names of outputs: `stdin` for `-`, else without folders and suffix."""
+    return "stdin" if str(path) == STDIN else PurePath(path).stem
+
+
+def empty_input_error(path: Path, hint: str) -> InputFileError:
+    """Return the error for an input without data.
+
+    Args:
+        path: the input.
+        hint: hint for a file.
+    """
+    if is_stdin(path):
+        return InputFileError("Cannot read standard input: it is empty.", _FILE_HINT)
+    return InputFileError(f"'{path}' is empty.", hint)
 
 
 def is_regular_file(path: Path) -> bool:

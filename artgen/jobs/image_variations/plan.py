@@ -20,6 +20,7 @@ from artgen.spec.prompt_expansion import PromptExpansion
 from artgen.spec.records import JSON_ONLY_KEYS, PROVENANCE_FIELDS
 from artgen.spec.requests import TASKS, Img2Img, Txt2Img
 from artgen.spec.settings import options_of, unknown_setting_error
+from artgen.system.input_files import is_stdin
 
 _VARIATION_NAMES, _MORPH_NAMES = ("variation_seed", "variation_strength"), ("morph_seed", "morph_position")
 """Settings of the seed of the other noise and of its amount."""
@@ -90,7 +91,8 @@ def plan_variations(path: Path, amount: float, seeds: Sequence[int], changes: Ma
             return VariationPlan(requests, notes, spec, given=frozenset(changes))
     changed = {name: _parse(name, value) for name, value in changes.items()}
     base = Img2Img(**{"image": path, "strength": amount, "prompt": "", **changed})
-    note = f"The noise of '{path.name}' is unknown: {reason}. Using img2img with strength {amount:g} instead."
+    name = "standard input" if is_stdin(path) else f"'{path.name}'"
+    note = f"The noise of {name} is unknown: {reason}. Using img2img with strength {amount:g} instead."
     is_instruction = record.get("task") == "edit"
     return VariationPlan(
         [base.replace(seed=seed) for seed in seeds], (note,), None, not is_instruction, frozenset(changes)
