@@ -48,6 +48,8 @@ class DoctorReport:
         style_folder: the setting; null if it is unset.
         model_cache: folder of downloaded models; null if it cannot be determined.
         model_cache_free_bytes: free bytes on the disk of the cache; null if unknown.
+        history: SQLite file of the history; null if the setting `history` is off.
+        history_entries: number of its entries; null if it is off or cannot be read.
         configuration: path of the user's configuration file.
         configuration_exists: whether this file exists.
         default_model: model without `--model`; null if the configuration cannot be read.
@@ -77,6 +79,8 @@ class DoctorReport:
     style_folder: Path | None
     model_cache: Path | None
     model_cache_free_bytes: int | None
+    history: Path | None
+    history_entries: int | None
     configuration: Path
     configuration_exists: bool
     default_model: str | None
@@ -109,6 +113,7 @@ def _inspect() -> DoctorReport:
         **_model_folders(errors),
         **{name: _checked(find, errors) for name, find in PROMPT_FOLDERS.items()},
         **_cache(errors),
+        **_history(errors),
         "default_model": _checked(configured_model, errors),
     }
     return DoctorReport(
@@ -174,6 +179,23 @@ def _cache(errors: list[str]) -> dict[str, Any]:
     except (ArtgenError, OSError) as error:
         errors.append(error.message if isinstance(error, ArtgenError) else f"{error}")
     return {"model_cache": cache, "model_cache_free_bytes": free}
+
+
+def _history(errors: list[str]) -> dict[str, Any]:
+    from artgen.image_history.connection import history_path
+    from artgen.image_history.database import open_existing_history
+
+    if _checked(config.history_is_on, errors) is False:
+        return {"history": None, "history_entries": None}
+    num_entries = 0
+    try:
+        if (history := open_existing_history()) is not None:
+            with history:
+                num_entries = history.count()
+    except ArtgenError as error:
+        errors.append(f"{error.message} {error.hint}")
+        return {"history": history_path(), "history_entries": None}
+    return {"history": history_path(), "history_entries": num_entries}
 
 
 def _image_seconds(model: str | None) -> float | None:

@@ -70,10 +70,18 @@ def _lines(report: "DoctorReport") -> Iterator[tuple[str, str]]:
         yield name.replace("_", " "), f"{folder or 'none'}{'' if folder_exists(folder) else ' (does not exist)'}"
     yield "model cache", f"{report.model_cache or 'unknown'}"
     yield "model cache free", _gib(report.model_cache_free_bytes)
+    yield "history", _history(report)
     yield "configuration", f"{report.configuration}{'' if report.configuration_exists else ' (does not exist)'}"
     yield "default model", report.default_model or "unknown"
     if report.image_seconds is not None:
         yield "time of an image", f"about {max(report.image_seconds, 0.1):.1f} s, after the model is loaded"
+
+
+def _history(report: "DoctorReport") -> str:
+    if report.history is None:
+        return "off"
+    entries = "cannot be read" if report.history_entries is None else counted(report.history_entries, "image")
+    return f"{report.history} ({entries})"
 
 
 def _suggestions(report: "DoctorReport") -> Iterator[str]:
