@@ -193,11 +193,13 @@ def import_history(marks: "str | os.PathLike[str] | Iterable[ImageMarks]") -> "I
         OutputError: the history is locked.
     """
     from artgen.image_history import marks as marks_files
-    from artgen.system.input_files import read_input
+    from artgen.system.input_files import is_stdin, read_input
 
     if isinstance(marks, str | os.PathLike):
         path = Path(path_text(marks, "marks", "marks.jsonl"))
-        found = marks_files.parse_marks(read_input(path, marks_files.MAX_MARKS_BYTES), str(path))
+        found = marks_files.parse_marks(
+            read_input(path, marks_files.MAX_MARKS_BYTES), "standard input" if is_stdin(path) else f"'{path}'"
+        )
     else:
         found = [each if isinstance(each, marks_files.ImageMarks) else marks_files.read_marks(each) for each in marks]
     with opened_history() as history:

@@ -66,7 +66,7 @@ def _lines(result: "ScanResult") -> Iterator[str]:
         "moved": result.moved,
         "updated": result.updated,
         "unchanged": result.unchanged,
-        "copies": result.copies,
+        "identical to a newer file": result.copies,
         "without metadata": result.without_metadata,
         "skipped": len(result.skipped),
     }

@@ -35,7 +35,9 @@ def print_entries(entries: "Sequence[HistoryEntry]", *, quiet: bool = False) -> 
         quiet: print no heading.
     """
     rows = [_cells(entry) for entry in entries]
-    widths = {name: max(len(name), *(_width(row[name]) for row in rows)) for name in ("id", *reversed(_OMITTED_FIRST))}
+    widths = {
+        name: max(len(name), *(text_columns(row[name]) for row in rows)) for name in ("id", *reversed(_OMITTED_FIRST))
+    }
     columns = terminal_columns(sys.stdout) if is_terminal(sys.stdout) else None
     names = list(widths)
     for name in _OMITTED_FIRST:
@@ -80,7 +82,7 @@ def _cells(entry: "HistoryEntry") -> dict[str, str]:
 
 
 def _padded(name: str, text: str, width: int) -> str:
-    fill = " " * (width - _width(text))
+    fill = " " * (width - text_columns(text))
     return f"{fill}{text}" if name in ("id", "size") else f"{text}{fill}"
 
 
@@ -92,10 +94,10 @@ def _prompt_and_tags(entry: "HistoryEntry", columns: int | None) -> str:
         return f"{text}{tags}"
     if tags:
         tags = _cut(tags, min(MAX_TAGS_COLUMNS, columns // 2))
-    return f"{_cut(text, columns - _width(tags))}{tags}"
+    return f"{_cut(text, columns - text_columns(tags))}{tags}"
 
 
-def _width(text: str) -> int:
+def text_columns(text: str) -> int:
     """Return the number of columns of a printable text in a terminal."""
     if text.isascii():
         return len(text)
@@ -110,7 +112,7 @@ def _character_width(character: str) -> int:
 
 def _cut(text: str, columns: int) -> str:
     """Return a text of at most `columns` columns; a longer text ends with three dots."""
-    if _width(text) <= columns:
+    if text_columns(text) <= columns:
         return text
     kept, used = [], 0
     for character in text:

@@ -57,7 +57,7 @@ def parse_marks(data: bytes, name: str) -> list[ImageMarks]:
 
     Args:
         data: JSON lines; untrusted.
-        name: name of the file, for messages.
+        name: quoted name of the file, for messages.
 
     Raises:
         InputFileError: the data is not UTF-8 text, or a line is not valid; the message contains the line.
@@ -65,8 +65,8 @@ def parse_marks(data: bytes, name: str) -> list[ImageMarks]:
     try:
         lines = decode_text(data).splitlines()
     except ValueError as error:
-        raise InputFileError(f"Cannot read '{name}': {error}.", _HINT) from None
-    return [_parse_line(line, f"'{name}', line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+        raise InputFileError(f"Cannot read {name}: {error}.", _HINT) from None
+    return [_parse_line(line, f"{name}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
 
 
 def _parse_line(line: str, name: str) -> ImageMarks:

@@ -35,6 +35,12 @@ ARGUMENT_KINDS: Mapping[tuple[str, str], str] = {
     ("preset show", "name"): "presets",
     ("preset remove", "name"): "presets",
     ("cache clear", "names"): "cache",
+    ("history forget", "ids"): "history entries",
+    ("history forget", "tags"): "tags",
+    ("history rate", "ids"): "history entries",
+    ("history search", "tags"): "tags",
+    ("history show", "ids"): "history entries",
+    ("history tag", "arguments"): "history entries",
     ("styles", "text"): "styles",
     ("replay", "set_"): "assignments",
     ("variations", "set_"): "assignments",
@@ -96,18 +102,19 @@ def complete(words: Sequence[str], current: str) -> Completion:
     path = name
     candidates: list[Candidate] = []
     if children := getattr(command, "commands", None):
+        default = getattr(command, "default_command", "")
         if rest and rest[0] in children:
             path, command = f"{name} {rest[0]}", children[rest[0]]
             rest.pop(0)
-        elif rest and "run" not in children:
+        elif rest and not default:
             return Completion()
         else:
             if not rest and not current.startswith("-"):
                 found = ((child, _summary(each)) for child, each in children.items())
                 candidates = [Candidate(*each) for each in found if begins_with(each[0], current)]
-            if "run" not in children:
+            if not default or (not rest and candidates and not command.takes_arguments):
                 return Completion(candidates or list(_options(command, current)))
-            path, command = "batch run", children["run"]
+            path, command = f"{name} {default}", children[default]
     completion = _complete_command(path, command, rest, current)
     return Completion([*candidates, *completion.candidates], completion.files, completion.option)
 

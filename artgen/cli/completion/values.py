@@ -7,9 +7,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from artgen.errors import ArtgenError
+from artgen.system.counts import counted
 
 MAX_CANDIDATES = 2000
 """Largest number of candidates. A longer list is not useful, and slow in the shell."""
+
+
+MAX_HISTORY_ENTRIES = 200
+"""Number of the newest entries of the history that are candidates."""
 
 
 class Candidate(NamedTuple):
@@ -156,6 +161,22 @@ def _cache_entries(typed: str) -> Iterator[Candidate]:  # noqa: ARG001
     yield from (Candidate(entry.model, "converted models") for entry in entries if entry.model)
 
 
+def _history_entries(typed: str) -> Iterator[Candidate]:  # noqa: ARG001
+    from artgen.api.history_access import run_query
+    from artgen.image_history.query import HistoryQuery
+
+    for entry in run_query(HistoryQuery(limit=MAX_HISTORY_ENTRIES)):
+        yield Candidate(str(entry.id), entry.prompt or entry.path.name)
+
+
+def _tags(typed: str) -> Iterator[Candidate]:  # noqa: ARG001
+    from artgen.api.history_access import opened_history
+
+    with opened_history() as history:
+        for name, count in [] if history is None else history.list_tags():
+            yield Candidate(name, counted(count, "image"))
+
+
 def _devices(typed: str) -> Iterator[Candidate]:  # noqa: ARG001
     yield from (Candidate(name) for name in ("auto", "cpu", "cuda", "cuda:0", "mps"))
 
@@ -204,6 +225,8 @@ KINDS: Mapping[str, Callable[[str], Iterable[Candidate]]] = {
     "cache": _cache_entries,
     "controls": _controls,
     "devices": _devices,
+    "history entries": _history_entries,
+    "tags": _tags,
     "fast": _fast,
     "upscalers": _upscalers,
 }
