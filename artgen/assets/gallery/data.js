@@ -69,6 +69,7 @@ gallery.receive = (kind, number, items) => {
   }
   items.forEach((entry, position) => {
     entry.index = number * gallery.config.perPage + position;
+    entry.time = Date.parse(entry.made);
     entry.parents ??= [];
     entry.loras ??= [];
     entry.tags ??= [];

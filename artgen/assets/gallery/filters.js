@@ -12,7 +12,6 @@ const valuesOf = {
   size: (entry) => [gallery.sizeOf(entry)],
 };
 
-const newest = (a, b) => ((a.made || "") < (b.made || "") ? 1 : -1) || a.index - b.index;
 const collator = new Intl.Collator(undefined, { numeric: true });
 const orders = {
   newest: (a, b) => a.index - b.index,
@@ -37,15 +36,14 @@ gallery.find = (query) => {
   const rating = Number(query.rating || 0);
   const names = Object.keys(valuesOf).filter((name) => query[name]);
   // The time of an image is UTC; a day of the filter is a day of the local time of the reader.
-  const from = query.from ? new Date(`${query.from}T00:00:00`).toISOString() : "";
-  const to = query.to ? new Date(`${query.to}T23:59:59.999`).toISOString() : "";
+  const from = query.from ? Date.parse(`${query.from}T00:00:00`) : -Infinity;
+  const to = query.to ? Date.parse(`${query.to}T23:59:59.999`) : Infinity;
   const found = gallery.entries.filter(
     (entry) =>
       parts.every((part) => entry.text.includes(part.text) !== part.excluded) &&
       names.every((name) => valuesOf[name](entry).includes(query[name])) &&
       (!rating || (entry.rating || 0) >= rating) &&
-      (!from || (entry.made || "") >= from) &&
-      (!to || (entry.made && entry.made <= to)),
+      (!(query.from || query.to) || (entry.time >= from && entry.time <= to)),
   );
   return query.sort && orders[query.sort] ? found.sort(orders[query.sort]) : found;
 };

@@ -59,7 +59,7 @@ function toggleFilters(isShown) {
 }
 
 for (const name of gallery.filterNames) {
-  byId(name === "q" ? "search" : name).addEventListener("input", changed);
+  byId(name === "q" ? "search" : name).addEventListener(name === "q" ? "input" : "change", changed);
 }
 byId("show-filters").addEventListener("click", () => toggleFilters(byId("filters").hidden));
 for (const id of ["clear", "clear-all"]) {

@@ -72,7 +72,7 @@ function sidePane(entry, details) {
 }
 
 const madeText = (entry) =>
-  entry.made ? new Date(entry.made).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" }) : "";
+  entry.made ? new Date(entry.time).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" }) : "";
 
 function fillDetails(entry, details, target) {
   const settings = Object.entries(details.settings || {}).filter(([name]) => !["prompt", "negative_prompt"].includes(name));
