@@ -46,6 +46,14 @@ FORMS: dict[str, tuple[str, ...]] = {
 }
 """Forms of a value that contains a path, for settings with a grammar."""
 
+CONTEXT: dict[str, dict[str, Any]] = {
+    "hires_model": {"hires": "2"},
+    "mask_model": {"mask_text": "fox"},
+    "score_model": {"best_of": 2, "score": "clip"},
+    "upscale_model": {"method": "model", "by": 2},
+}
+"""Other settings of a job that make a setting effective."""
+
 _is_recording = False
 _touched: list[str] = []
 
@@ -117,15 +125,20 @@ def job_with(name: str, value: str) -> dict[str, Any]:
     inputs = {each: "upload:photo" for each in TASKS[task].inputs if each in ("image", "mask")}
     if name in ("mask_text", "mask_model"):
         inputs.pop("mask", None)
-        inputs["mask_text"] = "fox"
     prompt = {"prompt": "a fox"} if "prompt" in options_of(TASKS[task].request_class) else {}
     model = {"model": "tiny"} if task not in ("denoise", "sample", "upscale") else {}
-    return {"task": task, **model, **prompt, **inputs, name: value}
+    return {"task": task, **model, **prompt, **inputs, **CONTEXT.get(name, {}), name: value}
+
+
+def parse(job: dict[str, Any]) -> None:
+    """Parse a job with the file that it names, and ignore that it is refused."""
+    uploads = {"photo": Upload("photo.png", png())} if "upload:photo" in str(job) else {}
+    with contextlib.suppress(ArtgenError):
+        parse_job(job, uploads)
 
 
 @pytest.mark.parametrize("name", text_settings())
 def test_no_setting_reaches_a_file_or_a_url(name: str, paths: list[str], touched: list[str]) -> None:
-    uploads = {"photo": Upload("photo.png", png())}
     is_path = settings_of(LINE_SETTINGS[name])[name].is_path
     forms = FORMS.get(name, ("{}",))
     for path in paths if is_path else paths[:5] if name in FORMS else paths[:3]:
@@ -133,9 +146,21 @@ def test_no_setting_reaches_a_file_or_a_url(name: str, paths: list[str], touched
         if is_path:  # a record is read in another way
             jobs.append({**jobs[0], "artgen": "0.1.0", f"{name}_sha256": ["0" * 64], "schema": 1})
         for job in jobs:
-            with contextlib.suppress(ArtgenError):
-                parse_job(job, uploads)
+            parse(job)
             assert not touched, job
+
+
+@pytest.mark.parametrize(
+    "name", ["control", "embedding", "hires_model", "lora", "mask_model", "model", "prompt", "score_model", "vae"]
+)
+def test_the_events_show_a_missing_check(
+    name: str, paths: list[str], touched: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_values, "check_name", lambda *_: None)
+    for path in paths[1:3]:
+        for form in FORMS.get(name, ("{}",)):
+            parse(job_with(name, form.format(path, path)))
+    assert touched
 
 
 def test_every_setting_that_names_files_is_checked() -> None:
@@ -194,5 +219,5 @@ def test_large_and_damaged_uploads_are_refused() -> None:
     job = {"task": "denoise", "image": "upload:photo", "method": "tv"}
     with pytest.raises(ArtgenError, match="the limit is 40000000 pixels"):
         parse_job(job, {"photo": Upload("big.png", png((8000, 6000)))})
-    with pytest.raises(ArtgenError, match="'note.txt' as an image: the content is text"):
+    with pytest.raises(ArtgenError, match=r"'note\.txt' as an image: the content is text"):
         parse_job(job, {"photo": Upload("note.txt", b"hello")})
