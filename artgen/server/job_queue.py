@@ -4,7 +4,7 @@ import contextlib
 import secrets
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -180,7 +180,7 @@ class JobQueue:
         self._run_job = run_job
         self._lock = threading.Condition()
         self._waiting: deque[ServerJob] = deque()
-        self._jobs: dict[str, ServerJob] = {}
+        self._jobs: OrderedDict[str, ServerJob] = OrderedDict()
         self._current: ServerJob | None = None
         self._is_closed = False
         self._is_preload_requested = False
@@ -353,6 +353,7 @@ class JobQueue:
         """Set the final state of a job, and remove the oldest results beyond the limits."""
         job.update(state=state, error=error, preview=None, parsed=None, num_input_bytes=0)
         self.on_end(job)
+        self._jobs.move_to_end(job.id)  # ended jobs are in the order of their ends
         ended = [each for each in self._jobs.values() if each.is_ended]
         num_bytes = sum(map(_result_bytes, ended))
         for old in ended[:-1]:  # a client must be able to read the newest result

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+import anyio
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -13,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from artgen.errors import UsageError
 from artgen.server.errors import NOT_FOUND, HttpError, error_fields
-from artgen.server.job_queue import ServerJob
+from artgen.server.job_queue import SHUTDOWN_SECONDS, ServerJob
 from artgen.server.submit import queue_of, settings_of, submit_job
 from artgen.server.uploads import Upload, is_upload_name
 from artgen.system.external_data import parse_json
@@ -80,7 +81,12 @@ async def stream_events(request: Request) -> Response:
     from sse_starlette.sse import EventSourceResponse
 
     job = _find(request)
-    return EventSourceResponse(_events(job), ping=int(settings_of(request).keep_alive_seconds))
+    return EventSourceResponse(
+        _events(job),
+        ping=settings_of(request).keep_alive_seconds,
+        shutdown_event=anyio.Event(),  # the queue cancels the job when the server ends, which ends the stream
+        shutdown_grace_period=SHUTDOWN_SECONDS,
+    )
 
 
 def png_response(png: bytes) -> Response:

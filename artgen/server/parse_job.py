@@ -29,6 +29,9 @@ from artgen.spec.settings import OutputSettings, SeriesSettings, options_of, val
 STATE_LOCK = threading.RLock()
 """Lock of the caches that artgen resets between two jobs. Validation and reset do not run at the same time."""
 
+_TASKS_WITHOUT_SEED = ("denoise", "upscale")
+"""Tasks whose default methods use no random numbers: a job without a seed gets none, as on the command line."""
+
 _RECORD_HINT = "To use another model, remove the key 'artgen' from the job."
 
 
@@ -137,6 +140,7 @@ def _build_requests(values: dict[str, Any], settings: ServerSettings) -> list[Re
         raise UsageError(f"{task} is not a task.")
     extra = {name: merged.pop(name) for name in ("unknown_fields", "expansion") if name in merged}
     _pin_recorded_weights(merged)
+    has_series = "seed" in merged or "count" in merged
     series = SeriesSettings(seed=merged.pop("seed", None), count=merged.pop("count", 1))
     validate(series)
     if "seed" not in accepted_settings(task):
@@ -147,6 +151,8 @@ def _build_requests(values: dict[str, Any], settings: ServerSettings) -> list[Re
     all_seeds = expand_series(series, *variation, num_candidates=merged.get("best_of"))
     if len(all_seeds) > settings.max_images_per_job:
         raise _too_many(len(all_seeds), settings)
+    if not has_series and task in _TASKS_WITHOUT_SEED:
+        all_seeds = [{}]
     requests = [build_request(task, {**merged, **seeds}) for seeds in all_seeds]
     if extra:
         requests = [each.replace(**extra) for each in requests]

@@ -19,7 +19,6 @@ from artgen.system import process
 
 EXIT_INTERRUPTED = 130
 BACKLOG = 256
-KEEP_ALIVE_SECONDS = 20
 CLOSE_SECONDS = 10
 """Time in which clients must read the last responses when the server ends."""
 
@@ -136,7 +135,7 @@ def run_server(
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_keep_alive=settings.header_seconds,  # type: ignore[arg-type]  # a number of seconds
         timeout_graceful_shutdown=CLOSE_SECONDS,
     )
     _install_log_handler()
