@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from artgen.errors import UsageError
+from artgen.errors import ArtgenError, UsageError
 from artgen.events import note_listener
 from artgen.jobs import prompt_notes
 from artgen.jobs.control.replay import find_controls
@@ -31,6 +31,9 @@ STATE_LOCK = threading.RLock()
 
 _TASKS_WITHOUT_SEED = ("denoise", "upscale")
 """Tasks whose default methods use no random numbers: a job without a seed gets none, as on the command line."""
+
+_TASKS_WITH_DEFAULT_MODEL = ("txt2img", "img2img", "inpaint", "outpaint")
+"""Tasks that use the default model of the server. The default models of other tasks have another kind."""
 
 _RECORD_HINT = "To use another model, remove the key 'artgen' from the job."
 
@@ -80,8 +83,7 @@ def parse_job(
                 f"The uploaded file {files.unused[0]!r} is not used by the job.", f'"image": "upload:{files.unused[0]}"'
             )
         parsed, metadata = _take_output_settings(parsed)
-        requests = [_expand(each, notes.append) for each in _build_requests(parsed, settings)]
-        _validate(requests, settings, notes)
+        requests = _prepare_requests(parsed, settings, dict(settings.defaults), notes)
     unique_notes = tuple(map(files.with_names, dict.fromkeys(notes)))
     return ParsedJob(tuple(requests), files, unique_notes, metadata, files.num_bytes)
 
@@ -131,9 +133,33 @@ def _take_output_settings(values: dict[str, Any]) -> tuple[dict[str, Any], str]:
     return rest, metadata
 
 
-def _build_requests(values: dict[str, Any], settings: ServerSettings) -> list[Request]:
+def _prepare_requests(
+    values: dict[str, Any], settings: ServerSettings, defaults: dict[str, Any], notes: list[str]
+) -> list[Request]:
+    """Return validated requests, without the defaults of the server that do not fit the job."""
+    if values.get("task", "txt2img") not in _TASKS_WITH_DEFAULT_MODEL:
+        defaults.pop("model", None)
+    while True:  # each repetition has one default less
+        found = list(notes)
+        try:
+            requests = [_expand(each, found.append) for each in _build_requests(values, settings, defaults)]
+            _validate(requests, settings, found)
+        except ArtgenError as error:
+            name = next((name for name in error.settings if name in defaults and name not in values), None)
+            if name is None:
+                raise
+            del defaults[name]
+            notes.append(f"The default of {name} of the server is ignored: {error.message}")
+        else:
+            notes[:] = found
+            return requests
+
+
+def _build_requests(
+    values: dict[str, Any], settings: ServerSettings, server_defaults: Mapping[str, Any]
+) -> list[Request]:
     """Return a request for each image."""
-    entry, defaults = LinePresets().apply(Entry("job", 0, values), settings.defaults)
+    entry, defaults = LinePresets().apply(Entry("job", 0, values), server_defaults)
     merged = merge_defaults(entry.setting_values, defaults)
     task = merged.pop("task", "txt2img")
     if task not in TASKS:

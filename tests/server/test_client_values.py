@@ -14,6 +14,7 @@ from artgen.errors import ArtgenError
 from artgen.queue.entries import LINE_SETTINGS
 from artgen.server import client_values
 from artgen.server.parse_job import parse_job
+from artgen.server.settings import ServerSettings
 from artgen.server.uploads import Upload
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import options_of, settings_of, type_of
@@ -221,3 +222,15 @@ def test_large_and_damaged_uploads_are_refused() -> None:
         parse_job(job, {"photo": Upload("big.png", png((8000, 6000)))})
     with pytest.raises(ArtgenError, match=r"'note\.txt' as an image: the content is text"):
         parse_job(job, {"photo": Upload("note.txt", b"hello")})
+
+
+def test_defaults_of_the_server_that_do_not_fit_are_ignored_with_a_note() -> None:
+    settings = ServerSettings(defaults={"model": "tiny", "refiner": "sdxl-refiner", "device": "cpu"})
+    parsed = parse_job({"prompt": "a fox", "count": 2}, settings=settings)
+    assert [each.model for each in parsed.requests] == ["tiny", "tiny"]
+    assert parsed.notes[0].startswith("The default of refiner of the server is ignored: ")
+    photo = {"photo": Upload("photo.png", png())}
+    upscaled = parse_job({"task": "upscale", "image": "upload:photo", "by": 2}, photo, settings)
+    assert (upscaled.requests[0].model, upscaled.requests[0].seed) == (None, None)
+    with pytest.raises(ArtgenError, match="it needs a Stable Diffusion XL base model"):
+        parse_job({"prompt": "a fox", "refiner": "sdxl-refiner"}, settings=settings)
