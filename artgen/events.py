@@ -102,6 +102,19 @@ class WaitingForOthers:
 
 
 @dataclass(frozen=True)
+class WaitingForServer:
+    """Report that a server has not started the job of this process.
+
+    Attributes:
+        position: number of jobs that run before the job.
+        is_loading: whether the server loads the model of the job.
+    """
+
+    position: int
+    is_loading: bool = False
+
+
+@dataclass(frozen=True)
 class CheckingImages:
     """Report the progress of reading the images of a dataset."""
 
@@ -120,6 +133,7 @@ Event = (
     | Decoding
     | Notice
     | WaitingForOthers
+    | WaitingForServer
     | CheckingImages
 )
 Listener = Callable[[Event], None]

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from artgen.api import engine_checks
 from artgen.api.batch_checks import check_unused_settings, reject_selected_gpu
@@ -25,6 +25,9 @@ from artgen.queue.timings import Timings
 from artgen.registry.hashes import compute_sha256
 from artgen.spec.settings import RunSettings
 from artgen.system import attempt
+
+if TYPE_CHECKING:
+    from artgen.remote.connection import Server
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ class BatchRun:
         batch_size: str | None = None,
         is_typed: Callable[[str], bool] = lambda _: True,
         on_invalid_entries: OnInvalidEntries,
+        server: "Server | None" = None,
     ) -> None:
         """Store the entries. Nothing is validated or written yet.
 
@@ -93,6 +97,7 @@ class BatchRun:
             is_typed: returns whether the caller set a default explicitly. Other defaults are ignored with a note if
                 no job takes them.
             on_invalid_entries: reports the errors of entries.
+            server: server that generates the images; None: this machine, or the machines of `run_settings`.
 
         Raises:
             UsageError: `batch_size` or the shard is invalid.
@@ -103,6 +108,7 @@ class BatchRun:
         self._run_settings = run_settings
         self._is_typed = is_typed
         self._on_invalid_entries = on_invalid_entries
+        self._server = server
         self._batch_size_policy = parse_batch_size(batch_size)
         shard = (0, 1) if run_settings.shard is None else parse_shard(run_settings.shard)
         self._filter = JobFilter(shard, run_settings.shuffle, run_settings.limit, run_settings.retry_failed)
@@ -167,6 +173,7 @@ class BatchRun:
             known_fingerprints=self.ledger.records,
             recognizes_images=bool(self.ledger.lost_lines_reason()),
             optional_settings={name for name in self._defaults if not self._is_typed(name)},
+            is_remote=self._server is not None,
             listener=listener,
         )
 
@@ -263,7 +270,8 @@ class BatchRun:
             if record.state == "failed":
                 on_outcome(_failed_outcome(job, record, result.message or record.error))
                 return
-            timings.update(job, record.seconds)
+            if self._server is None:
+                timings.update(job, record.seconds)
             if result.note and not notes:
                 notes.append(result.note)
                 listener(Notice(result.note))
@@ -328,6 +336,10 @@ class BatchRun:
             return False
 
     def _create_runner(self, waits_for_saves: bool) -> Runner:
+        if self._server is not None:
+            from artgen.queue.remote_pool import remote_runner
+
+            return remote_runner(self._folder, self._server, self._suffix)
         if self._run_settings.ray is not None:
             from artgen.queue.ray_pool import ray_runner
 

@@ -40,6 +40,7 @@ from artgen.spec.settings import (
     PanoramaSettings,
     PresetSettings,
     PromptSettings,
+    RemoteSettings,
     ReportSettings,
     SamplingSettings,
     SeamlessSettings,
@@ -113,6 +114,7 @@ def run(
     model: ModelSettings,
     control: ControlSettings,
     compute: ComputeSettings,
+    remote: RemoteSettings,
     output: OutputSettings,
     frames: FramesSettings,
     report: ReportSettings,
@@ -150,7 +152,8 @@ def run(
         defaults["task"] = run_settings.task
     on_note = discard_note if report.quiet else print_note
     entries = read_entries(files, run_settings.ignore_columns, defaults, folder, on_note)
-    run_requests(LedgerJobs(entries, folder, defaults, run_settings, batch_size=series.batch_size), report)
+    jobs = LedgerJobs(entries, folder, defaults, run_settings, batch_size=series.batch_size, remote=remote)
+    run_requests(jobs, report)
 
 
 def _declare_status() -> type:

@@ -21,6 +21,7 @@ from artgen.spec.settings import (
     LoraSettings,
     OutputSettings,
     PresetSettings,
+    RemoteSettings,
     ReportSettings,
     ScaledInput,
     SeedSettings,
@@ -64,6 +65,7 @@ def denoise(
     preset: PresetSettings,
     model: LoraSettings,
     compute: DeviceSettings,
+    remote: RemoteSettings,
     output: OutputSettings,
     frames: FramesSettings,
     report: ReportSettings,
@@ -85,7 +87,7 @@ def denoise(
 
     image_paths = [*([source.image] if source.image else []), *(image_args or [])]
     groups = (preset, source, denoise_settings, steps, seed, model, compute)
-    options = OutputOptions(output, frames, report)
+    options = OutputOptions(output, frames, report, remote)
     if needs_batch(image_paths, sweep):
         if reference or compare:
             raise UsageError(
@@ -98,10 +100,13 @@ def denoise(
     if not report.quiet:
         note_unused_settings(sweep)
     from artgen.api.denoise_comparison import METRIC_FORMATS, DenoiseComparison
-    from artgen.cli.request_jobs import RequestJobs
+    from artgen.cli.remote_jobs import create_jobs
+    from artgen.cli.remote_server import find_server, reject_local_options
     from artgen.outputs import check_sheet_path, path_of_file_option, write_sheets
 
     request = Denoise.from_settings(*groups, image=image_paths[0] if image_paths else None)
+    if find_server(remote) is not None:
+        reject_local_options(frames, reference=reference, compare=compare)
     sheet_path = None
     if compare is not None:
         sheet_path = path_of_file_option(
@@ -126,5 +131,5 @@ def denoise(
             write_sheets([sheet], sheet_path, cell_px=cell_px, overwrite=output.overwrite, on_written=on_written)
         return dict(metrics)
 
-    jobs = RequestJobs([request], options, check_job=comparison.check_job, on_saved=on_saved)
+    jobs = create_jobs([request], options, check_job=comparison.check_job, on_saved=on_saved)
     run_requests(jobs, report)

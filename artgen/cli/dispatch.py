@@ -77,12 +77,15 @@ def dispatch(
     all_seeds = expand_series(series, varied.variation_seed, varied.variation_strength, num_candidates=num_candidates)
     requests = [request_type.from_settings(*groups, **image, **seeds) for seeds in all_seeds]
     # Imported here: an invalid request is refused before these slow imports.
-    from artgen.cli.request_jobs import RequestJobs
+    from artgen.cli.remote_jobs import create_jobs
+    from artgen.cli.remote_server import find_server, reject_local_options
     from artgen.jobs.batch_size import parse_batch_size
 
     batch_size = parse_batch_size(series.batch_size)
+    if find_server(options.remote) is not None:
+        reject_local_options(options.frames, series.batch_size)
     if not image_paths:
-        run_requests(RequestJobs(requests, options, batch_size=batch_size), options.report)
+        run_requests(create_jobs(requests, options, batch_size=batch_size), options.report)
         return None
     from artgen.events import note_listener
     from artgen.jobs.prompt_expansion import report_once
@@ -92,7 +95,7 @@ def dispatch(
     given = {name for name in options_of(request_type) if is_typed(name)} | non_default_settings(*groups).keys()
     listener = report_once(note_listener(discard_note if options.report.quiet else print_note))
     while True:  # each repetition has one recorded setting less
-        jobs = RequestJobs(with_recorded_prompts(requests, given, listener), options, batch_size=batch_size)
+        jobs = create_jobs(with_recorded_prompts(requests, given, listener), options, batch_size=batch_size)
         try:
             return run_requests(jobs, options.report)
         except ArtgenError as error:
@@ -174,7 +177,7 @@ def dispatch_batch(
     entries: list[Entry | LineError] = [Entry("prompt", 0, {})]
     if image_paths:
         entries = image_entries(image_paths, values, folder, on_note)
-    jobs = LedgerJobs(entries, folder, values, sweep, batch_size=series.batch_size)
+    jobs = LedgerJobs(entries, folder, values, sweep, batch_size=series.batch_size, remote=options.remote)
     run_requests(jobs, options.report)
 
 
@@ -193,7 +196,9 @@ def _run_sweep(
     if not options.report.quiet:
         _note_replaced_settings(sweep)
     plan = plan_sweep(image_paths, values, sweep.sweep, options.output)
-    jobs = LedgerJobs(plan.entries, plan.folder, plan.defaults, sweep, batch_size=series.batch_size)
+    jobs = LedgerJobs(
+        plan.entries, plan.folder, plan.defaults, sweep, batch_size=series.batch_size, remote=options.remote
+    )
     run_requests(
         jobs,
         options.report,

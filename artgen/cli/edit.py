@@ -24,6 +24,7 @@ from artgen.spec.settings import (
     OutputSettings,
     PresetSettings,
     PromptSettings,
+    RemoteSettings,
     SamplingSettings,
     SeriesSettings,
     SizeSettings,
@@ -50,6 +51,7 @@ def edit(
     model: ModelSettings,
     control: ControlSettings,
     compute: ComputeSettings,
+    remote: RemoteSettings,
     output: OutputSettings,
     frames: FramesSettings,
     report: GenerationReportSettings,
@@ -73,4 +75,6 @@ def edit(
         preset, source, prompt, editing, mask, mask_text, feather, sampling, resolve_size(canvas, size), model, control,
         compute,
     )  # fmt: skip
-    dispatch(Edit, groups, series, sweep, OutputOptions(output, frames, report), combination, image_paths=image_paths)
+    dispatch(
+        Edit, groups, series, sweep, OutputOptions(output, frames, report, remote), combination, image_paths=image_paths
+    )

@@ -52,6 +52,8 @@ SECTION_TITLES: dict[type, str] = {
     settings.ModelFolders: "Model",
     settings.WorkerSettings: "Worker",
     settings.DeviceSettings: "Compute",
+    settings.RemoteSettings: "Remote server",
+    settings.RemoteToken: "Remote server",
     settings.ComputeSettings: "Compute",
     settings.OutputSettings: "Output",
     settings.AnimationSettings: "Frames",

@@ -20,6 +20,7 @@ from artgen.spec.settings import (
     OutputSettings,
     PresetSettings,
     PromptSettings,
+    RemoteSettings,
     SamplingSettings,
     SeamlessSettings,
     SeriesSettings,
@@ -48,6 +49,7 @@ def img2img(
     model: ModelSettings,
     control: ControlSettings,
     compute: ComputeSettings,
+    remote: RemoteSettings,
     output: OutputSettings,
     frames: FramesSettings,
     report: GenerationReportSettings,
@@ -71,5 +73,11 @@ def img2img(
         preset, source, prompt, inversion, sampling, variation, canvas, seamless, selection, model, control, compute
     )  # fmt: skip
     dispatch(
-        Img2Img, groups, series, sweep, OutputOptions(output, frames, report), combination, image_paths=image_paths
+        Img2Img,
+        groups,
+        series,
+        sweep,
+        OutputOptions(output, frames, report, remote),
+        combination,
+        image_paths=image_paths,
     )

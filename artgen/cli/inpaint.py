@@ -25,6 +25,7 @@ from artgen.spec.settings import (
     OutputSettings,
     PresetSettings,
     PromptSettings,
+    RemoteSettings,
     SamplingSettings,
     SeriesSettings,
     SizeSettings,
@@ -54,6 +55,7 @@ def inpaint(
     model: ModelSettings,
     control: ControlSettings,
     compute: ComputeSettings,
+    remote: RemoteSettings,
     output: OutputSettings,
     frames: FramesSettings,
     report: GenerationReportSettings,
@@ -81,5 +83,11 @@ def inpaint(
         control, compute,
     )  # fmt: skip
     dispatch(
-        Inpaint, groups, series, sweep, OutputOptions(output, frames, report), combination, image_paths=image_paths
+        Inpaint,
+        groups,
+        series,
+        sweep,
+        OutputOptions(output, frames, report, remote),
+        combination,
+        image_paths=image_paths,
     )

@@ -10,6 +10,7 @@ from artgen.cli.batch_report import batch_summary, report_line_errors
 from artgen.cli.console import print_note
 from artgen.cli.load_times import LoadTimes
 from artgen.cli.progress_batch import BatchReporter
+from artgen.cli.remote_server import find_server, reject_local_options
 from artgen.cli.reporter import Reporter
 from artgen.cli.run_requests import JobOutcome, OnOutcome, PendingJob, RunPlan
 from artgen.cli.user_defaults import is_typed
@@ -20,9 +21,11 @@ from artgen.queue.ledger import Ledger
 from artgen.queue.plan import BatchPlan, PlannedJob
 from artgen.spec.fields import non_default_settings
 from artgen.spec.records import to_record
-from artgen.spec.settings import FramesSettings, OutputSettings, ReportSettings, RunSettings, options_of
+from artgen.spec.settings import FramesSettings, OutputSettings, RemoteSettings, ReportSettings, RunSettings, options_of
 from artgen.system import attempt
 from artgen.system.counts import counted
+
+_THIS_MACHINE = RemoteSettings()
 
 
 class LedgerJobs:
@@ -36,8 +39,17 @@ class LedgerJobs:
         run_settings: RunSettings,
         *,
         batch_size: str | None = None,
+        remote: RemoteSettings = _THIS_MACHINE,
     ) -> None:
-        """Store the entries. Nothing is validated or written yet. See `BatchRun`."""
+        """Store the entries. Nothing is validated or written yet. See `BatchRun`.
+
+        Raises:
+            UsageError: the address of the server is invalid, or the settings contain something that a server does not
+                support.
+        """
+        if (server := find_server(remote)) is not None:
+            frames = FramesSettings(frames=defaults.get("frames"))
+            reject_local_options(frames, batch_size, workers=run_settings.workers > 1, ray=run_settings.ray)
         self._folder = folder
         self._defaults = defaults
         self._run = BatchRun(
@@ -48,6 +60,7 @@ class LedgerJobs:
             batch_size=batch_size,
             is_typed=is_typed,
             on_invalid_entries=report_line_errors,
+            server=server,
         )
         self._is_dry_run = False
 
@@ -87,13 +100,13 @@ class LedgerJobs:
 
     def _pending_job(self, job: PlannedJob) -> PendingJob:
         width, height = job.template.size
-        record = {**to_record(job.request), "width": width, "height": height}
+        size = {"width": width, "height": height} if width and height else {}  # else only a server knows it
+        record = {**to_record(job.request), **size}
         results = {*options_of(OutputSettings), *options_of(FramesSettings)}
         settings = {
             "task": job.request.task,
             **non_default_settings(job.request),
-            "width": width,
-            "height": height,
+            **size,
             **{name: value for name, value in self._defaults.items() if name in results},
         }
         choose_name = partial(job.template.destination.preview, record, index=job.number)

@@ -11,17 +11,19 @@ from artgen.cli.console import print_note, print_result
 from artgen.cli.display import Display
 from artgen.cli.json_output import JsonOutput
 from artgen.cli.options import flatten_settings
+from artgen.cli.remote_server import find_server
 from artgen.cli.reporter import Reporter
 from artgen.cli.run_requests import OutputOptions, summary_line
 from artgen.cli.set_option import SetOption, parse_changes
 from artgen.cli.stdout_image import print_saved_path
 from artgen.cli.user_defaults import is_typed
 from artgen.errors import UsageError
-from artgen.spec.settings import FramesSettings, OutputSettings, ReportSettings, RunSettings, options_of
+from artgen.spec.settings import FramesSettings, OutputSettings, RemoteSettings, ReportSettings, RunSettings, options_of
 
 if TYPE_CHECKING:
     from artgen.jobs.image_variations.morph import MorphPlan, MorphSource
     from artgen.outputs.morph_output import MorphOutput
+    from artgen.remote.connection import Server
 
 DEFAULT_OUTPUT = "morph.webp"
 REPLAY_OPTIONS = ("output", "quality", "overwrite")
@@ -54,6 +56,7 @@ OUTPUT = JsonOutput(lambda: MorphReport, is_list=False)
 @flatten_settings
 def morph(
     run: RunSettings,
+    remote: RemoteSettings,
     report: ReportSettings,
     images: Annotated[list[Path], typer.Argument(help="Images that txt2img generated, two or more.", metavar="IMAGE")],
     frames: Annotated[int, typer.Option("--frames", min=2, max=10_000, help="Number of frames.")] = 24,
@@ -99,27 +102,33 @@ def morph(
         raise UsageError("A morph needs two images or more.", "artgen morph a.png b.png -o morph.webp")
     target = parse_morph_output(output, overwrite=overwrite, fps=fps, quality=quality, loop=loop)
     source = MorphSource([each.name for each in images], images, frames, loop, fps, quality)
-    plan = _plan(source, parse_changes(set_), offline=offline)
+    is_remote = find_server(remote) is not None
+    plan = _plan(source, parse_changes(set_), offline=offline, is_remote=is_remote)
     if target is None and overwrite:
         raise UsageError(
             "Cannot use --overwrite for a folder of frames: existing frames are not generated again.",
             "Omit --overwrite, or choose another --output.",
         )
     if target is not None and run == RunSettings():
-        run_morph(source, plan, target, report)
+        run_morph(source, plan, target, report, remote)
     else:
-        _run_batch(source, plan, target, run, report, output)
+        _run_batch(source, plan, target, _BatchOptions(run, remote, report, output))
 
 
-def _plan(source: "MorphSource", changes: dict[str, str], *, offline: bool) -> "MorphPlan":
+def _plan(source: "MorphSource", changes: dict[str, str], *, offline: bool, is_remote: bool) -> "MorphPlan":
     from artgen.jobs.image_variations.morph import plan_morph
 
-    plan = plan_morph(source, changes)
+    plan = plan_morph(source, changes, is_remote=is_remote)
     return replace(plan, requests=[each.replace(offline=True) for each in plan.requests]) if offline else plan
 
 
-def run_morph(source: "MorphSource", plan: "MorphPlan", target: "MorphOutput", report: ReportSettings) -> None:
-    """Generate the frames of a morph in this process, and write the animation."""
+def run_morph(
+    source: "MorphSource", plan: "MorphPlan", target: "MorphOutput", report: ReportSettings, remote: RemoteSettings
+) -> None:
+    """Generate the frames of a morph in this process or on a server, and write the animation."""
+    if (server := find_server(remote)) is not None:
+        _run_remotely(source, plan, target, report, server)
+        return
     from artgen.api import engine_checks
     from artgen.api.morph_frames import frame_notes, generate_frames, prepare_frames
 
@@ -139,14 +148,38 @@ def run_morph(source: "MorphSource", plan: "MorphPlan", target: "MorphOutput", r
     _print_animation(source, path, report)
 
 
-def _run_batch(
-    source: "MorphSource",
-    plan: "MorphPlan",
-    target: "MorphOutput | None",
-    run: RunSettings,
-    report: ReportSettings,
-    output: str,
+def _run_remotely(
+    source: "MorphSource", plan: "MorphPlan", target: "MorphOutput", report: ReportSettings, server: "Server"
 ) -> None:
+    """Generate the frames of a morph on a server, and write the animation."""
+    from artgen.remote.frames import generate_frames
+
+    record = plan.record([], source.fps, source.quality)
+    target.check(record)
+    size = plan.requests[0].width or 0, plan.requests[0].height or 0
+    with Reporter(report.quiet, report.verbose) as reporter:
+        for text in () if report.quiet else (*plan.notes, *target.notes(size)):
+            print_note(text)
+        if report.dry_run:
+            _print_plan(_report(source, target.destination.preview(record, stem="morph")), report)
+            return
+        frames = generate_frames(plan, server, reporter)
+        record = plan.record([frames[index].record for index in plan.key_frames], source.fps, source.quality)
+        path = target.save([each.image for each in frames], record)
+    _print_animation(source, path, report)
+
+
+@dataclass(frozen=True)
+class _BatchOptions:
+    """Store the options of a morph that runs as a batch."""
+
+    run: RunSettings
+    remote: RemoteSettings
+    report: ReportSettings
+    output: str
+
+
+def _run_batch(source: "MorphSource", plan: "MorphPlan", target: "MorphOutput | None", options: _BatchOptions) -> None:
     """Generate the frames as a batch with a ledger. The run that completes the frames writes the animation.
 
     Raises:
@@ -157,6 +190,7 @@ def _run_batch(
     from artgen.jobs.image_variations.plan import entry_values
     from artgen.queue.entries import Entry
 
+    report, output = options.report, options.output
     if report.json:
         raise UsageError("Cannot use --json for a folder of frames.", "`artgen info FOLDER --json` prints the records.")
     folder = Path(output) if target is None else Path(output).with_name(f"{PurePath(output).stem}-frames")
@@ -166,7 +200,8 @@ def _run_batch(
     for text in () if report.quiet else plan.notes:
         print_note(text)
     entries = [Entry(f"frame {i}", 0, entry_values(each)) for i, each in enumerate(plan.requests, 1)]
-    jobs = LedgerJobs(entries, folder, {"output": "{index:05}"}, run, batch_size="1")
+    file_names = {"output": "{index:05}"}
+    jobs = LedgerJobs(entries, folder, file_names, options.run, batch_size="1", remote=options.remote)
 
     def write_animation() -> Path:
         files = _completed_files(jobs)
@@ -234,7 +269,9 @@ def replay_morph(
     )
     if target is None:
         raise UsageError("Cannot replay a morph to a folder: it is an animation.", "-o morph.webp")
-    run_morph(source, _plan(source, changes, offline=offline), target, options.report)
+    is_remote = find_server(options.remote) is not None
+    plan = _plan(source, changes, offline=offline, is_remote=is_remote)
+    run_morph(source, plan, target, options.report, options.remote)
 
 
 def _report(source: "MorphSource", path: Path) -> MorphReport:

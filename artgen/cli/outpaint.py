@@ -21,6 +21,7 @@ from artgen.spec.settings import (
     OutputSettings,
     PresetSettings,
     PromptSettings,
+    RemoteSettings,
     SamplingSettings,
     SeriesSettings,
     SweepSettings,
@@ -45,6 +46,7 @@ def outpaint(
     model: ModelSettings,
     control: ControlSettings,
     compute: ComputeSettings,
+    remote: RemoteSettings,
     output: OutputSettings,
     frames: FramesSettings,
     report: GenerationReportSettings,
@@ -67,5 +69,11 @@ def outpaint(
     image_paths, prompt = split_positionals(positionals, source, prompt)
     groups = (preset, source, prompt, expansion, blend, sampling, variation, selection, model, control, compute)
     dispatch(
-        Outpaint, groups, series, sweep, OutputOptions(output, frames, report), combination, image_paths=image_paths
+        Outpaint,
+        groups,
+        series,
+        sweep,
+        OutputOptions(output, frames, report, remote),
+        combination,
+        image_paths=image_paths,
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from artgen.cli.console import stderr_console
 from artgen.cli.reporter import Reporter
 from artgen.cli.status_line import status_line
-from artgen.events import Decoding, Event, Loading, StepEvent
+from artgen.events import Decoding, Event, Loading, StepEvent, WaitingForServer
 from artgen.system.counts import format_duration
 from artgen.system.terminal import printable
 
@@ -35,6 +35,10 @@ class BatchReporter(Reporter):
             case Decoding():
                 self._note_progress(event)
                 self._update_progress("decoding")
+            case WaitingForServer(position, is_loading):
+                self._note_progress(event)
+                ahead = f", {position} before" if position else ""
+                self._update_progress("the server loads the model" if is_loading else f"waiting for the server{ahead}")
             case _:
                 super().__call__(event)
 

@@ -12,7 +12,7 @@ from artgen.cli.options import flatten_settings
 from artgen.cli.record_output import image_output
 from artgen.cli.run_requests import OutputOptions, run_requests
 from artgen.cli.set_option import SetOption, parse_changes
-from artgen.spec.settings import FramesSettings, GenerationReportSettings, OutputSettings
+from artgen.spec.settings import FramesSettings, GenerationReportSettings, OutputSettings, RemoteSettings
 
 if TYPE_CHECKING:
     from artgen.engine.results import GeneratedImage
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 def replay(
     output: OutputSettings,
     frames: FramesSettings,
+    remote: RemoteSettings,
     report: GenerationReportSettings,
     file: Annotated[
         Path,
@@ -43,27 +44,35 @@ def replay(
     """
     from artgen.api.history_access import replay_source
     from artgen.cli.morph import recorded_morph, replay_morph
+    from artgen.cli.remote_jobs import run_replays
+    from artgen.cli.remote_server import find_server
     from artgen.cli.request_jobs import RequestJobs
     from artgen.jobs import replay as replay_jobs
     from artgen.jobs.batch_size import ExactBatchSize
 
     changes = parse_changes(set_)
     file = replay_source(file)
+    options = OutputOptions(output, frames, report, remote)
+    is_remote = find_server(remote) is not None
     if (recorded := recorded_morph(file)) is not None:
-        replay_morph(file, recorded, changes, OutputOptions(output, frames, report), offline=offline)
+        replay_morph(file, recorded, changes, options, offline=offline)
         return
-    spec = replay_jobs.read_replay_spec(file, changes)
+    spec = replay_jobs.read_replay_spec(file, changes, is_remote=is_remote)
     if not report.quiet:
         for text in spec.notes:
             print_note(text)
     request = spec.request.replace(offline=True) if offline else spec.request
+    on_saved = None if spec.original is None else partial(_compare, spec.original, output, report.quiet)
+    if is_remote:
+        run_replays(spec, [request], options, on_saved)
+        return
     jobs = RequestJobs(
         [request],
-        OutputOptions(output, frames, report),
+        options,
         batch_size=ExactBatchSize(spec.batch_size),
         check_job=spec.check_job,
         prepare_request=spec.prepare,
-        on_saved=None if spec.original is None else partial(_compare, spec.original, output, report.quiet),
+        on_saved=on_saved,
     )
     run_requests(jobs, report)
 

@@ -19,6 +19,7 @@ from artgen.events import (
     Preview,
     StepEvent,
     WaitingForOthers,
+    WaitingForServer,
 )
 from artgen.system import attempt, process
 from artgen.system.terminal import is_terminal, printable
@@ -98,6 +99,11 @@ class Reporter:
                 show_preview(self._progress, image)
             case Decoding():
                 self._show_progress("decoding", 0, None, "")
+            case WaitingForServer(position, is_loading):
+                ahead = f" ({position} before this)" if position else ""
+                activity = "loading the model on the server" if is_loading else f"waiting for the server{ahead}"
+                if self._progress is None or self._progress.tasks[0].description != activity:
+                    self._show_progress(activity, 0, None, "")
             case CheckingImages(done, total):
                 self._show_progress("checking images", done, total, "steps")
             case Notice(text):
@@ -116,7 +122,7 @@ class Reporter:
             self._stage_times.on_event(event)
         if isinstance(event, StepEvent | Decoding) and self.loading_seconds is None:
             self.loading_seconds = process.elapsed_seconds()
-        if isinstance(event, StepEvent | Decoding | Downloading | WaitingForOthers):
+        if isinstance(event, StepEvent | Decoding | Downloading | WaitingForOthers | WaitingForServer):
             self._interrupts.set_exit_at_once(False)
         elif isinstance(event, Loading) and self.loading_seconds is None:
             self._interrupts.set_exit_at_once(True)

@@ -162,7 +162,7 @@ class RequestJobs:
             jobs, first=first, batch_size=self._batch_size, frames=frames, context=context, listener=reporter
         )
         for number, result in enumerate(results, first):
-            label = _label(result.request, getattr(result, "record", {}))
+            label = job_label(result.request, getattr(result, "record", {}))
             if isinstance(result, engine.FailedImage):
                 on_outcome(JobOutcome(label, error=result.error, number=number))
                 continue
@@ -181,7 +181,8 @@ class RequestJobs:
             self._load_times.save(reporter.loading_seconds, process.elapsed_seconds(), len(jobs))
 
 
-def _label(request: "Request", record: Mapping[str, Any]) -> str:
+def job_label(request: "Request", record: Mapping[str, Any]) -> str:
+    """Return the name of an image in notes: its seed, and the number of images of which it is the best."""
     if request.seed is None:
         return ""
     candidates = record.get(best_of.SEEDS)
@@ -197,7 +198,7 @@ def _earlier_outcomes(jobs: "Sequence[Job]") -> Iterator[JobOutcome]:
         path, frames = (Path(result[name]) if result[name] else None for name in ("path", "frames"))
         error = attempt.reported_error(result)
         record = {"model": result["model"]}
-        yield JobOutcome(_label(job.request, {}), path, frames, record, error=error, number=number, is_reported=True)
+        yield JobOutcome(job_label(job.request, {}), path, frames, record, error=error, number=number, is_reported=True)
 
 
 def preview_record(job: "Job") -> dict[str, Any]:

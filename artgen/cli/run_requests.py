@@ -18,7 +18,7 @@ from artgen.cli.first_run import print_first_step
 from artgen.cli.record_output import image_output
 from artgen.cli.stdout_image import is_stdout, print_saved_path
 from artgen.errors import ArtgenError
-from artgen.spec.settings import FramesSettings, OutputSettings, ReportSettings
+from artgen.spec.settings import FramesSettings, OutputSettings, RemoteSettings, ReportSettings
 from artgen.system import attempt, process
 from artgen.system.counts import counted, format_duration
 
@@ -39,11 +39,13 @@ class OutputOptions:
         output: destination and file format of the images.
         frames: content and destination of the intermediate steps.
         report: what is printed.
+        remote: server that generates the images.
     """
 
     output: OutputSettings
     frames: FramesSettings
     report: ReportSettings
+    remote: RemoteSettings = RemoteSettings()
 
 
 @dataclass(frozen=True)

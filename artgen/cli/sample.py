@@ -15,6 +15,7 @@ from artgen.spec.settings import (
     ModelRef,
     OutputSettings,
     PresetSettings,
+    RemoteSettings,
     SchedulerSettings,
     SeriesSettings,
     StepsSettings,
@@ -34,6 +35,7 @@ def sample(
     preset: PresetSettings,
     model: ModelRef,
     compute: DeviceSettings,
+    remote: RemoteSettings,
     output: OutputSettings,
     frames: FramesSettings,
     report: GenerationReportSettings,
@@ -49,4 +51,4 @@ def sample(
     from artgen.spec.requests import Sample
 
     groups = (preset, steps, guidance, scheduler, class_settings, model, compute)
-    dispatch(Sample, groups, series, sweep, OutputOptions(output, frames, report))
+    dispatch(Sample, groups, series, sweep, OutputOptions(output, frames, report, remote))

@@ -24,6 +24,7 @@ from artgen.spec.settings import (
     PanoramaSettings,
     PresetSettings,
     PromptSettings,
+    RemoteSettings,
     SamplingSettings,
     SeamlessSettings,
     SeriesSettings,
@@ -53,6 +54,7 @@ def txt2img(
     model: ModelSettings,
     control: ControlSettings,
     compute: ComputeSettings,
+    remote: RemoteSettings,
     output: OutputSettings,
     frames: FramesSettings,
     report: GenerationReportSettings,
@@ -72,4 +74,4 @@ def txt2img(
     canvas = resolve_size(canvas, size)
     enlargement = (hires, panorama, seamless)
     groups = (preset, prompt, sampling, variation, morph, canvas, *enlargement, selection, model, control, compute)
-    dispatch(Txt2Img, groups, series, sweep, OutputOptions(output, frames, report), combination)
+    dispatch(Txt2Img, groups, series, sweep, OutputOptions(output, frames, report, remote), combination)

@@ -18,6 +18,7 @@ from artgen.spec.settings import (
     OutputSettings,
     PresetSettings,
     PromptSettings,
+    RemoteSettings,
     ReportSettings,
     SamplingSettings,
     ScaledInput,
@@ -43,6 +44,7 @@ def upscale(
     model: ModelSettings,
     control: ControlSettings,
     compute: ComputeSettings,
+    remote: RemoteSettings,
     output: OutputSettings,
     report: ReportSettings,
     image_args: OptionalImages = None,
@@ -63,7 +65,7 @@ def upscale(
     image_paths = [*([source.image] if source.image else []), *(image_args or [])]
     check_stdin_uses(*image_paths, prompt.prompt)
     groups = (preset, source, upscaling, method, read_prompt(prompt), sampling, model, control, compute)
-    options = OutputOptions(output, FramesSettings(), report)
+    options = OutputOptions(output, FramesSettings(), report, remote)
     if is_typed("seed") and method.method in (None, "lanczos"):
         raise UsageError(
             "The method lanczos does not support seed.", "Remove --seed, or use --method redraw.", settings=("seed",)
@@ -78,7 +80,7 @@ def upscale(
         return
     if not report.quiet:
         note_unused_settings(sweep)
-    from artgen.cli.request_jobs import RequestJobs
+    from artgen.cli.remote_jobs import create_jobs
 
     request = Upscale.from_settings(*groups, seed, image=image_paths[0] if image_paths else None)
-    run_requests(RequestJobs([request], options), report)
+    run_requests(create_jobs([request], options), report)

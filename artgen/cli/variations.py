@@ -16,7 +16,14 @@ from artgen.cli.record_output import image_output
 from artgen.cli.run_requests import OutputOptions, run_requests
 from artgen.cli.set_option import SetOption, parse_changes
 from artgen.errors import ArtgenError
-from artgen.spec.settings import FramesSettings, GenerationReportSettings, OutputSettings, RunSettings, SeriesSettings
+from artgen.spec.settings import (
+    FramesSettings,
+    GenerationReportSettings,
+    OutputSettings,
+    RemoteSettings,
+    RunSettings,
+    SeriesSettings,
+)
 from artgen.system.files import missing_file_error
 from artgen.system.input_files import input_stem, is_stdin
 
@@ -29,6 +36,7 @@ if TYPE_CHECKING:
 def variations(
     run: RunSettings,
     output: OutputSettings,
+    remote: RemoteSettings,
     report: GenerationReportSettings,
     image: Annotated[Path, typer.Argument(help="Image of artgen, or any other image. - reads stdin.", metavar="IMAGE")],
     amount: Annotated[
@@ -58,6 +66,7 @@ def variations(
     artgen variations fox.png --count 6 --amount 0.2 -o foxes/
     artgen variations fox.png --amount 0.4 -p "a red fox at night"
     """
+    from artgen.cli.remote_server import find_server
     from artgen.jobs.image_variations.plan import DEFAULT_COUNT, plan_variations
     from artgen.spec.seeds import expand_seeds, generate_seed, hash_seed
 
@@ -70,20 +79,24 @@ def variations(
     random_seed: Callable[[], int] = (lambda: hash_seed(image.read_bytes())) if has_ledger else generate_seed
     is_list = seed is not None and not seed.strip().removeprefix("-").isdecimal()
     series = SeriesSettings(seed=seed, count=count or (1 if is_list else DEFAULT_COUNT))
-    plan = plan_variations(image, amount, expand_seeds(series, random_seed), changes)
+    is_remote = find_server(remote) is not None
+    plan = plan_variations(image, amount, expand_seeds(series, random_seed), changes, is_remote=is_remote)
     if offline:
         plan = replace(plan, requests=[each.replace(offline=True) for each in plan.requests])
     on_note = discard_note if report.quiet else print_note
     for text in plan.notes:
         on_note(text)
+    options = OutputOptions(output, FramesSettings(), report, remote)
     if has_ledger:
-        _run_batch(image, plan, run, OutputOptions(output, FramesSettings(), report))
+        _run_batch(image, plan, run, options)
     else:
-        _run_here(image, plan, OutputOptions(output, FramesSettings(), report))
+        _run_directly(image, plan, options)
 
 
-def _run_here(image: Path, plan: "VariationPlan", options: OutputOptions) -> None:
-    """Generate the variations in this process, without a ledger."""
+def _run_directly(image: Path, plan: "VariationPlan", options: OutputOptions) -> None:
+    """Generate the variations in this process or on a server, without a ledger."""
+    from artgen.cli.remote_jobs import create_jobs, run_replays
+    from artgen.cli.remote_server import find_server
     from artgen.cli.request_jobs import RequestJobs
     from artgen.events import note_listener
     from artgen.jobs.batch_size import ExactBatchSize, parse_batch_size
@@ -93,6 +106,8 @@ def _run_here(image: Path, plan: "VariationPlan", options: OutputOptions) -> Non
     if options.output.output is None and len(plan.requests) > 1:
         stem = input_stem(image).replace("{", "{{").replace("}", "}}")
         options = replace(options, output=replace(options.output, output=f"outputs/{stem}-variation-{{index:05}}"))
+    if plan.spec is not None and find_server(options.remote) is not None:
+        return run_replays(plan.spec, plan.requests, options)
     if plan.spec is not None:
         is_same = not any(vars(each).get("variation_strength") for each in plan.requests)
         size = ExactBatchSize(plan.spec.batch_size) if is_same else parse_batch_size(None)
@@ -105,7 +120,7 @@ def _run_here(image: Path, plan: "VariationPlan", options: OutputOptions) -> Non
     while True:  # each repetition has one recorded setting less
         requests = with_recorded_prompts(plan.requests, given, listener)
         try:
-            return run_requests(RequestJobs(requests, options), options.report)
+            return run_requests(create_jobs(requests, options), options.report)
         except ArtgenError as error:
             add_unsupported(error, given, listener)
 
@@ -113,6 +128,7 @@ def _run_here(image: Path, plan: "VariationPlan", options: OutputOptions) -> Non
 def _run_batch(image: Path, plan: "VariationPlan", run: RunSettings, options: OutputOptions) -> None:
     """Generate the variations as a batch with a ledger, in worker processes or on several machines."""
     from artgen.cli.ledger_jobs import LedgerJobs
+    from artgen.cli.remote_server import find_server
     from artgen.events import note_listener
     from artgen.jobs.image_variations.plan import entry_values, supported_requests
     from artgen.queue.batch_entries import batch_folder
@@ -120,5 +136,7 @@ def _run_batch(image: Path, plan: "VariationPlan", run: RunSettings, options: Ou
 
     listener = note_listener(discard_note if options.report.quiet else print_note)
     folder, output_settings = batch_folder(options.output, f"{input_stem(image)}-variations")
-    entries = [Entry(image.name, 0, entry_values(each)) for each in supported_requests(plan, listener)]
-    run_requests(LedgerJobs(entries, folder, output_settings, run), options.report)
+    is_remote = find_server(options.remote) is not None
+    requests = plan.requests if is_remote else supported_requests(plan, listener)
+    entries = [Entry(image.name, 0, entry_values(each)) for each in requests]
+    run_requests(LedgerJobs(entries, folder, output_settings, run, remote=options.remote), options.report)

@@ -23,7 +23,14 @@ from artgen.spec.wildcards import has_wildcards, parse
 
 
 class PromptSources:
-    """Store the user's wildcards and styles. Each file is read once for several requests."""
+    """Store the user's wildcards and styles. Each file is read once for several requests.
+
+    Attributes:
+        finds_files: replace LoRA tags and names of embeddings. A server replaces them in the prompts of its clients.
+    """
+
+    def __init__(self, *, finds_files: bool = True) -> None:
+        self.finds_files = finds_files
 
     @cached_property
     def wildcards(self) -> WildcardFolder:
@@ -169,15 +176,18 @@ def apply_choices(
     changed = request
     if request.style or (chosen.prompt, chosen.negative_prompt) != (request.prompt, request.negative_prompt):
         changed = request.replace(prompt=chosen.prompt, negative_prompt=chosen.negative_prompt, style=())
-    changed, optional_embeddings = apply_embeddings(
-        apply_lora_tags(changed, listener), listener, lambda: sources.embedding_names
-    )
+    optional_embeddings: tuple[str, ...] = ()
+    if sources.finds_files:
+        changed, optional_embeddings = apply_embeddings(
+            apply_lora_tags(changed, listener), listener, lambda: sources.embedding_names
+        )
     expansion = PromptExpansion(
         "" if changed.prompt == request.prompt else request.prompt,
         "" if changed.negative_prompt == request.negative_prompt else request.negative_prompt,
         chosen.choices,
         chosen.styles,
         optional_embeddings,
+        has_tags=not sources.finds_files,
     )
     return changed.replace(expansion=expansion)
 

@@ -21,6 +21,7 @@ from artgen.jobs import (
     replay_nets,
     replay_other_tools,
     replay_prompts,
+    replay_remote,
     replay_weights,
 )
 from artgen.jobs.control import replay as control_replay
@@ -136,6 +137,8 @@ def read_replay_spec(
     changes: Mapping[str, Any],
     known_inputs: Mapping[str, Path] | None = None,
     known_controls: Sequence[Path] = (),
+    *,
+    is_remote: bool = False,
 ) -> ReplaySpec:
     """Read the metadata of an image and apply the changes of `--set`.
 
@@ -144,6 +147,8 @@ def read_replay_spec(
         changes: setting name -> text as typed, or value of the type of the setting; an empty text unsets the setting.
         known_inputs: input files that have the recorded hashes, by setting.
         known_controls: files of control images that have the recorded hashes.
+        is_remote: a server generates the image. The models, LoRAs and embeddings keep their names, and the values that
+            depend on this machine are not compared.
 
     Raises:
         InputFileError: the metadata has no record or an invalid one, or an input image, a control image or a LoRA is
@@ -171,18 +176,27 @@ def read_replay_spec(
     _build_request(path, record)
     notes += record_notes(record)
     record |= replay_files.find_inputs(path, record, changes, known_inputs or {})
+    find = replay_remote.find_images if is_remote else _find_files
     if found.record:
-        _find_files(path, record, changes, known_inputs or {}, known_controls)
-    expected_hashes, model_notes = replay_weights.pin_weights(path, record, changes)
-    notes += model_notes
-    has_device = replay_checks.is_device_available(record)
+        find(path, record, changes, known_inputs or {}, known_controls)
+    if is_remote:
+        expected_hashes = replay_remote.pin_weights(path, record, changes)
+    else:
+        expected_hashes, model_notes = replay_weights.pin_weights(path, record, changes)
+        notes += model_notes
+    has_device = is_remote or replay_checks.is_device_available(record)
     if not has_device:
         notes.append(_use_available_device(record))
     batch_size = 1
     if not changes_pixels:
-        notes += replay_checks.difference_notes(record)
+        notes += () if is_remote else replay_checks.difference_notes(record)
         batch_size = replay_checks.recorded_batch_size(record) if has_device else 1
-    if batch_size > 1:
+    if batch_size > 1 and is_remote:
+        notes.append(
+            f"The image was generated with batch size {batch_size}, and a server generates one image at a time. The "
+            "pixels may differ slightly."
+        )
+    elif batch_size > 1:
         notes.append(
             f"The image was generated with batch size {batch_size}. For identical pixels, replay uses the same batch "
             "size and takes as long as the whole batch."

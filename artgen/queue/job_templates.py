@@ -10,7 +10,7 @@ from artgen.errors import ArtgenError, OutputError, UsageError
 from artgen.events import Listener
 from artgen.jobs import checks
 from artgen.jobs.batch_size import default_batch_size
-from artgen.jobs.job import DenoiseJob, PipelineJob, UpscaleJob
+from artgen.jobs.job import DenoiseJob, Job, PipelineJob, UpscaleJob
 from artgen.jobs.model_entries import ModelCache
 from artgen.jobs.notes import format_notes
 from artgen.jobs.prepare import prepare_jobs
@@ -92,7 +92,7 @@ class JobTemplates:
         if "prompt" in TASKS[task].inputs:  # The planner replaces this prompt. Some requests refuse an empty prompt.
             setting_values = {"prompt": "x", **setting_values}
         request = build_request(task, setting_values).replace(seed=0)
-        job = prepare_jobs([request], self._listener, self.model_cache, download=False)[0]
+        job = self._prepare(request)
         record = to_record(job.request, job.provenance)
         destination = self._resolve_destination(output, job.request)
         owned = OwnFiles(self._existing_files, job) if self._recognizes_images else self._existing_files
@@ -117,6 +117,14 @@ class JobTemplates:
             job.model if isinstance(job, DenoiseJob | PipelineJob | UpscaleJob) else None,
             job.provenance,
         )
+
+    def _prepare(self, request: Request) -> Job:
+        """Return the job of a request. No weights are downloaded.
+
+        Raises:
+            ArtgenError: the request is not valid.
+        """
+        return prepare_jobs([request], self._listener, self.model_cache, download=False)[0]
 
     def _resolve_destination(self, output: OutputSettings, request: Request) -> Destination:
         name = output.output

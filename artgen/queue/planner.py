@@ -34,6 +34,7 @@ from artgen.queue.job_templates import JobTemplates
 from artgen.queue.line_presets import LinePresets
 from artgen.queue.plan import BatchPlan, JobTemplate, PlannedJob
 from artgen.queue.recorded_prompts import PROMPT_NAMES, PROMPT_STATE, RecordedPrompts
+from artgen.queue.remote_templates import RemoteTemplates
 from artgen.queue.variation_values import variation_values
 from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.requests import TASKS, Upscale
@@ -72,6 +73,7 @@ class Planner:
         known_fingerprints: Container[str] = (),
         recognizes_images: bool = False,
         optional_settings: Container[str] = (),
+        is_remote: bool = False,
         listener: Listener = no_op,
     ) -> None:
         """Store the arguments. The planner does not read or write files yet.
@@ -87,6 +89,7 @@ class Planner:
                 lines.
             optional_settings: defaults that are ignored with a note if a line does not support them, like the defaults
                 section of a prompt file.
+            is_remote: a server runs the jobs, so no model, LoRA or embedding is resolved on this machine.
             listener: receives the events of downloads.
         """
         self._folder = folder
@@ -95,7 +98,7 @@ class Planner:
         frames = {name: self._defaults.pop(name) for name in options_of(FramesSettings) if name in self._defaults}
         animation_output = outputs.parse_frames_option(FramesSettings(**frames), multiple_images=True, overwrite=False)
         self._listener = listener = report_once(listener)
-        self._templates = JobTemplates(
+        self._templates = (RemoteTemplates if is_remote else JobTemplates)(
             folder,
             animation_output,
             existing_files=existing_files,
@@ -104,7 +107,7 @@ class Planner:
         )
         self._identities = JobIdentities(known_fingerprints)
         self._group_ids: dict[tuple[Any, ...], int] = {}
-        self._sources = PromptSources()
+        self._sources = PromptSources(finds_files=not is_remote)
         self._presets = LinePresets()
         self._recorded_prompts = RecordedPrompts(self._templates, self._identities, listener)
 

@@ -170,6 +170,16 @@ def civitai_token() -> str | None:
     return token.strip() if token else None
 
 
+def server_token() -> str | None:
+    """Return the token of the user's server, from `ARTGEN_SERVER_TOKEN` or a configuration file.
+
+    Raises:
+        InputFileError: a file is not valid TOML, or contains an invalid setting.
+    """
+    token = os.environ.get("ARTGEN_SERVER_TOKEN") or _shared_setting("server_token")
+    return token.strip() if token else None
+
+
 def cache_limit() -> int:
     """Return the maximum size of the converted models in bytes, from `ARTGEN_CACHE_LIMIT` or a configuration file.
 

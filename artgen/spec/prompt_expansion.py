@@ -17,6 +17,7 @@ class PromptExpansion:
         styles: names of the styles.
         optional_embeddings: values of `embedding` that are used only if the model supports them, because ordinary words
             of the prompts select them. They are not recorded.
+        has_tags: whether LoRA tags and names of embeddings are not replaced yet, because a server replaces them.
     """
 
     template: str = ""
@@ -24,3 +25,4 @@ class PromptExpansion:
     choices: tuple[str, ...] = ()
     styles: tuple[str, ...] = ()
     optional_embeddings: tuple[str, ...] = ()
+    has_tags: bool = False

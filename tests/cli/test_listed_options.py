@@ -34,6 +34,7 @@ VALUES = {
     "frames": "x.gif", "image": "in.png", "batch_size": "1", "style": "oil",
     "embedding": "embedding.safetensors", "ray": "auto", "lora": "lora.safetensors", "preset": "mine",
     "compare": "sheet.png", "control": "canny=in.png", "hires": "2", "score_model": "clip-large", "morph_seed": "7",
+    "server": "none",
 }  # fmt: skip
 
 PROMPT_TASKS = ("txt2img", "img2img", "inpaint", "outpaint", "upscale")

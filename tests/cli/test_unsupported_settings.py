@@ -47,7 +47,7 @@ VALUES = {
     "embedding": "x", "mask_text": "a dog", "mask_model": "clipseg", "save_mask": "saved.png", "reference": "in.png",
 }  # fmt: skip
 NOT_IN_LINES = {*options_of(RunSettings), *options_of(FramesSettings), *options_of(ReportSettings), "task"} | {
-    "batch_size", "overwrite", "image", "files", "ignore_columns"
+    "batch_size", "overwrite", "image", "files", "ignore_columns", "server"
 }  # fmt: skip
 RESET_VALUES = {"invert": "false", "soft_mask": "false", "fill": "original"}
 """Values of the configuration that are the defaults of settings that cannot be empty."""

@@ -65,6 +65,9 @@ PRINTED = {"json", "as_json", "dry_run", "quiet", "verbose", "show", "open", "pr
 WRITTEN = {"output", "overwrite", "format", "quality", "png_level", "metadata", "history", "fps"}
 """Options about files, which the method `save` of a result takes."""
 
+ONLY_COMMANDS = {"server"}
+"""Options about where a command runs. The functions run in the process of the program."""
+
 RUN_OF_BATCH = {
     *("sweep", "combinatorial", "keep_going", "limit", "ray", "retry_failed", "shard", "shuffle", "workers"),
 }
@@ -131,7 +134,7 @@ def test_functions_take_all_settings_of_their_command(command: str) -> None:
     taken = {name for function in functions for name in inspect.signature(function).parameters}
     if command == "preset save":  # takes a dictionary of settings
         taken |= {parameter.name for parameter in COMMANDS[command].params}
-    excluded = PRINTED | WITHOUT_KEYWORD.get(command, set())
+    excluded = PRINTED | ONLY_COMMANDS | WITHOUT_KEYWORD.get(command, set())
     if command not in ("batch run", "train", "models convert"):
         excluded |= WRITTEN
     if command != "batch run":

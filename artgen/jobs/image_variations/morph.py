@@ -112,19 +112,21 @@ def _is_between(value: Any, minimum: float, maximum: float) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and minimum <= value <= maximum
 
 
-def plan_morph(source: MorphSource, changes: Mapping[str, Any]) -> MorphPlan:
+def plan_morph(source: MorphSource, changes: Mapping[str, Any], *, is_remote: bool = False) -> MorphPlan:
     """Return the requests of the frames of a morph.
 
     Args:
         source: images and length.
         changes: setting name -> text as typed, or value; applied to all images.
+        is_remote: see `read_replay_spec`.
 
     Raises:
         InputFileError: the noise of an image is unknown.
         UsageError: the images have different settings, or the number of frames is too small.
         ModelUnavailableError, RefusedError: see `read_replay_spec`.
     """
-    specs = [_read_key(name, path, changes) for name, path in zip(source.names, source.paths, strict=True)]
+    named = zip(source.names, source.paths, strict=True)
+    specs = [_read_key(name, path, changes, is_remote=is_remote) for name, path in named]
     notes = list(dict.fromkeys(text for spec in specs for text in spec.notes if "batch size" not in text))
     keys = [_key_request(spec) for spec in specs]
     for name, key in zip(source.names[1:], keys[1:], strict=True):
@@ -182,14 +184,14 @@ def _is_same_image(first: Txt2Img, second: Txt2Img) -> bool:
     return prompts[0] == prompts[1] and initial_noise(first) == initial_noise(second)
 
 
-def _read_key(name: str, path: Path, changes: Mapping[str, Any]) -> ReplaySpec:
+def _read_key(name: str, path: Path, changes: Mapping[str, Any], *, is_remote: bool) -> ReplaySpec:
     reason = _unknown_noise(path, changes)
     if reason:
         raise InputFileError(
             f"Cannot morph {_quoted(name)}: {reason}.",
             'A morph needs images that `artgen txt2img` generated: artgen txt2img "a red fox" -o a.png',
         )
-    return read_replay_spec(path, changes)
+    return read_replay_spec(path, changes, is_remote=is_remote)
 
 
 def _unknown_noise(path: Path, changes: Mapping[str, Any]) -> str:

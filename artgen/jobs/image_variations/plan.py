@@ -53,7 +53,9 @@ class VariationPlan:
     given: frozenset[str] = frozenset()
 
 
-def plan_variations(path: Path, amount: float, seeds: Sequence[int], changes: Mapping[str, Any]) -> VariationPlan:
+def plan_variations(
+    path: Path, amount: float, seeds: Sequence[int], changes: Mapping[str, Any], *, is_remote: bool = False
+) -> VariationPlan:
     """Return the requests of the variations of an image.
 
     Args:
@@ -61,6 +63,7 @@ def plan_variations(path: Path, amount: float, seeds: Sequence[int], changes: Ma
         amount: amount of the other noise, 0 to 1; 0: the image itself.
         seeds: seed of the other noise of each variation.
         changes: setting name -> text as typed, or value of the type of the setting.
+        is_remote: see `read_replay_spec`.
 
     Raises:
         InputFileError, ModelUnavailableError, RefusedError: see `read_replay_spec`.
@@ -79,7 +82,8 @@ def plan_variations(path: Path, amount: float, seeds: Sequence[int], changes: Ma
         # The noise of an image with a variation seed is mixed a second time, as the noise of a morph.
         seed_name, amount_name = _MORPH_NAMES if record.get("variation_strength") else _VARIATION_NAMES
         try:
-            spec = read_replay_spec(path, {**changes, **({amount_name: amount} if amount else {})})
+            varied = {**changes, **({amount_name: amount} if amount else {})}
+            spec = read_replay_spec(path, varied, is_remote=is_remote)
         except InputFileError as error:
             if record.get("task") in (None, "txt2img"):
                 raise

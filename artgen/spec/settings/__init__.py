@@ -77,6 +77,7 @@ from artgen.spec.settings.output import (
 )
 from artgen.spec.settings.preset import PresetSettings
 from artgen.spec.settings.prompts import PromptSettings
+from artgen.spec.settings.remote import RemoteSettings, RemoteToken
 from artgen.spec.settings.sampling import (
     MAX_SEED,
     MAX_SIDE_PX,
@@ -160,6 +161,8 @@ __all__ = [
     "PromptSettings",
     "RankRunSettings",
     "RankSettings",
+    "RemoteSettings",
+    "RemoteToken",
     "ReportSettings",
     "RunSettings",
     "SamplingSettings",
@@ -259,6 +262,8 @@ SETTING_GROUPS: tuple[type, ...] = (
     CheckpointSettings,
     AnomalySettings,
     WorkerSettings,
+    RemoteSettings,
+    RemoteToken,
 )
 """All groups."""
 
@@ -269,7 +274,7 @@ def excluded_settings(names: Collection[str]) -> set[str]:
     return {each for name in names if name in declared for each in declared[name].excludes}
 
 
-CONFIGURED_GROUPS: tuple[type, ...] = (ModelFolders, WorkerSettings)
+CONFIGURED_GROUPS: tuple[type, ...] = (ModelFolders, WorkerSettings, RemoteToken)
 """Groups of settings without an option. Configuration files and the environment set them for all commands."""
 
 TRAINING_GROUPS: tuple[type, ...] = (

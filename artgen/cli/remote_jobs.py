@@ -1,0 +1,253 @@
+"""Run requests on a server of artgen, without a ledger."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from artgen.cli.console import print_note
+from artgen.cli.remote_server import find_server, reject_local_options
+from artgen.cli.reporter import Reporter
+from artgen.cli.request_jobs import OnSaved, RequestJobs, job_label
+from artgen.cli.run_requests import JobOutcome, JobSource, OnOutcome, OutputOptions, PendingJob, RunPlan, run_requests
+from artgen.cli.stdout_image import check_stdout_image
+from artgen.cli.user_defaults import is_typed
+from artgen.errors import ArtgenError
+from artgen.events import Listener, Notice, WaitingForServer
+from artgen.spec.settings import ReportSettings, options_of
+from artgen.system import process
+
+if TYPE_CHECKING:
+    from artgen.jobs.batch_size import BatchSizePolicy
+    from artgen.jobs.job import Job
+    from artgen.jobs.prepare import PrepareJobs
+    from artgen.jobs.replay import ReplaySpec
+    from artgen.outputs import Destination
+    from artgen.remote.connection import Connection, Server
+    from artgen.remote.upload import Upload
+    from artgen.spec.base_requests import Request
+
+
+def create_jobs(
+    requests: "Sequence[Request]",
+    options: OutputOptions,
+    *,
+    batch_size: "int | BatchSizePolicy" = 1,
+    check_job: "Callable[[Job], None] | None" = None,
+    prepare_request: "Callable[[Request, PrepareJobs, Listener], Job] | None" = None,
+    on_saved: OnSaved | None = None,
+    uploads: "Sequence[Upload] | None" = None,
+    check_record: Callable[[Mapping[str, Any]], None] = lambda _: None,
+) -> JobSource:
+    """Return the jobs of requests: on the server that the options select, or in this process.
+
+    Args:
+        uploads: jobs as they are sent to a server; None: the jobs of `requests`.
+        check_record: raises an ArtgenError if the result of a server with this record must not be saved. The other
+            arguments are those of `RequestJobs`; on a server, only `on_saved` of them is used.
+    """
+    server = find_server(options.remote)
+    if server is None:
+        return RequestJobs(
+            requests,
+            options,
+            batch_size=batch_size,
+            check_job=check_job,
+            prepare_request=prepare_request,
+            on_saved=on_saved,
+        )
+    return RemoteJobs(requests, options, server, on_saved=on_saved, uploads=uploads, check_record=check_record)
+
+
+class RemoteJobs:
+    """Represent jobs that a server runs."""
+
+    def __init__(
+        self,
+        requests: "Sequence[Request]",
+        options: OutputOptions,
+        server: "Server",
+        *,
+        on_saved: OnSaved | None = None,
+        uploads: "Sequence[Upload] | None" = None,
+        check_record: Callable[[Mapping[str, Any]], None] = lambda _: None,
+    ) -> None:
+        """Store the requests. Nothing is validated yet. See `create_jobs`."""
+        self._requests = requests
+        self._options = options
+        self._server = server
+        self._on_saved = on_saved
+        self._uploads = uploads
+        self._check_record = check_record
+
+    def create_reporter(self, report: ReportSettings) -> Reporter:
+        return Reporter(report.quiet, report.verbose)
+
+    def prepare(self, reporter: Reporter) -> RunPlan:
+        """Run the checks that need no model, and connect to the server.
+
+        Raises:
+            ArtgenError: a request or a destination is invalid, or the server cannot be used.
+        """
+        from artgen import outputs
+        from artgen.remote.connection import Connection
+
+        report, output = self._options.report, self._options.output
+        reject_local_options(self._options.frames)
+        if getattr(report, "preview", False) and not report.quiet and is_typed("preview"):
+            print_note("--preview has no effect with --server.")
+        requests, uploads = self._requests, self._uploads
+        if uploads is None:
+            requests, uploads = _prepare(requests, reporter)
+        destination = outputs.destination_for_requests(requests, output)
+        check_stdout_image(destination.is_stdout, json=report.json, dry_run=report.dry_run)
+        records = [_preview_record(request, upload) for request, upload in zip(requests, uploads, strict=True)]
+        for request, record in zip(requests, records, strict=True):
+            width, height = (getattr(request, name, None) or 0 for name in ("width", "height"))
+            destination.check(width, height, record, has_alpha=_has_transparency(request))
+        notes = [] if report.quiet or destination.is_stdout else [
+            text for text in (outputs.file_name_note(output.output, destination.suffix),) if text
+        ]  # fmt: skip
+        connection = Connection(self._server, lambda: reporter(WaitingForServer(0)))
+        num_devices = 1 if report.dry_run else connection.check()
+        return RunPlan(
+            [self._pending_job(*each, destination) for each in zip(requests, records, strict=True)],
+            partial(self._generate, list(zip(requests, uploads, strict=True)), destination, connection, num_devices),
+            lambda _: self._check(connection),
+            len(requests),
+            has_ledger=False,
+            notes=notes,
+        )
+
+    def _check(self, connection: "Connection") -> None:
+        """Check that the server can be used, for a dry run."""
+        connection.check()
+
+    def _pending_job(self, request: "Request", record: dict[str, Any], destination: "Destination") -> PendingJob:
+        from artgen.spec.fields import non_default_settings
+
+        settings = {
+            "task": request.task,
+            **non_default_settings(request),
+            **non_default_settings(self._options.output, self._options.remote),
+        }
+        return PendingJob("", record, settings, partial(destination.preview, record))
+
+    def _generate(
+        self,
+        items: "Sequence[tuple[Request, Upload]]",
+        destination: "Destination",
+        connection: "Connection",
+        num_devices: int,
+        reporter: Reporter,
+        on_outcome: OnOutcome,
+    ) -> None:
+        from artgen.outputs.save_result import encoding_notes
+        from artgen.remote.errors import ServerError
+        from artgen.remote.job import Numbering, run_in_order, submit_or_refuse
+
+        start_time = time.monotonic()
+        if process.owns_process() and len(items) == 1:
+            start_time -= process.elapsed_seconds()  # a single image: the time that the user waited
+        is_first, reported = True, set[str]()
+
+        def listen(event: Any) -> None:
+            if isinstance(event, Notice):
+                if event.text in reported:
+                    return
+                reported.add(event.text)
+            reporter(event)
+
+        jobs = run_in_order(items, lambda item: submit_or_refuse(connection, *item), num_devices + 1)
+        for number, ((request, _), job) in enumerate(jobs):
+            try:
+                result = job.wait(listen, Numbering(number + 1, len(items)))
+                self._check_record(result.record)
+            except ArtgenError as error:
+                if is_first or isinstance(error, ServerError):
+                    raise
+                on_outcome(JobOutcome(job_label(request, {}), error=error, number=number))
+                continue
+            is_first = False
+            keeps_pixels = bool(request.input_paths.get("image")) and getattr(request, "keep_original", False)
+            for text in encoding_notes(result.image, result.low_bytes, destination.encoding, keeps_pixels=keeps_pixels):
+                listen(Notice(text))
+            reporter.show_saving()
+            path = destination.save(result.image, result.record, low_bytes=result.low_bytes)
+            reporter.close()
+            measure = partial(self._on_saved, result, path) if self._on_saved is not None else dict
+            seconds = time.monotonic() - start_time
+            label = job_label(result.request, result.record)
+            on_outcome(JobOutcome(label, path, None, result.record, seconds, None, measure, number))
+            start_time = time.monotonic()
+
+
+def _prepare(requests: "Sequence[Request]", listener: Listener) -> "tuple[list[Request], list[Upload]]":
+    """Return the requests with final wildcards and styles, and their jobs. Validate the input images.
+
+    Raises:
+        ArtgenError: a request is invalid, or an input file cannot be used.
+    """
+    from artgen.jobs.inputs import input_key, load_inputs
+    from artgen.jobs.prompt_expansion import PromptSources, expand_prompts, report_once
+    from artgen.remote.upload import to_upload
+
+    report, sources = report_once(listener), PromptSources(finds_files=False)
+    expanded, uploads = [], []
+    checked = set[Any]()
+    for request in requests:
+        expanded.append(expand_prompts(request, report, sources))
+        uploads.append(to_upload(expanded[-1]))
+        if (key := input_key(request)) not in checked:
+            checked.add(key)
+            load_inputs(request)
+    return expanded, uploads
+
+
+def _preview_record(request: "Request", upload: "Upload") -> dict[str, Any]:
+    """Return the record of a job as far as it is known on this machine."""
+    from artgen.spec.records import to_record
+
+    return {**to_record(request), **upload.facts}
+
+
+def _has_transparency(request: "Request") -> bool:
+    """Return whether the result keeps transparent pixels of the input image."""
+    from artgen import images
+
+    path: Path | None = request.input_paths.get("image")
+    return path is not None and request.task != "edit" and images.has_transparency(images.load_lossless(path).image)
+
+
+def run_replays(
+    spec: "ReplaySpec", requests: "Sequence[Request]", options: OutputOptions, on_saved: OnSaved | None = None
+) -> None:
+    """Generate images from the record of an image on a server.
+
+    Args:
+        spec: replay of the image.
+        requests: requests of the images.
+        options: settings that apply to the results.
+        on_saved: see `RequestJobs`.
+
+    Raises:
+        ArtgenError: see `run_requests`; or the server has other weights than the image.
+    """
+    from artgen.jobs.replay_remote import check_hashes
+    from artgen.remote.upload import to_upload
+
+    while True:  # each repetition has one recorded setting less
+        uploads = [to_upload(request, spec.recorded) for request in requests]
+        check = partial(check_hashes, expected=spec.expected_hashes)
+        try:
+            return run_requests(
+                create_jobs(requests, options, on_saved=on_saved, uploads=uploads, check_record=check), options.report
+            )
+        except ArtgenError as error:
+            name = next((each for each in error.settings if each in spec.optional_settings), "")
+            if name not in spec.recorded or getattr(requests[0], name, None) in (None, "", ()):
+                raise
+            print_note(f"The recorded {name} is ignored: {error.message}")
+            default = options_of(type(requests[0]))[name].default
+            requests = [request.replace(**{name: default}) for request in requests]

@@ -1,0 +1,318 @@
+"""Run one job on a server: submit it, follow its events, and load its images."""
+
+import contextlib
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from artgen import images
+from artgen.engine.results import GeneratedImage
+from artgen.errors import ArtgenError
+from artgen.events import Event, Listener, Notice, StepEvent, WaitingForServer
+from artgen.remote import errors
+from artgen.remote.connection import POLL_SECONDS, Connection
+from artgen.remote.upload import Upload
+from artgen.spec.base_requests import Request
+from artgen.spec.control import parse_control
+from artgen.spec.image_prompt import parse_image_prompt
+from artgen.system.memory_file import MemoryFile
+
+FULL_QUEUE_SECONDS = 3600.0
+"""Time in which a job is sent again if the queue of the server is full."""
+RETRY_FULL_SECONDS = 1.0
+
+_FINAL_STATES = ("done", "failed", "canceled")
+
+
+@dataclass(frozen=True)
+class Numbering:
+    """Store the number of an image of a run, for the progress display.
+
+    Attributes:
+        image: number of the image, counted from 1.
+        total: number of all images.
+    """
+
+    image: int = 1
+    total: int = 1
+
+
+class RemoteJob:
+    """Represent a job of a server. `submit` creates it."""
+
+    def __init__(self, connection: Connection, job_id: str, request: Request, facts: Mapping[str, Any]) -> None:
+        self._connection = connection
+        self._path = f"/api/jobs/{job_id}"
+        self._request = request
+        self._facts = facts
+        self._is_ended = False
+
+    @classmethod
+    def submit(
+        cls, connection: Connection, request: Request, upload: Upload, *, full_queue_seconds: float = FULL_QUEUE_SECONDS
+    ) -> "RemoteJob":
+        """Send a job. If the queue of the server is full, send it again until it is accepted.
+
+        Raises:
+            ArtgenError: the server refuses the job, or is not reachable.
+        """
+        body, content_type = upload.body()
+        waited = 0.0
+        while True:
+            answer = connection.post("/api/jobs", body, content_type)
+            try:
+                accepted = connection.checked(answer, expected=202).json()
+                break
+            except errors.QueueFullError:
+                seconds = min(answer.retry_after or RETRY_FULL_SECONDS, 30.0)
+                waited += seconds
+                if waited > full_queue_seconds:
+                    raise
+                connection.sleep(seconds)
+        job_id = accepted.get("id") if isinstance(accepted, dict) else None
+        if not isinstance(job_id, str) or not job_id.replace("-", "").replace("_", "").isalnum():
+            raise errors.foreign_error(connection.url)
+        return cls(connection, job_id, request, upload.facts)
+
+    def wait(self, listener: Listener, numbering: Numbering) -> GeneratedImage:
+        """Wait for the end of the job, and return its image. The listener receives progress and notes.
+
+        If the listener raises KeyboardInterrupt, the job is canceled.
+
+        Raises:
+            ServerError: the server ended.
+            ArtgenError: the error of the job.
+        """
+        try:
+            return self._wait(listener, numbering)
+        finally:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """Stop the job if it has not ended."""
+        if not self._is_ended:
+            self._is_ended = True
+            self._connection.delete(self._path)
+
+    def _wait(self, listener: Listener, numbering: Numbering) -> GeneratedImage:
+        progress = _Progress(listener, numbering)
+        previous_on_wait, self._connection.on_wait = self._connection.on_wait, progress.repeat
+        try:
+            state = self._state()
+            while state.get("state") not in _FINAL_STATES:
+                self._follow(progress)
+                state = self._state()
+                if state.get("state") not in _FINAL_STATES:  # the stream ended early
+                    progress.on_state(state)
+                    self._connection.sleep(2 * POLL_SECONDS)
+                    state = self._state()
+            self._is_ended = True
+            progress.add_notes(state.get("notes"))
+            return self._result(state)
+        finally:
+            self._connection.on_wait = previous_on_wait
+
+    def _state(self) -> dict[str, Any]:
+        answer = self._connection.get(self._path)
+        if answer.status == 404:
+            self._is_ended = True
+            raise errors.ended_error(self._connection.url)
+        state = self._connection.checked(answer).json()
+        if not isinstance(state, dict):
+            raise errors.foreign_error(self._connection.url)
+        return state
+
+    def _follow(self, progress: "_Progress") -> None:
+        """Report the events of the job until their stream ends."""
+        received: queue.SimpleQueue[tuple[str, Any] | None] = queue.SimpleQueue()
+
+        def receive() -> None:
+            with contextlib.suppress(Exception):  # the state of the job is requested afterwards
+                for event in self._connection.events(f"{self._path}/events"):
+                    received.put(event)
+            received.put(None)
+
+        # A daemon thread does not delay the exit while the server sends nothing.
+        threading.Thread(target=receive, name="artgen-remote-events", daemon=True).start()
+        while True:
+            try:
+                event = received.get(timeout=POLL_SECONDS)
+            except queue.Empty:
+                progress.repeat()
+                continue
+            if event is None or event[0] in _FINAL_STATES:
+                return
+            progress.on_event(*event)
+
+    def _result(self, state: Mapping[str, Any]) -> GeneratedImage:
+        if state.get("state") == "canceled":
+            raise errors.ServerError(
+                f"The server '{self._connection.url}' canceled the job.", "Run the same command again."
+            )
+        if state.get("state") == "failed":
+            raise errors.error_of(state.get("error")) or ArtgenError("The job failed on the server.")
+        found = state.get("images")
+        if not isinstance(found, list) or not found or not isinstance(found[0], dict):
+            raise errors.foreign_error(self._connection.url)
+        answer = self._connection.get(f"{self._path}/images/0")
+        if answer.status == 404:
+            raise errors.ended_error(self._connection.url)
+        data = self._connection.checked(answer).data
+        record = found[0].get("record")
+        return decode_result(data, record if isinstance(record, dict) else {}, self._request, self._facts)
+
+
+def decode_result(data: bytes, record: Mapping[str, Any], request: Request, facts: Mapping[str, Any]) -> GeneratedImage:
+    """Return an image of a server as a result.
+
+    Args:
+        data: PNG file.
+        record: record of the image.
+        request: request of the job.
+        facts: values of the record that only this machine knows.
+
+    Raises:
+        InputFileError: the file is not an image.
+    """
+    loaded = images.load_lossless(MemoryFile.create("result of the server", data))
+    seed = record.get("seed")
+    if isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 and request.seed is not None:
+        request = request.replace(seed=seed)
+    named = {**record, **facts, **_named_images(record, request)}
+    return GeneratedImage(loaded.image, named, request, loaded.low_bytes)
+
+
+def _named_images(record: Mapping[str, Any], request: Request) -> dict[str, list[str]]:
+    """Return `control` and `image_prompt` of the record of a server with the names of the files of this machine."""
+    found: dict[str, list[str]] = {}
+    parts: tuple[tuple[str, Sequence[Any], Callable[[str], Any]], ...] = (
+        ("control", request.controls, parse_control),
+        ("image_prompt", request.image_prompts, parse_image_prompt),
+    )
+    for name, specs, parse in parts:
+        texts = record.get(name)
+        if not specs or not isinstance(texts, list) or len(texts) != len(specs):
+            continue
+        found[name] = []
+        for text, spec in zip(map(str, texts), specs, strict=True):
+            names = {
+                key: Path(path.name) for key in ("image", "mask") if (path := getattr(spec, key, None)) is not None
+            }
+            found[name].append(str(parse(text)._replace(**names)))
+    return found
+
+
+class _Progress:
+    """Convert the events of a job of a server to events for a listener."""
+
+    def __init__(self, listener: Listener, numbering: Numbering) -> None:
+        self._listener = listener
+        self._numbering = numbering
+        self._last: Event = WaitingForServer(0)
+        self._notes: set[str] = set()
+        self._listener(self._last)
+
+    def repeat(self) -> None:
+        """Report the last progress again, so that the listener can stop the run."""
+        self._listener(self._last)
+
+    def on_event(self, name: str, data: Any) -> None:
+        """Report an event of the stream."""
+        if not isinstance(data, dict):
+            return
+        if name == "note":
+            self.add_notes([data.get("text")])
+        else:
+            self.on_state(data)
+
+    def on_state(self, state: Mapping[str, Any]) -> None:
+        """Report a state, or the number of steps."""
+        step, steps, position = (_whole(state.get(name)) for name in ("step", "steps", "position"))
+        if steps:
+            self._last = StepEvent(step, steps, self._numbering.image, 1, self._numbering.total)
+        elif state.get("state") == "queued":
+            self._last = WaitingForServer(position)
+        elif state.get("state") == "loading":
+            self._last = WaitingForServer(0, is_loading=True)
+        self._listener(self._last)
+
+    def add_notes(self, notes: Any) -> None:
+        """Report notes that were not reported yet."""
+        for text in notes if isinstance(notes, list) else ():
+            if isinstance(text, str) and text not in self._notes:
+                self._notes.add(text)
+                self._listener(Notice(text[: errors.MAX_TEXT_CHARS]))
+
+
+def _whole(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+
+
+class RefusedJob:
+    """Represent a job that a server did not accept."""
+
+    def __init__(self, error: ArtgenError) -> None:
+        self._error = error
+
+    def wait(self, listener: Listener, numbering: Numbering) -> GeneratedImage:  # noqa: ARG002
+        """Raise the error of the server."""
+        raise self._error
+
+    def cancel(self) -> None:
+        """Do nothing."""
+
+
+AnyJob = RemoteJob | RefusedJob
+Item = TypeVar("Item")
+
+
+def run_in_order(
+    items: Iterable[Item], submit: Callable[[Item], AnyJob], max_in_flight: int
+) -> Iterator[tuple[Item, AnyJob]]:
+    """Submit jobs, and yield each job with its item in order. The next jobs wait on the server meanwhile.
+
+    If the iterator is closed, or an exception leaves it, the submitted jobs are canceled.
+
+    Args:
+        items: what `submit` converts to jobs.
+        submit: see `submit_or_refuse`.
+        max_in_flight: number of jobs that are on the server at the same time.
+
+    Raises:
+        ServerError: the server is not reachable.
+    """
+    remaining = iter(items)
+    running: deque[tuple[Item, AnyJob]] = deque()
+    try:
+        while True:
+            while len(running) < max_in_flight:
+                try:
+                    item = next(remaining)
+                except StopIteration:
+                    break
+                running.append((item, submit(item)))
+            if not running:
+                return
+            yield running[0]
+            running.popleft()
+    finally:
+        for _, job in running:
+            job.cancel()
+
+
+def submit_or_refuse(connection: Connection, request: Request, upload: Upload) -> AnyJob:
+    """Return the submitted job. A job that the server refuses as invalid raises its error when it is waited for.
+
+    Raises:
+        ServerError: the server is not reachable.
+    """
+    try:
+        return RemoteJob.submit(connection, request, upload)
+    except errors.ServerError:
+        raise
+    except ArtgenError as error:
+        return RefusedJob(error)
