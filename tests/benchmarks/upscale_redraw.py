@@ -132,10 +132,10 @@ def seam_ratio(image: Image.Image, grid: "TileGrid", distances: Iterable[int]) -
     at, near = [], []
     for pixels, starts, tile in ((gray, grid.lefts, grid.tile_width), (gray.T, grid.tops, grid.tile_height)):
         steps = np.abs(np.diff(pixels, axis=1)).mean(axis=0)  # steps[x]: between the columns x and x + 1
-        for first, second in itertools.pairwise(starts):
-            middle = (first + tile + second) // 2
-            band = (middle - grid.overlap // 2, middle, middle + grid.overlap // 2)
-            for line in sorted({second, *band, first + tile}):
+        for (first, second), (begin, width) in zip(
+            itertools.pairwise(starts), grid.blended_bands(starts, tile), strict=True
+        ):
+            for line in sorted({second, begin, begin + width // 2, begin + width, first + tile}):
                 if all(1 <= line + offset < len(steps) for offset in (0, *offsets)):
                     at.append(steps[line - 1])
                     near.append(np.mean([steps[line + offset - 1] for offset in offsets]))
@@ -165,7 +165,7 @@ def measure_seams(count: int, settings: dict[str, Any]) -> None:
     for group, image in seam_images(count):
         result = redraw(image, 2, settings)
         tile = settings.get("tile_size", 128)
-        grid = TileGrid(*result.size, tile, tile, settings.get("tile_overlap", tile // 4))
+        grid = TileGrid(*result.size, tile, tile, settings.get("tile_overlap", tile // 4), pixel_side=2)
         plain = image.resize(result.size, Image.Resampling.LANCZOS)
         row = {
             f"{method}, {name}": seam_ratio(each, grid, distances)

@@ -27,6 +27,24 @@ def test_blending_unchanged_tiles_gives_the_image(
     assert np.abs(result.astype(int) - enlarged).max() <= is_16bit
 
 
+@pytest.mark.parametrize(("side", "tile", "overlap"), [(256, 128, 32), (512, 128, 32), (384, 96, 24), (300, 64, 21)])
+@pytest.mark.parametrize("pixel_side", [2, 3, 4])
+def test_borders_are_in_the_middle_of_an_input_pixel(side: int, tile: int, overlap: int, pixel_side: int) -> None:
+    grid = TileGrid(side, side, tile, tile, overlap, pixel_side=pixel_side)
+    assert grid.num_tiles == TileGrid(side, side, tile, tile, overlap).num_tiles
+    begins = [begin for begin, _ in grid.blended_bands(grid.lefts, tile)]
+    assert {position % pixel_side for position in (*grid.lefts[1:-1], *begins)} == {pixel_side // 2}
+    pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    assert (blend_tiles(grid, (pixels[each.span] for each in grid)) == pixels).all()
+
+
+def test_tiles_without_overlap_cover_an_enlarged_image() -> None:
+    for side, tile, overlap, pixel_side in ((192, 64, 0, 2), (211, 64, 1, 4), (90, 32, 10, 8), (128, 64, 0, 2)):
+        grid = TileGrid(side, side, tile, tile, overlap, pixel_side=pixel_side)
+        pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+        assert (blend_tiles(grid, (pixels[each.span] for each in grid)) == pixels).all()
+
+
 def test_transition_between_two_tiles_is_the_cos2_ramp() -> None:
     grid = TileGrid(112, 64, 64, 64, 16)
     assert [each.left for each in grid] == [0, 48]

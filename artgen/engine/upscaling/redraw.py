@@ -161,7 +161,9 @@ def redraw(
     """
     source = with_invertible_profile(images.resize_lossless(job.source, job.size))
     image = to_rgb(source)
-    grid = TileGrid(*job.size, *tile_job.size, job.request.tile_overlap or 0)
+    factor = job.width / job.source.image.width
+    pixel_side = int(factor) if factor.is_integer() else 1
+    grid = TileGrid(*job.size, *tile_job.size, job.request.tile_overlap or 0, pixel_side=pixel_side)
     tiles = _Tiles(tile_job, _sharpened(image, job), grid, progress, context)
     try:
         generated = Image.fromarray(blend_tiles(grid, tiles))

@@ -44,6 +44,9 @@ class TileGrid:
         overlap: width of the blended band in pixels, at most a third of the sides of a tile.
         context: smallest number of pixels without weight beside a blended band; reduced for small tiles.
         multiple: the upper and left edges of the tiles are multiples of this number of pixels.
+        pixel_side: side of an input pixel in pixels, if the image was enlarged by an integer factor. The inner tiles
+            and the blended bands then start in the middle of an input pixel: between two input pixels the steps of the
+            enlarged image are larger, and a border would add to them. A band can become narrower by one input pixel.
     """
 
     width: int
@@ -53,6 +56,7 @@ class TileGrid:
     overlap: int
     context: int = 0
     multiple: int = 1
+    pixel_side: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tile_width", min(self.tile_width, self.width))
@@ -113,7 +117,35 @@ class TileGrid:
         rest = side - tile_side
         count = 1 + -(-rest // longest)
         starts = [rest * index // max(1, count - 1) // self.multiple * self.multiple for index in range(count)]
-        return (*starts[:-1], rest)
+        starts[-1] = rest
+        inner = [_middle_of_pixel(start, self.pixel_side) for start in starts[1:-1]]
+        shifted = (*starts[:1], *inner, *starts[1:][-1:])
+        longest = tile_side - max(0, self.overlap - self.pixel_side)
+        fits = all(second - first <= longest for first, second in pairwise(shifted))
+        return shifted if fits and _are_separate(self._bands(shifted, tile_side, self.pixel_side)) else tuple(starts)
+
+    def blended_bands(self, starts: tuple[int, ...], tile_side: int) -> list[tuple[int, int]]:
+        """Return the first pixel and the width of the band between each two neighboring tiles along one side."""
+        bands = self._bands(starts, tile_side, self.pixel_side)
+        return bands if _are_separate(bands) else self._bands(starts, tile_side, 1)
+
+    def _bands(self, starts: tuple[int, ...], tile_side: int, pixel_side: int) -> list[tuple[int, int]]:
+        bands = []
+        for first, second in pairwise(starts):
+            end = first + tile_side
+            width = max(0, min(self.overlap, end - second - pixel_side + 1))
+            begin = _middle_of_pixel((first + second + tile_side - width) // 2, pixel_side)
+            bands.append((begin if begin >= second else min(begin + pixel_side, end - width), width))
+        return bands
+
+
+def _middle_of_pixel(position: int, pixel_side: int) -> int:
+    """Return the last middle of an input pixel at or before a position; every position if the side is 1."""
+    return position - (position - pixel_side // 2) % pixel_side
+
+
+def _are_separate(bands: list[tuple[int, int]]) -> bool:
+    return all(begin + width <= following for (begin, width), (following, _) in pairwise(bands))
 
 
 def blend_tiles(
@@ -134,8 +166,8 @@ def blend_tiles(
         Array of shape (height, width, channels). With one tile, it contains the rounded values of the tile.
     """
     result = np.empty((grid.height, grid.width, channels), np.uint16 if is_16bit else np.uint8)
-    column_weights = [weights[:, None] for weights in _weights(grid.lefts, grid.tile_width, grid.overlap)]
-    row_weights = [weights[:, None, None] for weights in _weights(grid.tops, grid.tile_height, grid.overlap)]
+    column_weights = [weights[:, None] for weights in _weights(grid, grid.lefts, grid.tile_width)]
+    row_weights = [weights[:, None, None] for weights in _weights(grid, grid.tops, grid.tile_height)]
     source = iter(tiles)
     band = np.zeros((grid.tile_height, grid.width, channels), np.float32)
     for index, top in enumerate(grid.tops):
@@ -150,15 +182,15 @@ def blend_tiles(
     return result
 
 
-def _weights(starts: tuple[int, ...], tile_side: int, overlap: int) -> list[NDArray[np.float32]]:
+def _weights(grid: TileGrid, starts: tuple[int, ...], tile_side: int) -> list[NDArray[np.float32]]:
     """Return the weights of the pixels of each tile along one side."""
     weights = [np.ones(tile_side, np.float32) for _ in starts]
-    phase = (np.arange(overlap, dtype=np.float32) + 0.5) / max(1, overlap)
-    ramp = np.cos(phase * np.float32(np.pi / 2)) ** 2
-    for index, (first, second) in enumerate(pairwise(starts)):
-        begin = (second + first + tile_side - overlap) // 2
+    for index, (begin, width) in enumerate(grid.blended_bands(starts, tile_side)):
+        phase = (np.arange(width, dtype=np.float32) + 0.5) / max(1, width)
+        ramp = np.cos(phase * np.float32(np.pi / 2)) ** 2
+        first, second = starts[index : index + 2]
         weights[index][begin - first :] = 0
-        weights[index][begin - first : begin - first + overlap] = ramp
+        weights[index][begin - first : begin - first + width] = ramp
         weights[index + 1][: begin - second] = 0
-        weights[index + 1][begin - second : begin - second + overlap] = 1 - ramp
+        weights[index + 1][begin - second : begin - second + width] = 1 - ramp
     return weights
