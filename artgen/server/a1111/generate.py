@@ -25,6 +25,7 @@ from artgen.spec.schedulers import find_scheduler
 
 OPTIONAL_SETTINGS = (
     "clip_skip", "feather", "fill", "guidance_scale", "negative_prompt", "only_masked", "scheduler", "sigmas",
+    "strength",
 )  # fmt: skip
 """Settings that clients of A1111 send to all models. If the model does not support them, they are ignored."""
 
@@ -35,6 +36,7 @@ FIELD_NAMES: Mapping[str, str] = {
     "only_masked": "inpaint_full_res",
     "scheduler": "sampler_name",
     "sigmas": "scheduler",
+    "strength": "denoising_strength",
 }
 """Settings of artgen -> fields of A1111, if the names differ."""
 
@@ -51,8 +53,30 @@ async def generate(request: Request, body: Mapping[str, Any], converted: Generat
         ArtgenError: the job is invalid, or its images could not be generated.
         ClientDisconnected: the client closed the connection.
     """
-    client, state = client_of(request), state_of(request)
     converted, job = await _submit(request, converted)
+    await _wait(request, job)
+    return AsciiJson(await run_in_threadpool(generation_body, body, converted, job))
+
+
+async def upscale(request: Request, line: Mapping[str, Any], content: bytes) -> ServerJob:
+    """Enlarge an image. Return the ended job.
+
+    Args:
+        request: request of the client.
+        line: settings of the job.
+        content: image `upload:image`.
+
+    Raises:
+        ArtgenError, ClientDisconnected: see `generate`.
+    """
+    job = await submit_job(request, line, {"image": Upload("image.png", content)})
+    await _wait(request, job)
+    return job
+
+
+async def _wait(request: Request, job: ServerJob) -> None:
+    """Wait until a job has ended. The client sees its progress and can stop it."""
+    client, state = client_of(request), state_of(request)
     state.add_job(client, job)
     try:
         await wait_for_job(request, job)
@@ -60,7 +84,6 @@ async def generate(request: Request, body: Mapping[str, Any], converted: Generat
         state.remove_job(client, job)
     if job.error is not None:
         raise job.error
-    return AsciiJson(await run_in_threadpool(generation_body, body, converted, job))
 
 
 async def _submit(request: Request, converted: GenerationRequest) -> tuple[GenerationRequest, ServerJob]:

@@ -1,6 +1,7 @@
 """Serve A1111's API below `/sdapi/v1`."""
 
-from collections.abc import Awaitable, Callable, Mapping
+import base64
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any
 
@@ -13,7 +14,9 @@ from starlette.routing import BaseRoute, Route
 from artgen.errors import ArtgenError, ModelUnavailableError, PipelineError
 from artgen.server.a1111 import lists
 from artgen.server.a1111.errors import FieldError, error_body
-from artgen.server.a1111.generate import generate
+from artgen.server.a1111.extras import html_info, read_extras, read_images
+from artgen.server.a1111.generate import generate, upscale
+from artgen.server.a1111.image_fields import decode_base64
 from artgen.server.a1111.png_info import png_info_body
 from artgen.server.a1111.progress import progress_body
 from artgen.server.a1111.read_request import model_name, read_img2img, read_txt2img
@@ -65,6 +68,8 @@ def a1111_routes() -> list[BaseRoute]:
     routes: list[BaseRoute] = [
         Route(f"{prefix}/txt2img", _as_a1111(txt2img), methods=["POST"]),
         Route(f"{prefix}/img2img", _as_a1111(img2img), methods=["POST"]),
+        Route(f"{prefix}/extra-single-image", _as_a1111(upscale_image), methods=["POST"]),
+        Route(f"{prefix}/extra-batch-images", _as_a1111(upscale_images), methods=["POST"]),
         Route(f"{prefix}/options", _as_a1111(show_options), methods=["GET"]),
         Route(f"{prefix}/options", _as_a1111(set_options), methods=["POST"]),
         Route(f"{prefix}/progress", _as_a1111(show_progress), methods=["GET"]),
@@ -121,6 +126,32 @@ async def img2img(request: Request) -> Response:
     model, max_pixels = state_of(request).model(client_of(request)), settings_of(request).max_upload_pixels
     queue_of(request).check_space(client_of(request))  # before images are decoded
     return await generate(request, body, await run_locked(read_img2img, body, model, max_pixels))
+
+
+async def upscale_image(request: Request) -> Response:
+    """Enlarge an image."""
+    body = await _read_body(request)
+    line, content = read_extras(body), decode_base64(body.get("image"), "image")
+    images, notes = await _upscale(request, line, [content])
+    return AsciiJson({"html_info": html_info(body, notes), "image": images[0] if images else None})
+
+
+async def upscale_images(request: Request) -> Response:
+    """Enlarge several images, one after another."""
+    body = await _read_body(request)
+    images, notes = await _upscale(request, read_extras(body), read_images(body))
+    return AsciiJson({"html_info": html_info(body, notes), "images": images})
+
+
+async def _upscale(request: Request, line: Mapping[str, Any], contents: Sequence[bytes]) -> tuple[list[str], list[str]]:
+    """Return the enlarged images as base64 texts, and notes."""
+    images: list[str] = []
+    notes: dict[str, None] = {}
+    for content in contents:
+        job = await upscale(request, line, content)
+        images += [base64.b64encode(image.png).decode("ascii") for image in job.images]
+        notes |= dict.fromkeys(job.notes)
+    return images, list(notes)
 
 
 async def show_options(request: Request) -> Response:
