@@ -35,7 +35,7 @@ class HistoryEntry:
         height: height of the file in pixels.
         seconds: duration of the generation in seconds, or None if it is unknown.
         record: record in the image, or the values that another tool wrote, see `artgen.metadata.ImageMetadata.values`.
-        parent: SHA-256 of the input image file of img2img and others, or None.
+        parent: SHA-256 of the input image file of img2img and others, or of the image of a variation; else None.
         rating: 1 to 5, or None.
         tags: tags, sorted.
     """
@@ -93,7 +93,7 @@ def create_entry(
         *size,
         None if seconds is None else round(seconds, 3),
         record,
-        _text(record, "image_sha256") or None,
+        _text(record, "image_sha256") or _text(record, "variation_of") or None,
     )
 
 

@@ -16,7 +16,14 @@ from artgen.queue.entries import LINE_SETTINGS, Entry, LineError, parse_data_val
 from artgen.queue.keys import REPEATED_HINT, Keys
 from artgen.spec.base_requests import Request
 from artgen.spec.fields import describe_value
-from artgen.spec.records import JSON_ONLY_KEYS, PROVENANCE_FIELDS, check_provenance, read_expansion, recorded_schema
+from artgen.spec.records import (
+    JSON_ONLY_KEYS,
+    KEPT_PROVENANCE,
+    PROVENANCE_FIELDS,
+    check_provenance,
+    read_expansion,
+    recorded_schema,
+)
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import options_of, unknown_setting_error
 
@@ -91,6 +98,7 @@ def parse_record(fields: Mapping[str, Any], parse_value: Callable[[str, Any], An
         parsed["control"] = _recorded_files(find_controls, fields)
     if parsed.get("image_prompt") and fields.get("image_prompt_sha256"):
         parsed["image_prompt"] = _recorded_files(find_image_prompts, fields)
+    unknown |= {name: fields[name] for name in KEPT_PROVENANCE if fields.get(name)}
     if unknown:
         parsed["unknown_fields"] = unknown
     if "preset" in parsed:

@@ -9,7 +9,7 @@ from artgen.outputs import AnimationOutput, Destination
 from artgen.queue.entries import Entry, LineError, location
 from artgen.registry import ResolvedModel
 from artgen.spec.base_requests import Request
-from artgen.spec.records import kept_fields, schema_note, unknown_fields_note
+from artgen.spec.records import KEPT_PROVENANCE, kept_fields, schema_note, unknown_fields_note
 
 MAX_LISTED_LINES = 5
 """Maximum number of lines that a note lists."""
@@ -160,6 +160,6 @@ class BatchPlan:
         self.newest_schema = max(self.newest_schema, setting_values.pop("schema", 0))
         fields = setting_values.pop("unknown_fields", {})
         kept = kept_fields(fields)
-        self.unknown_fields |= dict.fromkeys(fields)
+        self.unknown_fields |= dict.fromkeys(name for name in fields if name not in KEPT_PROVENANCE)
         self.num_dropped_fields += len(fields) - len(kept)
         return kept

@@ -88,6 +88,7 @@ PROVENANCE_FIELDS: Mapping[str, RecordField] = {
     "height": RecordField(int, "Height of the image, before an enlargement by `hires`.", "pixels"),
     "image_sha256": RecordField(str, "SHA-256 of the input image file."),
     "parent_record": RecordField(str, "Record of the input image of upscale as JSON, if artgen generated the image."),
+    "variation_of": RecordField(str, "SHA-256 of the image file whose noise `artgen variations` mixed."),
     "mask_sha256": RecordField(str, "SHA-256 of the mask file, or of the pixels of the mask of `mask_text`."),
     "mask_data": RecordField(
         str, "Mask of `mask_text`: hash of its settings, and its pixels, compressed; `replay` uses it."
@@ -124,6 +125,9 @@ PROVENANCE_FIELDS: Mapping[str, RecordField] = {
     "openvino_precision": RecordField(str, "Precision in which OpenVINO computed: f32 or bf16."),
 }
 """Fields of the provenance. Width and height are settings of some tasks, and provenance in records of the others."""
+
+KEPT_PROVENANCE = ("variation_of",)
+"""Provenance that a replay of the record keeps, in `Request.unknown_fields`."""
 
 JSON_ONLY_KEYS = ("file", "where", "frames", "before", "after", "source", "notes", "record_schema")
 """Keys that `--json` of the commands that print records adds to a record; see `artgen/cli/record_output.py`."""
@@ -204,7 +208,8 @@ def from_record(record: Mapping[str, Any]) -> Request:
     if "mask_text" in known and isinstance(mask_data := record.get("mask_data"), str):
         values["recorded_mask"] = mask_data
         values["recorded_mask_source"] = tuple(map(str, record.get("mask_model_source") or ()))
-    return cls(**values, unknown_fields=kept_fields(unknown_fields(record)))
+    kept = {name: record[name] for name in KEPT_PROVENANCE if record.get(name)}
+    return cls(**values, unknown_fields=kept_fields({**unknown_fields(record), **kept}))
 
 
 def unknown_task_hint(task: object) -> str:

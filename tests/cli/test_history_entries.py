@@ -54,6 +54,7 @@ def generate_images() -> None:
     run("denoise", "fox.png", "--method", "tv", "--sigma", "10", "-o", "clean.png")
     run("upscale", "fox.png", "-o", "big.png")
     run("replay", "fox.png", "--set", "seed=8", "-o", "again.png")
+    run("variations", "fox.png", "--count", "1", "-o", "varied.png")
     Path("prompts.txt").write_text("a dog\na cow --metadata none\na pig --no-history\na hen --metadata minimal\n")
     run("batch", "prompts.txt", *SMALL[:-2], "-o", "batch/")
     run("txt2img", "a barn", *SMALL, "--sweep", "steps=1,2", "-o", "sweep/")
@@ -78,7 +79,7 @@ def test_rebuilt_history_equals_the_original() -> None:
         assert entry.record["artgen"] == artgen.__version__
         assert (entry.prompt == "") == (name in ("clean.png", "big.png", "00004-7-a-hen.png")), name
     parents = {name: each.parent for name, each in by_name.items() if each.parent}
-    expected = dict.fromkeys(("cat.png", "wide.png", "clean.png", "big.png"), digests["fox.png"])
+    expected = dict.fromkeys(("cat.png", "wide.png", "clean.png", "big.png", "varied.png"), digests["fox.png"])
     assert parents == {**expected, "painted.png": digests["in.png"]}
     assert by_name["large.webp"].width == 128
     assert [by_name["again.png"].seed, by_name["two-1.jpg"].model, by_name["cat.png"].task] == [8, "tiny", "img2img"]

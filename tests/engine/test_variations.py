@@ -1,5 +1,6 @@
 """Test the command and the function `variations`."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,9 @@ def test_variations_have_records_that_replay() -> None:
     expected = generate(Txt2Img(**FAST, variation_seed=10, variation_strength=0.3))
     found = np.asarray(Image.open(records[1]["file"])).astype(int)
     assert abs(found - np.asarray(expected.image).astype(int)).max() <= 1  # another batch size
+    assert {each["variation_of"] for each in records} == {hashlib.sha256(Path("fox.png").read_bytes()).hexdigest()}
     assert "Same pixels." in run("replay", records[1]["file"], "-o", "again.png").stderr
+    assert Path("again.png").read_bytes() == Path(records[1]["file"]).read_bytes()  # also the origin
     same = run("variations", "fox.png", "--count", "1", "--amount", "0", "-o", "same.png")
     assert "each result is the image itself" in same.stderr
     assert sample_images.same(Image.open("same.png"), own.image)

@@ -1,5 +1,6 @@
 """Plan the variations of an image: its own request with mixed noise, or img2img if its noise is unknown."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +10,7 @@ from typing import Any
 from artgen import metadata
 from artgen.errors import ArtgenError, InputFileError, UsageError
 from artgen.events import Listener
+from artgen.images.decoding import MAX_FILE_BYTES
 from artgen.jobs.prepare import prepare_jobs
 from artgen.jobs.prompt_expansion import report_once
 from artgen.jobs.recorded_prompt import add_unsupported, with_recorded_prompts
@@ -17,10 +19,10 @@ from artgen.spec import settings
 from artgen.spec.base_requests import Request, VariedRequest
 from artgen.spec.fields import non_default_settings
 from artgen.spec.prompt_expansion import PromptExpansion
-from artgen.spec.records import JSON_ONLY_KEYS, PROVENANCE_FIELDS
+from artgen.spec.records import JSON_ONLY_KEYS, KEPT_PROVENANCE, PROVENANCE_FIELDS
 from artgen.spec.requests import TASKS, Img2Img, Txt2Img
 from artgen.spec.settings import options_of, unknown_setting_error
-from artgen.system.input_files import is_stdin
+from artgen.system.input_files import is_stdin, read_input
 
 _VARIATION_NAMES, _MORPH_NAMES = ("variation_seed", "variation_strength"), ("morph_seed", "morph_position")
 """Settings of the seed of the other noise and of its amount."""
@@ -90,7 +92,9 @@ def plan_variations(
             reason = error.message.rstrip(".")
         else:
             values: Sequence[Any] = [str(seed) for seed in seeds] if seed_name == "morph_seed" else seeds
-            requests = [spec.request.replace(**{seed_name: value}) if amount else spec.request for value in values]
+            origin = {**spec.request.unknown_fields, "variation_of": hashlib.sha256(_content(path)).hexdigest()}
+            varied = spec.request.replace(unknown_fields=origin) if amount else spec.request
+            requests = [varied.replace(**{seed_name: value}) if amount else varied for value in values]
             notes = spec.notes if amount else (*spec.notes, _ITSELF)
             return VariationPlan(requests, notes, spec, given=frozenset(changes))
     changed = {name: _parse(name, value) for name, value in changes.items()}
@@ -131,6 +135,11 @@ def _recorded_noise(path: Path, changes: Mapping[str, Any]) -> tuple[Mapping[str
     if record.get("variation_strength") and (task != "txt2img" or record.get("hires")):
         return record, f"it is a variation of {task}{' with hires fix' if record.get('hires') else ''}"
     return record, ""
+
+
+def _content(path: Path) -> bytes:
+    """Return the content of an image file, of a file in memory or of stdin."""
+    return read_input(path, MAX_FILE_BYTES)
 
 
 def _parse(name: str, value: Any) -> Any:
@@ -183,6 +192,6 @@ def entry_values(request: Request) -> dict[str, Any]:
         values["recorded_preset"] = presets
     expansion = getattr(request, "expansion", None)
     if request.unknown_fields:
-        ignored = {*PROVENANCE_FIELDS, *JSON_ONLY_KEYS}
+        ignored = {*PROVENANCE_FIELDS, *JSON_ONLY_KEYS} - {*KEPT_PROVENANCE}
         values["unknown_fields"] = {k: v for k, v in request.unknown_fields.items() if k not in ignored}
     return {**values, "expansion": expansion or PromptExpansion()}
