@@ -73,6 +73,29 @@ def test_client_generates_edits_inpaints_and_lists_models() -> None:
             assert not differs[kept].any()
 
 
+def test_client_enlarges_images() -> None:
+    photo = Image.new("RGB", (48, 32), "red")
+    with running_server() as url:
+        api = client(url)
+        networks = [each["name"] for each in api.get_upscalers()]
+        for name in networks:
+            assert api.extra_single_image(photo, upscaling_resize=2, upscaler_1=name).image.size == (96, 64)
+        result = api.extra_single_image(
+            photo,
+            resize_mode=1,
+            upscaling_resize_w=96,
+            upscaling_resize_h=96,
+            upscaler_1="Lanczos",
+            gfpgan_visibility=1,
+        )
+        assert result.image.size == (96, 64)
+        assert "gfpgan_visibility is not supported" in result.info
+        batch = api.extra_batch_images([photo, photo], upscaling_resize=3, upscaler_1="Lanczos")
+        assert [image.size for image in batch.images] == [(144, 96)] * 2
+        with pytest.raises(RuntimeError, match="Upscaler not found"):
+            api.extra_single_image(photo, upscaler_1="Nope")
+
+
 def test_progress_has_previews_and_interrupt_stops_the_job() -> None:
     with running_server() as url:
         api = client(url)
