@@ -16,6 +16,8 @@ from artgen.registry.hub import cache
 MAX_README_BYTES = 1 << 20
 """Maximum number of bytes of a README that is read."""
 
+BUNDLED_HINT = "Install artgen again: pip install --force-reinstall artgen"
+
 MODEL_FILE_FIELDS = (
     "architecture", "pipeline", "family", "revision", "variant", "size_multiple", "steps", "guidance_scale",
     "scheduler", "sigmas", "unet_channels", "latent_channels", "is_flow_matching", "max_prompt_tokens", "prediction",
@@ -113,8 +115,9 @@ def _read_readme(folder: Path | None) -> str:
 
 
 def downloaded_models() -> Sequence[str]:
-    """Return the names of all models on the disk."""
-    return [each.name for each in iter_models() if each.on_disk]
+    """Return the names of all models and upscaling networks on the disk."""
+    found = [*iter_models(), *upscaler_models.iter_upscalers()]
+    return list(dict.fromkeys(each.name for each in found if each.on_disk))
 
 
 def verify_files(name: str, listener: Listener) -> list[registry.FileCheck]:
@@ -124,6 +127,10 @@ def verify_files(name: str, listener: Listener) -> list[registry.FileCheck]:
 
 def repair_hint(name: str) -> str:
     """Return a hint that explains how to repair a model."""
+    if upscaler := upscaler_models.find_upscaler(name):
+        if upscaler.bundled_folder is not None:
+            return BUNDLED_HINT
+        return f"{upscaler_models.install_hint(upscaler).removesuffix('`.')} --force`."
     stored = find_stored(name)
     if stored and stored.source:
         return f"Run `artgen models pull {stored.source} --force`."
@@ -135,7 +142,7 @@ def _install_hint(reference: registry.ModelReference, force: bool) -> str:
     if reference.kind == "hub":
         return f"Run `artgen models pull {reference.name}{' --force' if force else ''}`."
     if reference.kind == "bundled":
-        return "Install artgen again: pip install --force-reinstall artgen"
+        return BUNDLED_HINT
     return "Copy the model again from its source."
 
 

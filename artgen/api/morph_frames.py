@@ -48,8 +48,8 @@ class Morph:
 
         Args:
             path: .gif, .webp or .mp4 file.
-            fps: Frames per second. None: a total of 4 seconds.
-            quality: WebP quality, 1 to 100; 100 is lossless. None: 90.
+            fps: Frames per second. None: as in the record, or a total of 4 seconds.
+            quality: WebP quality, 1 to 100; 100 is lossless. None: as in the record, or 90.
             overwrite: Replace an existing file.
 
         Raises:
@@ -62,6 +62,7 @@ class Morph:
         from artgen.spec.python_values import output_text
 
         with for_python():
+            fps, quality = fps or self.record.get("fps"), quality or self.record.get("quality")
             output = parse_morph_output(
                 output_text(path, "path"), overwrite=overwrite, fps=fps, quality=quality, loop=self.loop
             )

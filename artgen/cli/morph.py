@@ -229,15 +229,6 @@ def _read_frames(files: list[Path], plan: "MorphPlan", source: "MorphSource") ->
     return [images.load_image(file).image for file in files], plan.record(records, source.fps, source.quality)
 
 
-def recorded_morph(file: Path) -> "MorphSource | None":
-    """Return the morph in the record of an animation; None for other files. GIF and MP4 files have a JSON sidecar."""
-    from artgen.jobs.image_variations import morph as morph_jobs
-    from artgen.metadata import sidecar_path
-
-    has_sidecar = file.suffix.lower() in (".gif", ".mp4") and sidecar_path(file).is_file()
-    return morph_jobs.recorded_morph(sidecar_path(file) if has_sidecar else file)
-
-
 def replay_morph(
     file: Path, source: "MorphSource", changes: dict[str, str], options: OutputOptions, *, offline: bool = False
 ) -> None:

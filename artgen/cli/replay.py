@@ -43,12 +43,13 @@ def replay(
     artgen replay fox.png --set steps=50 -o better.png
     """
     from artgen.api.history_access import replay_source
-    from artgen.cli.morph import recorded_morph, replay_morph
+    from artgen.cli.morph import replay_morph
     from artgen.cli.remote_jobs import run_replays
     from artgen.cli.remote_server import find_server
     from artgen.cli.request_jobs import RequestJobs
     from artgen.jobs import replay as replay_jobs
     from artgen.jobs.batch_size import ExactBatchSize
+    from artgen.jobs.image_variations.morph import recorded_morph
 
     changes = parse_changes(set_)
     file = replay_source(file)

@@ -265,9 +265,10 @@ def _check_task(path: Path, record: Mapping[str, Any]) -> None:
         )
     task = record.get("task")
     if not isinstance(task, str) or task not in TASKS:
-        raise InputFileError(
-            f"Cannot replay '{path}': its task {task!r} is not supported.", f"Supported tasks: {', '.join(TASKS)}."
-        )
+        hint = f"Supported tasks: {', '.join(TASKS)}."
+        if task == "morph":  # the record of an animation
+            hint = "`artgen replay FILE` and the function artgen.morph(FILE) generate the animation again."
+        raise InputFileError(f"Cannot replay '{path}': its task {task!r} is not supported.", hint)
 
 
 def _apply_changes(record: dict[str, Any], changes: Mapping[str, Any]) -> bool:

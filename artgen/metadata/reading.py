@@ -22,6 +22,9 @@ INVALID_RECORD_NOTE = "The artgen record is ignored: it is not a JSON object."
 NEIGHBOR_SUFFIXES = (".txt", ".json", ".swarm.json", ".metadata.json")
 """Suffixes of the files that AUTOMATIC1111, Easy Diffusion, SwarmUI and mflux write beside an image."""
 
+SIDECAR_ONLY_SUFFIXES = (".gif", ".mp4")
+"""Suffixes of animations of artgen whose record is only in the JSON sidecar."""
+
 MAX_SHOWN_TEXTS = 5
 MAX_SHOWN_CHARS = 60
 
@@ -55,7 +58,7 @@ class ImageMetadata:
 
 
 def read_metadata(path: Path) -> ImageMetadata:
-    """Read an image, a JSON record or a text file with A1111 parameters.
+    """Read an image, an animation of artgen, a JSON record or a text file with A1111 parameters.
 
     Images are PNG, JPEG, WebP, AVIF, HEIC and TIFF. The limit is 1 MiB per text in an image and 8 MiB per text file;
     larger data is ignored with a note. The JSON sidecar is read only if the image does not contain a full record. A
@@ -64,6 +67,8 @@ def read_metadata(path: Path) -> ImageMetadata:
     Raises:
         InputFileError: The file is missing, unreadable, damaged, or contains no generation metadata.
     """
+    if path.suffix.lower() in SIDECAR_ONLY_SUFFIXES and (found := _read_sidecar(path, [])) is not None:
+        return ImageMetadata("sidecar", found, None, ())
     raw = extract_texts(path)
     notes = list(raw.notes)
     record = _parse_record(_record_text(raw), notes)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, RefusedError
 from artgen.registry import diffusers_folder, hashes, model_configs
@@ -20,6 +21,9 @@ from artgen.registry.safetensors_header import PICKLE_SUFFIXES, SafetensorsHeade
 from artgen.registry.single_file import check_gguf_package
 from artgen.system.counts import counted
 from artgen.system.files import wrap_read_errors
+
+if TYPE_CHECKING:
+    from artgen.registry.upscalers import UpscalerEntry
 
 MAX_LISTED_FILES = 3
 
@@ -158,7 +162,7 @@ def _repair_hint(model: ResolvedModel) -> str:
 
 
 def verify_model_files(name: str, on_progress: OnVerify | None = None) -> list[FileCheck]:
-    """Read every file of a model on the disk and compare it with its hash.
+    """Read every file of a model or of an upscaling network on the disk, and compare it with its hash.
 
     The hash of a cached file is the name of its blob (SHA-256, or git's SHA-1 for small files). The hashes of bundled
     models and other folders are in `SHA256SUMS`, if that file exists. All safetensors headers are validated.
@@ -167,10 +171,16 @@ def verify_model_files(name: str, on_progress: OnVerify | None = None) -> list[F
         ModelUnavailableError: the model is unknown or not on the disk.
         RefusedError: the model is a pickle.
     """
-    from artgen.registry.web import find_stored  # only this function needs it
+    from artgen.registry.upscalers.upscaler import find_entry  # only this function needs these modules
+    from artgen.registry.web import find_stored
 
-    stored = find_stored(name) if name not in known_models() else None
-    reference = ModelReference("file", name, str(stored.path)) if stored else parse_reference(name)
+    is_known = name in known_models()
+    upscaler = None if is_known else find_entry(name)
+    stored = None if is_known or upscaler else find_stored(name)
+    if upscaler is not None:
+        reference = _upscaler_reference(upscaler)
+    else:
+        reference = ModelReference("file", name, str(stored.path)) if stored else parse_reference(name)
     root = _model_root(reference)
     sums = hashes.read_sha256sums(root) if root.is_dir() else {}
     if stored and stored.sha256:
@@ -184,8 +194,21 @@ def verify_model_files(name: str, on_progress: OnVerify | None = None) -> list[F
     if reference.file and not (root / reference.file).is_file():
         checks.append(_missing_file(reference, reference.file))
     elif root.is_dir() and not reference.file:
-        checks += _missing_files(reference, root)
+        checks += _missing_files(reference, root) if upscaler is None else _missing_upscaler_files(reference, root)
     return checks
+
+
+def _upscaler_reference(entry: "UpscalerEntry") -> ModelReference:
+    if entry.bundled_folder is not None:
+        return ModelReference("folder", entry.name, str(entry.bundled_folder))
+    return ModelReference("hub", entry.name, entry.source)
+
+
+def _missing_upscaler_files(reference: ModelReference, root: Path) -> Iterator[FileCheck]:
+    from artgen.registry.upscalers.folders import is_complete
+
+    if reference.kind == "hub" and not is_complete(root):
+        yield _missing_file(reference, "weights")
 
 
 def _missing_file(reference: ModelReference, file: str) -> FileCheck:

@@ -58,6 +58,14 @@ def test_frames_start_and_end_at_the_images(models: dict[str, Path]) -> None:
     recorded = recorded_morph(Path("m.gif.json"))
     assert recorded is not None
     assert (recorded.frames, recorded.fps, recorded.loop, len(recorded.paths)) == (5, 2, False, 3)
+    shown = json.loads(run("info", "m.gif", "--json").stdout)
+    assert (shown["source"], shown["task"], shown["frames"], len(shown["keys"])) == ("sidecar", "morph", 5, 3)
+    again = artgen.morph("m.gif", progress=False)
+    assert [each.image.tobytes() for each in again.frames] == [each.image.tobytes() for each in morph.frames]
+    assert again.save("again.gif").read_bytes() == Path("m.gif").read_bytes()
+    with pytest.raises(InputFileError, match="its task 'morph' is not supported") as error:
+        artgen.replay("m.gif")
+    assert "artgen.morph(" in error.value.hint
 
     run("morph", "a.png", "b.png", "--frames", "4", "--loop", "-o", "frames/", "-q")
     saved = [Image.open(f"frames/{i:05}.png") for i in range(1, 5)]
@@ -69,8 +77,10 @@ def test_frames_start_and_end_at_the_images(models: dict[str, Path]) -> None:
 
 
 def test_images_that_cannot_be_mixed_are_named() -> None:
-    with pytest.raises(UsageError, match="two images or more"):
+    with pytest.raises(InputFileError, match=r"'a\.png' does not exist"):
         artgen.morph("a.png")
+    with pytest.raises(UsageError, match="two images or more"):
+        artgen.morph(["a.png"])
 
     def save(name: str, **changes: Any) -> Path:
         record = {"artgen": "0.1", "task": "txt2img", "prompt": "x", "model": "tiny", "seed": 1, "steps": 2, **changes}

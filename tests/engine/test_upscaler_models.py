@@ -72,6 +72,12 @@ def test_a_network_of_the_table_is_downloaded_once(hub: hub_server.Hub, tmp_path
     assert command_line.run("models", "path", "swin2sr-x2").stdout.strip() == str(found.path)
     shown = json.loads(command_line.run("models", "show", "swin2sr-x2", "--json").stdout)
     assert (shown["complete"], shown["family"], shown["path"]) == (True, "upscaler", str(found.path))
+    assert "swin2sr-x2: 2 files match" in command_line.run("models", "verify").stdout
+    weights = (found.path / "model.safetensors").resolve()
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    damaged = command_line.run("models", "verify", "swin2sr-x2", code=5)
+    assert "swin2sr-x2: model.safetensors: " in damaged.stdout
+    assert "artgen models pull swin2sr-x2 --force" in damaged.stderr
     command_line.run("models", "remove", "swin2sr-x2", "-y")
     assert "swin2sr-x2" in command_line.run("models", "list", "--family", "upscaler").stdout
     command_line.run("models", "path", "swin2sr-x2", code=4)
@@ -173,6 +179,7 @@ def test_the_bundled_network_is_the_default_and_beats_lanczos() -> None:
     assert f"{compute_sha256(found.path)}  {found.path.name}" in sums
     assert (found.source, found.license, found.scale) == ("bundled:tiny_x2", "Apache-2.0", 2)
     assert found.path.stat().st_size < 200_000
+    assert "tiny-x2: 3 files match" in command_line.run("models", "verify", "tiny-x2").stdout
     photo = Image.fromarray(skimage.data.chelsea()[:200, 100:300])
     small = photo.resize((100, 100), Image.Resampling.BICUBIC)
     network = enlarge(np.asarray(small), found, DeviceConfig("cpu", "fp32"), no_op)
