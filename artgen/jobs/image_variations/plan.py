@@ -93,8 +93,8 @@ def plan_variations(
         else:
             values: Sequence[Any] = [str(seed) for seed in seeds] if seed_name == "morph_seed" else seeds
             origin = {**spec.request.unknown_fields, "variation_of": hashlib.sha256(_content(path)).hexdigest()}
-            varied = spec.request.replace(unknown_fields=origin) if amount else spec.request
-            requests = [varied.replace(**{seed_name: value}) if amount else varied for value in values]
+            first = spec.request.replace(unknown_fields=origin) if amount else spec.request
+            requests = [first.replace(**{seed_name: value}) if amount else first for value in values]
             notes = spec.notes if amount else (*spec.notes, _ITSELF)
             return VariationPlan(requests, notes, spec, given=frozenset(changes))
     changed = {name: _parse(name, value) for name, value in changes.items()}
