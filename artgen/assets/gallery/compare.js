@@ -40,7 +40,8 @@ gallery.showComparison = async (entries, { adds = true, writes = true } = {}) =>
 };
 
 function settingRows(details, showsAll) {
-  const names = new Set(details.flatMap((each) => Object.keys({ ...each?.settings, ...each?.facts })));
+  const keysOf = (kind) => details.flatMap((each) => Object.keys(each?.[kind] || {}));
+  const names = new Set([...keysOf("settings"), ...keysOf("facts")]);
   const rows = [];
   for (const name of names) {
     const values = details.map((each) => each?.settings?.[name] ?? each?.facts?.[name] ?? "");
@@ -59,7 +60,7 @@ function markDifferences(value, values) {
   if (!value) return ["–"];
   const words = value.split(/(\s+|,)/);
   if (words.length < 4) return [value];
-  const others = values.filter((other) => other !== value).map((other) => new Set(other.split(/\s+|,/)));
+  const others = values.filter((other) => other && other !== value).map((other) => new Set(other.split(/\s+|,/)));
   return words.map((word) => {
     const isCommon = !word.trim() || word === "," || others.every((other) => other.has(word));
     return isCommon ? word : gallery.element("mark", {}, word);

@@ -218,7 +218,7 @@ gallery.showSelected = () => {
   );
   const compare = document.getElementById("compare");
   compare.disabled = count < 2;
-  compare.textContent = count < 2 ? "Select another image" : `Compare ${count} images`;
+  compare.textContent = count < 2 ? "Select another" : `Compare ${count}`;
   gallery.announce(count ? `${count} of ${MAX_SELECTED} images selected for comparison.` : "No image is selected.");
 };
 

@@ -46,12 +46,12 @@ function sidePane(entry, details) {
       { className: "actions" },
       button("‹", () => step(-1), { "aria-label": "Previous image", "data-action": "previous" }),
       button("›", () => step(1), { "aria-label": "Next image", "data-action": "next" }),
-      button(isSelected ? "Selected" : "Select to compare", (event) => {
+      button(isSelected ? "Selected" : "Select", (event) => {
         gallery.toggleSelected(entry);
         const now = gallery.selected.includes(entry);
         event.target.setAttribute("aria-pressed", now);
-        event.target.textContent = now ? "Selected" : "Select to compare";
-      }, { "aria-pressed": isSelected, "data-action": "select" }),
+        event.target.textContent = now ? "Selected" : "Select";
+      }, { "aria-pressed": isSelected, "data-action": "select", title: "Select for comparison" }),
       button("Copy link", () => gallery.copy(location.href.split("#")[0] + `#image=${entry.id}`, viewer)),
       button("✕", () => viewer.close(), { "aria-label": "Close", "data-action": "close", className: "close" }),
     ),
