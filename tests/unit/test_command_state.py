@@ -35,6 +35,7 @@ PURE = {
     "cli/options.py:_multi_value_settings",
     "cli/options.py:_switch_variables",
     "engine/loading/processors.py:_without_video",
+    "gallery_site/folder.py:asset_files",
     "images/color_profiles.py:_gray_table",
     "images/color_profiles.py:_parse_profile",
     "jobs/prompt_notes.py:_options",
