@@ -176,6 +176,7 @@ def serve(
         output=output if is_typed("output") else None,  # a default of the user is for the user's own images
         defaults=non_default_settings(model, compute),
         verbose=verbose and not quiet,
+        quiet=quiet,
     )
 
     def on_start(url: str) -> None:

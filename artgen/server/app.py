@@ -19,7 +19,7 @@ from artgen.errors import ArtgenError
 from artgen.server import jobs_api, metrics
 from artgen.server.a1111.routes import a1111_routes
 from artgen.server.bodies import BodyGuard
-from artgen.server.errors import HttpError, error_response
+from artgen.server.errors import BAD_REQUEST, HttpError, error_response
 from artgen.server.job_queue import JobQueue
 from artgen.server.live_gallery import gallery_routes
 from artgen.server.log import log, log_exception
@@ -48,7 +48,7 @@ def create_app(settings: ServerSettings, queue: JobQueue | None = None) -> Starl
     app = Starlette(
         routes=_routes(settings),
         middleware=[
-            Middleware(ResponseLog, job_metrics, log_all=settings.verbose),
+            Middleware(ResponseLog, job_metrics, lowest_status=_lowest_logged_status(settings)),
             Middleware(HostGuard, settings),
             *_cors(settings),
             Middleware(TokenGuard, settings.token),
@@ -61,6 +61,11 @@ def create_app(settings: ServerSettings, queue: JobQueue | None = None) -> Starl
     app.state.queue = job_queue
     app.state.metrics = job_metrics
     return app
+
+
+def _lowest_logged_status(settings: ServerSettings) -> int:
+    """Return the lowest HTTP status that is logged; 0 is a closed connection."""
+    return SERVER_ERROR if settings.quiet else 0 if settings.verbose else BAD_REQUEST
 
 
 def _routes(settings: ServerSettings) -> list[BaseRoute]:
@@ -92,10 +97,10 @@ def _cors(settings: ServerSettings) -> list[Middleware]:
 class ResponseLog:
     """Count the responses, log the refused requests, and convert bugs to responses."""
 
-    def __init__(self, app: ASGIApp, job_metrics: metrics.Metrics, *, log_all: bool = False) -> None:
+    def __init__(self, app: ASGIApp, job_metrics: metrics.Metrics, *, lowest_status: int) -> None:
         self._app = app
         self._metrics = job_metrics
-        self._log_all = log_all
+        self._lowest_status = lowest_status
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -118,7 +123,7 @@ class ResponseLog:
                 raise
             bug = HttpError(SERVER_ERROR, "The server has a bug. Its log has the details.")
             await error_response(bug, scope["path"])(scope, receive, send_and_note)
-        if self._log_all or status >= 400:
+        if status >= self._lowest_status:
             client = scope["client"][0] if scope.get("client") else "?"
             seconds = time.monotonic() - start_time
             log(f"{client} {scope['method']} {scope['path']}: {status or 'closed'}, {seconds:.2f} s")

@@ -44,7 +44,13 @@ class BodyGuard:
                 return
             except _Disconnected:
                 return
-            await self._app(scope, _replay(body, receive), send)
+            size = len(body)
+            data = bytes(body)
+            body.clear()
+            try:
+                await self._app(scope, _replay(data, receive), send)
+            finally:
+                self._total_bytes -= size
         finally:
             self._release(body)
 
@@ -87,7 +93,7 @@ def _too_large(limit: int) -> HttpError:
     return HttpError(TOO_LARGE, f"The body of the request is too large: the limit is {limit:,} bytes.")
 
 
-def _replay(body: bytearray, receive: Receive) -> Receive:
+def _replay(body: bytes, receive: Receive) -> Receive:
     """Return a function that receives a complete body, and then the messages after the body."""
     is_sent = False
 
@@ -96,7 +102,7 @@ def _replay(body: bytearray, receive: Receive) -> Receive:
         if is_sent:
             return await receive()
         is_sent = True
-        return {"type": "http.request", "body": bytes(body), "more_body": False}
+        return {"type": "http.request", "body": body, "more_body": False}
 
     return receive_body
 

@@ -1,18 +1,22 @@
 """Generate the images of a job with the engine, in the thread of the queue."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from artgen.api import engine_checks
 from artgen.errors import ArtgenError
 from artgen.events import Listener, no_op
+from artgen.jobs import checks
+from artgen.jobs.job import Job, PipelineJob
 from artgen.jobs.prepare import prepare_jobs
 from artgen.outputs.encoding import EncodingOptions, encode_image
 from artgen.outputs.save_result import save_image
 from artgen.server.job_queue import JobImage, ServerJob
+from artgen.server.log import log
 from artgen.server.parse_job import STATE_LOCK, ParsedJob
 from artgen.server.settings import ServerSettings
-from artgen.spec.settings import OutputSettings
+from artgen.spec.settings import FramesSettings, OutputSettings
 from artgen.system.command_state import reset_command_state
 
 
@@ -48,7 +52,7 @@ def _run(job: ServerJob, parsed: ParsedJob, settings: ServerSettings, listener: 
     with STATE_LOCK, ENGINE_LOCK:
         jobs = prepare_jobs(parsed.requests, listener, check_previews=check_previews)
         engine = import_engine_for(jobs)
-    context = engine.GenerationContext(previews=True)
+    context = engine.GenerationContext(previews=all(map(_has_previews, jobs)))
     errors: list[ArtgenError] = []
     for outcome in engine.generate_jobs(jobs, context=context, listener=listener):
         if isinstance(outcome, engine.FailedImage):
@@ -58,8 +62,26 @@ def _run(job: ServerJob, parsed: ParsedJob, settings: ServerSettings, listener: 
         record = parsed.files.with_names_in(outcome.record)
         png, _ = encode_image(outcome.image, record, encoding, outcome.low_bytes)
         if settings.output is not None:
-            output = OutputSettings(output=settings.output, metadata=parsed.metadata)
-            save_image(outcome.image, record, outcome.request, output, outcome.low_bytes)
+            _save(settings.output, job, parsed, outcome, record)
         job.add_image(JobImage(png, record))
     if errors:
         raise errors[0]
+
+
+def _save(output: str, job: ServerJob, parsed: ParsedJob, outcome: Any, record: Mapping[str, Any]) -> None:
+    """Save an image in the folder of the server. The client gets its image also if this fails."""
+    try:
+        settings = OutputSettings(output=output, metadata=parsed.metadata)
+        save_image(outcome.image, record, outcome.request, settings, outcome.low_bytes)
+    except ArtgenError as error:
+        log(f"Cannot save an image: {error.message}")
+        job.add_note("The image was not saved on the server.")
+
+
+def _has_previews(job: Job) -> bool:
+    """Return whether intermediate latents of a job can be decoded. Some models pack or compress them."""
+    try:
+        checks.check_frames(FramesSettings(), job)
+    except ArtgenError:
+        return False
+    return isinstance(job, PipelineJob) and getattr(job.request, "strength", None) != 0

@@ -12,10 +12,11 @@ import uvicorn
 from artgen.errors import UsageError
 from artgen.server.app import create_app
 from artgen.server.connections import timed_protocol
-from artgen.server.job_queue import JobQueue
+from artgen.server.job_queue import JobQueue, ServerJob
 from artgen.server.log import log, log_exception
 from artgen.server.settings import ServerSettings
 from artgen.system import process
+from artgen.system.counts import counted
 
 EXIT_INTERRUPTED = 130
 BACKLOG = 256
@@ -139,6 +140,8 @@ def run_server(
         timeout_graceful_shutdown=CLOSE_SECONDS,
     )
     _install_log_handler()
+    if not settings.quiet:
+        _log_jobs(job_queue)
     server = Server(config, job_queue)
     if on_server is not None:
         on_server(server)
@@ -146,6 +149,18 @@ def run_server(
     if queue is None:
         job_queue.preload()
     server.run([listener])
+
+
+def _log_jobs(queue: JobQueue) -> None:
+    """Log each job that has ended."""
+    count_job = queue.on_end
+
+    def on_end(job: ServerJob) -> None:
+        count_job(job)
+        reason = f": {job.error.message}" if job.error is not None else ""
+        log(f"{job.client} {counted(len(job.images), 'image')}, {job.state}{reason}")
+
+    queue.on_end = on_end
 
 
 def url_of(host: str, port: int) -> str:

@@ -43,7 +43,8 @@ class ServerSettings:
         defaults: default values of settings that a request does not contain, such as `model` and `device`.
         output: folder or template of file names, in which the server also saves each image; None: images are kept in
             memory only.
-        verbose: log every request, not only refused requests.
+        verbose: log every request, not only refused requests and ended jobs.
+        quiet: log only errors of the server itself.
         history: whether the live page at / shows the history of this user.
     """
 
@@ -73,6 +74,7 @@ class ServerSettings:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     output: str | None = None
     verbose: bool = False
+    quiet: bool = False
     history: bool = True
 
     @property

@@ -18,6 +18,12 @@ PREFIX = "upload:"
 
 MAX_NAME_CHARS = 100
 
+_FOLDERS = re.compile(
+    r"(?<=')(?:[A-Za-z]:|~)?[\\/](?:[^\\/'\n]*[\\/])*(?=[^\\/'\n])"  # in quotes, a folder may contain spaces
+    r"|(?<![\w:/.~<>'-])(?:[A-Za-z]:|~)?[\\/](?:[^\\/'\"\n<>\s]*[\\/])+(?=[^\\/'\"\s])"
+)
+"""Folders of absolute paths of the server in a message."""
+
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
 
 
@@ -107,10 +113,10 @@ class UploadedFiles:
         return internal
 
     def with_names(self, text: str) -> str:
-        """Return a text in which the internal names of the files are replaced by the names that the client sent."""
+        """Return a text for the client: with the names that it sent in place of internal names, without folders."""
         for internal, name in self._names.items():
             text = text.replace(internal, name)
-        return text
+        return _FOLDERS.sub("", text)
 
     def with_names_in(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Return a record in which the internal names of the files are replaced by the names that the client sent."""

@@ -224,6 +224,17 @@ def test_large_and_damaged_uploads_are_refused() -> None:
         parse_job(job, {"photo": Upload("note.txt", b"hello")})
 
 
+def test_messages_to_clients_contain_no_folders_of_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "my models"
+    folder.mkdir()
+    (folder / "damaged.safetensors").write_bytes(b"x")
+    monkeypatch.setenv("ARTGEN_LORA_FOLDER", str(folder))
+    with pytest.raises(ArtgenError) as raised:
+        parse_job({"prompt": "a fox", "model": "tiny", "lora": "damaged"})
+    assert "'damaged.safetensors'" in raised.value.message
+    assert str(tmp_path) not in str(raised.value)
+
+
 def test_defaults_of_the_server_that_do_not_fit_are_ignored_with_a_note() -> None:
     settings = ServerSettings(defaults={"model": "tiny", "refiner": "sdxl-refiner", "device": "cpu"})
     parsed = parse_job({"prompt": "a fox", "count": 2}, settings=settings)

@@ -218,10 +218,12 @@ def test_ctrl_c_stops_after_the_step_and_the_second_one_at_once(tmp_path: Path) 
     response = connection.getresponse()
     while b"event: step" not in response.readline():
         pass
+    assert request(port, "GET", f"/api/jobs/{job_id}/preview")[1].startswith(b"\x89PNG")
     process.send_signal(signal.SIGINT)
     assert b"event: canceled" in response.read()  # the stream of events ends
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, "Stopping after this step." in errors) == (0, True)
+    assert "127.0.0.1 0 images, canceled" in errors
     process, port = start_server(tmp_path)
     request(port, "POST", "/api/jobs", long_job, **json_type)
     time.sleep(1)  # the libraries are being imported, which takes longer than the test waits
