@@ -19,6 +19,7 @@ from artgen.queue.job_settings import build_request, parse_settings
 from artgen.queue.keys import Keys
 from artgen.queue.line_presets import LinePresets
 from artgen.server.client_values import check_files, check_prompt_tags, replace_references
+from artgen.server.server_models import is_editing_model
 from artgen.server.settings import ServerSettings
 from artgen.server.uploads import NO_UPLOADS, Upload, UploadedFiles
 from artgen.spec.base_requests import PromptRequest, Request
@@ -137,7 +138,8 @@ def _prepare_requests(
     values: dict[str, Any], settings: ServerSettings, defaults: dict[str, Any], notes: list[str]
 ) -> list[Request]:
     """Return validated requests, without the defaults of the server that do not fit the job."""
-    if values.get("task", "txt2img") not in _TASKS_WITH_DEFAULT_MODEL:
+    task = values.get("task", "txt2img")
+    if task not in _TASKS_WITH_DEFAULT_MODEL and not (task == "edit" and is_editing_model(None, settings)):
         defaults.pop("model", None)
     while True:  # each repetition has one default less
         found = list(notes)
