@@ -1,8 +1,10 @@
 """Run the same shell script with ordinary processes and with a worker, and describe the differences."""
 
+import contextlib
 import os
 import re
 import shutil
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -140,8 +142,14 @@ class Sandbox:
         return found
 
 
-_STATE_FILES = ("/load-times.json", "/history.json", "/hashes.json", "/model-index.json", "/first-run")
+_STATE_FILES = ("/load-times.json", "/history.json", "/hashes.json", "/model-index.json", "/first-run",
+                "/history.db-wal", "/history.db-shm")  # fmt: skip
 """Files that store measured times, or modification times of the inputs."""
+
+_HISTORY_ROWS = """
+    SELECT image.id, sha256, path, num_bytes, width, height, parent, rating, json, webp FROM image
+    JOIN record ON record.image_id = image.id JOIN thumbnail ON thumbnail.image_id = image.id ORDER BY image.id
+"""
 
 
 def _content(path: Path) -> bytes:
@@ -149,6 +157,9 @@ def _content(path: Path) -> bytes:
         return os.fsencode(path.readlink())
     if not path.is_file():
         return b""
+    if path.name == "history.db":  # the entries without their times
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            return repr(connection.execute(_HISTORY_ROWS).fetchall()).encode()
     mode = path.stat().st_mode
     path.chmod(0o600)
     data = path.read_bytes()

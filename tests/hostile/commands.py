@@ -33,7 +33,8 @@ ANY_PATH = (
     anomaly p.png --map @; anomaly p.png --csv @; anomaly p.png --save-fit @; reconstruct p.png -o @
     denoise p.png --compare @; denoise photos -o @; train photos -o @ --dry-run; batch prompts.txt -o @
     train photos --vgg @ -o x.safetensors --dry-run; replay p.png -o @ --dry-run; config set lora_folder @
-    cache clear @ -y
+    cache clear @ -y; history search @; history show @; history rate @ 3; history tag @ x; history tag p.png @
+    history scan @; history import @; history export -o @; history forget @; history --since @
     """),
 )
 """Commands that use a path for input or output, or text."""
@@ -49,7 +50,7 @@ NUMBERS = commands("""
     train photos -o o --train-steps; train photos -o o --resolution; train photos -o o --learning-rate
     batch prompts.txt --shard; batch prompts.txt --limit; batch prompts.txt --workers; batch prompts.txt --seed
     batch prompts.txt --count; replay p.png --set; config set steps; config set size
-    config set cache_limit
+    config set cache_limit; history --rating; history --limit; history --size; history rate p.png
 """)
 """Commands whose last option takes a number."""
 

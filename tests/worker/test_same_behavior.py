@@ -61,6 +61,7 @@ GENERATING = commands("""
     artgen variations record.json --count 2 --seed 5 -o varied/
     artgen morph record.json record.json --frames 3 --set steps=1 -o morph.webp && artgen replay morph.webp -o b.webp
     artgen txt2img 'a car' FAST -o a.png && artgen replay a.png -o b.png && artgen replay a.png --set steps=1 -o c.png
+    artgen txt2img x FAST --seed 3 -o h.png && artgen replay history:last -o i.png && artgen info history:last
     artgen anomaly in.png -m denoiser --map map.png --csv t.csv
     artgen anomaly photos/0.png --fit photos -m denoiser --save-fit fit.safetensors
     artgen reconstruct photos -m tiny -o out/

@@ -69,16 +69,16 @@ COMMAND_ROWS = (
         "Video is not supported. `artgen txt2img PROMPT --frames gif` saves the steps of one image.",
     ),
     CommandRow(
-        "interrogate img2txt img2text caption captions describe clip blip tag",
+        "interrogate img2txt img2text caption captions describe clip blip",
         "A1111, Midjourney",
         "Captioning is not supported. `artgen info IMAGE` prints the settings of an image. Images are saved in "
         "outputs/, or where --output says.",
     ),
     CommandRow(
-        "history gallery images outputs log logs last recent browse show open view",
+        "images outputs log logs last latest recent browse show open view rate tag forget",
         "Midjourney, llm, git",
-        "`artgen info IMAGE` prints the settings of an image. Images are saved in outputs/, or where --output "
-        "says.",
+        "To list and search the generated images, run `artgen history`. `artgen info IMAGE` prints the settings of an "
+        "image.",
     ),
     CommandRow("pnginfo metadata exif inspect parameters read", "A1111", "Run `artgen info IMAGE`."),
     CommandRow(
@@ -115,8 +115,8 @@ COMMAND_ROWS = (
     CommandRow(
         "search find civitai hub huggingface",
         "package managers",
-        "Search for models at https://huggingface.co/models, then run `artgen models pull OWNER/NAME`. `artgen "
-        "models list` lists the models with a short name.",
+        "To search your images, run `artgen history search WORDS`. Search for models at "
+        "https://huggingface.co/models, then run `artgen models pull OWNER/NAME`.",
     ),
     CommandRow("convert", "diffusers", "Run `artgen models convert FILE`."),
     CommandRow("recommend", "artgen", "Run `artgen models recommend`."),
@@ -258,6 +258,23 @@ COMMAND_ROWS = (
         "To set the size limit, run `artgen config set cache_limit 20GiB`.",
         "cache",
     ),
+    CommandRow("ls list all log logs latest last recent images", "git, llm", "Run `artgen history`.", "history"),
+    CommandRow("find grep query filter lookup", "command lines", "Run `artgen history search WORDS`.", "history"),
+    CommandRow("get info print view cat describe open", "command lines", "Run `artgen history show ID`.", "history"),
+    CommandRow("rating star stars like favorite fav", "photo managers", "Run `artgen history rate ID 5`.", "history"),
+    CommandRow("label tags mark keyword untag", "photo managers", "Run `artgen history tag ID TAG`.", "history"),
+    CommandRow(
+        "rm remove delete del drop clear clean purge erase prune",
+        "command lines",
+        "To remove an entry, run `artgen history forget ID`. Image files are not deleted.",
+        "history",
+    ),
+    CommandRow("backup save dump", "command lines", "Run `artgen history export -o FILE`.", "history"),
+    CommandRow("restore load", "command lines", "Run `artgen history import FILE`.", "history"),
+    CommandRow("add index rebuild reindex repair sync update", "command lines", "Run `artgen history scan FOLDER`.",
+               "history"),
+    CommandRow("replay rerun again redo", "command lines", "Run `artgen replay history:ID`.", "history"),
+    CommandRow("off on disable enable", "shells", "Run `artgen config set history off`.", "history"),
     CommandRow(
         "use apply load run",
         "command lines",
