@@ -44,7 +44,9 @@ def open_existing_history(path: Path | None = None) -> "History | None":
         InputFileError, OutputError: See `open_history`.
     """
     file = path or history_path()
-    return open_history(file) if file.exists() else None
+    with convert_errors(file):
+        exists = file.exists()
+    return open_history(file) if exists else None
 
 
 def open_history(path: Path | None = None, *, busy_seconds: float = COMMAND_BUSY_SECONDS) -> "History":
