@@ -9,6 +9,7 @@ from artgen.errors import UsageError
 from artgen.image_history.connection import (
     COMMAND_BUSY_SECONDS,
     connect,
+    convert_errors,
     history_path,
 )
 from artgen.image_history.entry import MAX_RATING, MIN_RATING, HistoryEntry
