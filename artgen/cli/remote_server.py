@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from artgen.cli.status_line import status_line
 from artgen.errors import UsageError
 from artgen.spec.settings import FramesSettings, RemoteSettings
 
@@ -22,7 +23,10 @@ def find_server(remote: RemoteSettings) -> "Server | None":
     from artgen.spec import config
 
     url = parse_server(remote.server)
-    return None if url is None else Server(url, config.server_token())
+    if url is None:
+        return None
+    status_line.hide_imports()
+    return Server(url, config.server_token())
 
 
 def reject_local_options(frames: FramesSettings, batch_size: str | None = None, **others: object) -> None:

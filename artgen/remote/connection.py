@@ -89,11 +89,12 @@ class Connection:
         self._check_token(answer)
         if answer.status == 403 and (error := _reported(found)) is not None:
             raise error
-        if answer.status != 200 or not isinstance(found, dict) or found.get("server", "artgen") != "artgen":
+        if answer.status != 200 or not isinstance(found, dict) or found.get("server") != "artgen":
             raise errors.foreign_error(self.url)
         version = str(found.get("version"))
         if version.split(".")[:2] != __version__.split(".")[:2]:
             raise errors.version_error(self.url, version[:40], __version__)
+        self._check_token(self.get("/metrics"))  # `/health` needs no token
         devices = found.get("devices")
         return devices if isinstance(devices, int) and 0 < devices <= 64 else 1
 

@@ -10,6 +10,9 @@ TOKEN_HINT = "export ARTGEN_SERVER_TOKEN=TOKEN"
 MAX_TEXT_CHARS = 2000
 """Longest text of a server that is printed."""
 
+_OF_SERVER_FILES = (ModelUnavailableError.exit_code, errors.InputFileError.exit_code)
+"""Exit codes of errors whose hints are about the files of the server."""
+
 _CLASSES: dict[int, type[ArtgenError]] = {
     each.exit_code: each
     for each in (
@@ -74,6 +77,8 @@ def error_of(values: Any) -> ArtgenError | None:
     if not isinstance(values, dict) or not isinstance(values.get("message"), str):
         return None
     exit_code, hint, names = values.get("exit_code"), values.get("hint"), values.get("settings")
+    if exit_code in _OF_SERVER_FILES and isinstance(hint, str) and hint:
+        hint = f"On the server: {hint}"
     error = _CLASSES.get(exit_code if isinstance(exit_code, int) else 1, ArtgenError)(
         values["message"][:MAX_TEXT_CHARS],
         hint[:MAX_TEXT_CHARS] if isinstance(hint, str) else "",

@@ -6,7 +6,7 @@ import secrets
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from artgen._version import __version__
@@ -140,10 +140,9 @@ def check_remote(request: Request) -> None:
         if is_local_file(text):
             option = f"--{name.replace('_', '-')}"
             raise UsageError(
-                f"Cannot use '{text}' for {option} with --server: the server reads models and LoRAs only from its own "
-                "disks.",
-                f"Name a model that the server has, or run the command on this machine: --server none ({option} "
-                "accepts aliases, hub ids and names in the folders of the server).",
+                f"Cannot use '{text}' for {option} with --server: the server reads models only from its own disks.",
+                "Use a name that the server knows, such as a hub id or the name of a file in its model_folders: "
+                f"{option} {PurePath(text).name}",
                 settings=(name,),
             )
     expansion = getattr(request, "expansion", None)
