@@ -91,7 +91,8 @@ def to_upload(request: Request, recorded: Mapping[str, Any] | None = None) -> Up
         InputFileError: an input file cannot be read.
     """
     check_remote(request)
-    values = {name: value for name, value in non_default_settings(request).items() if name != "preset"}
+    unsent = {"preset", *request.unused_settings}
+    values = {name: value for name, value in non_default_settings(request).items() if name not in unsent}
     files = _Files()
     for name in path_settings(type(request)):
         if (path := values.get(name)) is not None:
