@@ -56,6 +56,9 @@ _DISPLAYING_COMMANDS = frozenset(
 )
 """Commands besides the tasks that show images. Other defaults do not apply to them."""
 
+_REMOTE_COMMANDS = frozenset({"batch", "morph", "replay", "variations"})
+"""Commands besides the tasks that a server can run. The default of `server` applies to them."""
+
 CONFIGURABLE_FIELDS = {name: options_of(group)[name] for name, group in CONFIGURABLE_SETTINGS.items()}
 """Fields of these settings."""
 
@@ -96,9 +99,10 @@ def load_defaults(command: str) -> dict[str, dict[str, Any]]:
     if command in settings.TASK_NAMES:
         project, user = (values for _, values in read_defaults(command))
         return {command: {**user, **project}}
-    if command in _DISPLAYING_COMMANDS:
-        shown = options_of(settings.DisplaySettings)
-        names = (*shown, "preset") if command == "batch" else shown
+    if command in _DISPLAYING_COMMANDS | _REMOTE_COMMANDS:
+        names = [*options_of(settings.DisplaySettings)] if command in _DISPLAYING_COMMANDS else []
+        names += ["preset"] if command == "batch" else []
+        names += ["server"] if command in _REMOTE_COMMANDS else []
         return {command: {name: value for name in names if (value := _shared_setting(name)) is not None}}
     return {}
 

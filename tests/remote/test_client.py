@@ -23,6 +23,8 @@ from artgen.remote.job import Numbering, RemoteJob
 from artgen.remote.upload import to_upload
 from artgen.server.settings import ServerSettings
 from artgen.spec.requests import Img2Img, Txt2Img
+from artgen.worker_process.client import command
+from artgen.worker_process.client.socket_file import WorkerUnavailable
 
 FOX = ("txt2img", "a fox", "-m", "tiny", "--steps", "2", "--seed", "7")
 TOKEN = "0123456789abcdef"
@@ -183,3 +185,34 @@ def test_client_imports_no_torch(server: RunningServer, monkeypatch: pytest.Monk
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[-1:] == ["set()"], done.stderr
     assert len(list(Path("out").iterdir())) == 2
+
+
+def test_no_worker_runs_a_command_of_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    command._check_process(["txt2img", "a fox"])
+    for arguments in (["txt2img", "a fox", "--server", "gpu"], ["batch", "p.txt", "--server=gpu"]):
+        with pytest.raises(WorkerUnavailable, match="server"):
+            command._check_process(arguments)
+    run("config", "set", "server", "gpu:7860", "--project")
+    with pytest.raises(WorkerUnavailable, match="server"):
+        command._check_process(["txt2img", "a fox"])
+    Path("artgen.toml").unlink()
+    monkeypatch.setenv("ARTGEN_SERVER", "gpu")
+    with pytest.raises(WorkerUnavailable, match="server"):
+        command._check_process(["txt2img", "a fox"])
+
+
+def test_configured_server_is_used_by_all_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_connection, "RETRY_SECONDS", ())
+    save_inputs()
+    run(*FOX, "-o", "fox.png")
+    Path("prompts.txt").write_text("a fox\n")
+    run("config", "set", "server", "127.0.0.1:1")
+    run("config", "set", "server_token", TOKEN)
+    assert TOKEN not in run("config", "show").stdout
+    for arguments in (
+        FOX, ("img2img", "in.png", "a fox"), ("upscale", "in.png", "--by", "2"), ("denoise", "in.png"),
+        ("replay", "fox.png"), ("variations", "fox.png"), ("morph", "fox.png", "fox.png"), ("batch", "prompts.txt"),
+        ("txt2img", "a fox", "--sweep", "seed=1,2"),
+    ):  # fmt: skip
+        assert "Cannot connect to the server" in run(*arguments, code=4).stderr, arguments
+    run(*FOX, "-o", "local.png", "--server", "none")

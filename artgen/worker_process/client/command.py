@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-from artgen.worker_process.client import socket_file, stdin
+from artgen.worker_process.client import settings, socket_file, stdin
 from artgen.worker_process.client.identity import difference, own_identity
 from artgen.worker_process.client.progress import Progress, remaining_stdout
 from artgen.worker_process.client.socket_file import WorkerUnavailable
@@ -79,6 +79,8 @@ def _check_process(arguments: Sequence[str]) -> None:
     names = {argument.partition("=")[0] for argument in arguments}
     if names & _PROCESS_OPTIONS or any(map(os.environ.get, _PROCESS_VARIABLES)):
         raise WorkerUnavailable("the command starts other processes, which load the models")
+    if "--server" in names or os.environ.get("ARTGEN_SERVER") or settings.has_server():
+        raise WorkerUnavailable("the command can run on a server")
 
 
 def _connect(*, starts_worker: bool) -> Connection:

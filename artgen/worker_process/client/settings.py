@@ -65,13 +65,18 @@ def worker_setting() -> bool | None:
     if text := os.environ.get("ARTGEN_WORKER"):
         return BOOLEAN_LITERALS.get(text.casefold(), False)
     for path in (PROJECT_FILE, _user_config_file()):
-        if (value := _read_setting(path)) is not None:
+        if isinstance(value := _read_setting(path, "worker"), bool):
             return value
     return None
 
 
-def _read_setting(path: str) -> bool | None:
-    """Return the setting of a file; None if it is unset or the file is not valid, which the command reports."""
+def has_server() -> bool:
+    """Return whether a configuration file sets `server`: then a server runs the commands, and no worker is used."""
+    return any(_read_setting(path, "server") is not None for path in (PROJECT_FILE, _user_config_file()))
+
+
+def _read_setting(path: str, name: str) -> object:
+    """Return a setting of a file; None if it is unset or the file is not valid, which the command reports."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError):
@@ -82,15 +87,14 @@ def _read_setting(path: str) -> bool | None:
         return None
     finally:
         os.close(descriptor)
-    if b"worker" not in data or len(data) > _MAX_FILE_BYTES:
+    if name.encode() not in data or len(data) > _MAX_FILE_BYTES:
         return None
     import tomllib
 
     try:
-        value = tomllib.loads(data.decode("utf-8-sig")).get("worker")
+        return tomllib.loads(data.decode("utf-8-sig")).get(name)
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, bool) else None
 
 
 def _user_config_file() -> str:
