@@ -174,6 +174,27 @@ def test_resize_mode_crops_or_extends_the_image(mode: int, size: tuple[int, int]
     np.testing.assert_allclose(found, expected, atol=2)
 
 
+CONTROL_UNITS: list[tuple[dict[str, Any], str]] = [
+    ({"module": "canny", "model": "None"}, "canny=upload:control0"),
+    (
+        {"module": "canny", "model": "canny-tiny", "guidance_end": 0.5},
+        "canny=upload:control0,until=0.5,model=canny-tiny",
+    ),
+    ({"module": "none", "model": "canny-sd15", "weight": 0.5}, "raw=upload:control0,scale=0.5,model=canny-sd15"),
+    ({"module": "depth_midas", "model": "control_v11f1p_sd15_depth"}, "depth=upload:control0,model=depth-sd15"),
+    ({"module": "canny", "model": "None", "enabled": False}, ""),
+]
+
+
+@pytest.mark.parametrize(("unit", "expected"), CONTROL_UNITS)
+def test_units_of_controlnet_become_control(unit: dict[str, Any], expected: str) -> None:
+    scripts = {"ControlNet": {"args": [{"image": image_text(), **unit}]}}
+    request = read_txt2img({"prompt": "x", "alwayson_scripts": scripts}, None)
+    assert request.line.get("control", ()) == ((expected,) if expected else ())
+    assert set(request.uploads) == ({"control0"} if expected else set())
+    assert request.unsupported == {}
+
+
 INVALID: list[dict[str, Any]] = [
     {"init_images": []},
     {"init_images": ["http://127.0.0.1/photo.png"]},
@@ -189,6 +210,9 @@ INVALID: list[dict[str, Any]] = [
     {"resize_mode": 4, "width": 64, "height": 64},
     {"override_settings": []},
     {"alwayson_scripts": {"controlnet": {"args": [{"image": "http://127.0.0.1/x.png", "module": "canny"}]}}},
+    {"alwayson_scripts": {"controlnet": {"args": [{"module": "canny", "model": "unknown [0123abcd]"}]}}},
+    {"alwayson_scripts": {"controlnet": {"args": [{"module": "unknown", "model": "None"}]}}},
+    {"alwayson_scripts": {"controlnet": {"args": [{"module": "canny", "model": "None", "weight": -1}]}}},
 ]
 
 

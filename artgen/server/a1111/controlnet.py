@@ -3,12 +3,16 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from artgen.metadata.external_record import RecordedNet
+from artgen.registry import net_names
+from artgen.registry.control_nets import net_entries
 from artgen.server.a1111.errors import FieldError
 from artgen.server.a1111.image_fields import decode_base64
 from artgen.server.a1111.typed_fields import read_flag, read_number, read_object, read_text
+from artgen.spec.control import CONTROL_KINDS, ControlSpec
 
 MAX_UNITS = 8
 _OFF = ("", "none")
@@ -20,11 +24,13 @@ class ControlUnits:
     """Store the enabled units of a request.
 
     Attributes:
-        nets: nets, in order.
-        paths: `upload:NAME` of the image of each net, by setting: `control` or `image_prompt`.
+        texts: values of `control` of the units with the default net, or with a net by its name in artgen.
+        nets: nets of the other units, in order.
+        paths: `upload:NAME` of the image of each of these nets, by setting: `control` or `image_prompt`.
         uploads: images by the name of the upload.
     """
 
+    texts: list[str] = field(default_factory=list)
     nets: list[RecordedNet] = field(default_factory=list)
     paths: dict[str, tuple[str, ...]] = field(default_factory=dict)
     uploads: dict[str, bytes] = field(default_factory=dict)
@@ -45,10 +51,13 @@ def read_units(body: Mapping[str, Any], *, has_init_image: bool) -> ControlUnits
         image = unit.get("image") or unit.get("input_image")
         if isinstance(image, dict):
             image = image.get("image")
-        name = "image" if not image and has_init_image else f"control{len(units.nets)}"
+        name = "image" if not image and has_init_image else f"control{len(units.uploads)}"
         if name != "image":
             units.uploads[name] = decode_base64(image, "alwayson_scripts.controlnet.image")
         net = _read_net(unit)
+        if text := _text_of_known_net(net, f"upload:{name}"):
+            units.texts.append(text)
+            continue
         units.nets.append(net)
         units.paths[net.setting] = (*units.paths.get(net.setting, ()), f"upload:{name}")
     return units
@@ -64,6 +73,19 @@ def _read_net(unit: Mapping[str, Any]) -> RecordedNet:
         start=read_number(unit, "guidance_start", 0.0, 0.0, 1.0),
         end=read_number(unit, "guidance_end", 1.0, 0.0, 1.0),
     )
+
+
+def _text_of_known_net(net: RecordedNet, image: str) -> str:
+    """Return the value of `control` for the default net, or for a net by its name in artgen; empty for other nets."""
+    name, kind = net_names.split_hash(net.name)[0], net_names.module_kind(net.module)
+    entry = net_entries().get(name)
+    if net.setting != "control" or (name and entry is None) or (net.module and kind not in CONTROL_KINDS):
+        return ""
+    if not net.module:
+        if entry is None or len(entry.kinds) != 1:  # the kind of the map is unknown
+            return ""
+        kind = "raw"
+    return str(ControlSpec(kind, Path(image), scale=net.scale, start=net.start, end=net.end, model=name or None))
 
 
 def _enabled_units(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from artgen.errors import UsageError
 from artgen.jobs import replay_other_tools
 from artgen.metadata import ExternalRecord
 from artgen.metadata.a1111_text import A1111Text
 from artgen.metadata.tools.a1111 import record_of_text
 from artgen.server.a1111.controlnet import ControlUnits, read_units
+from artgen.server.a1111.errors import FieldError
 from artgen.server.a1111.image_fields import decode_base64, init_image, resize_images
 from artgen.server.a1111.request_pairs import DEFAULT_NAMES, MAX_SEED, hires_network, parameter_pairs, read_sampler
 from artgen.server.a1111.styles import find_styles
@@ -67,8 +69,7 @@ def read_txt2img(body: Mapping[str, Any], default_model: str | None) -> Generati
         default_model: model of a request without a model; None: the default of artgen.
 
     Raises:
-        FieldError: a field is not valid.
-        UsageError: a net of a ControlNet unit is unknown.
+        FieldError: a field is not valid, or a net of a ControlNet unit is unknown.
     """
     units = read_units(body, has_init_image=False)
     record, notes = _convert(body, {}, units)
@@ -87,7 +88,7 @@ def read_img2img(body: Mapping[str, Any], default_model: str | None, max_pixels:
         max_pixels: limit of width times height of an image.
 
     Raises:
-        FieldError, UsageError: see `read_txt2img`.
+        FieldError: see `read_txt2img`.
         InputFileError: an image cannot be decoded.
     """
     uploads = {"image": init_image(body)}
@@ -125,7 +126,12 @@ def _convert(
     nets = tuple(units.nets)
     external = replace(external, fields=fields, loras=(), embeddings=(), nets=nets, features=_features(external))
     changes = {"model": "", "lora": "", "embedding": "", **files}
-    record, notes = replay_other_tools.to_record(Path(), external, changes, units.paths)
+    try:
+        record, notes = replay_other_tools.to_record(Path(), external, changes, units.paths)
+    except UsageError as error:
+        raise FieldError(error.message.replace("the recorded ", "the "), "alwayson_scripts") from None
+    if units.texts:
+        record["control"] = (*units.texts, *record.get("control", ()))
     # The tags of the prompt name LoRAs in the folders of the server, as in A1111.
     record |= {"prompt": prompt, "negative_prompt": negative}
     return record, [_SET_HINT.sub("", note) for note in notes if not note.startswith("The size of the input image")]
