@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -209,6 +210,37 @@ def test_damaged_history_gives_one_note_per_command() -> None:
     assert load_image(Path("a.png")).image.size == (33, 47)
     recording._writer.reset()
     assert "not entered" not in run("denoise", "in.png", "--method", "tv", "--sigma", "9", "-q", "-o", "b.png").stderr
+
+
+def test_locked_history_does_not_delay_or_fail_a_command() -> None:
+    save_inputs()
+    open_history().close()
+    locking = sqlite3.connect(history_path(), isolation_level=None)
+    locking.execute("BEGIN IMMEDIATE")
+    result = run("denoise", "in.png", "--method", "tv", "--sigma", "9", "-o", "a.png")
+    assert "is locked by another process" in result.stderr
+    locking.execute("ROLLBACK")
+    locking.close()
+    assert Path("a.png").is_file()
+    assert entries() == []
+    assert scan([Path("a.png")]).added == 1
+    assert entries()[0].task == "denoise"
+
+
+@pytest.mark.slow
+def test_worker_processes_enter_their_images_and_print_one_note() -> None:
+    Path("prompts.txt").write_text("a dog\na cow\na pig\na hen\n")
+    history_path().parent.mkdir(parents=True)
+    history_path().write_bytes(b"x" * 5000)
+    result = run("batch", "prompts.txt", *TINY, "-o", "batch/", "--workers", "2")
+    assert result.stderr.count("not entered in the history") == 1
+    shutil.rmtree("batch")
+    delete_history()
+    run("batch", "prompts.txt", *TINY, "-o", "batch/", "--workers", "2")
+    found = {each.path.name: each for each in entries()}
+    assert sorted(found) == sorted(path.name for path in Path("batch").glob("*.png"))
+    assert len(found) == 4
+    assert all(each.seconds for each in found.values())
 
 
 @pytest.mark.parametrize("arguments", [("txt2img", "--help"), ("txt2img", "x", "--steps", "0"), ("schedulers",)])
