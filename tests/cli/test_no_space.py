@@ -20,6 +20,7 @@ WRITING_COMMANDS = [
     ("anomaly", "in.png", "--map", "map.png"),
     ("reconstruct", "in.png", "-m", "tiny"),
     ("sheet", "in.png"),
+    ("gallery", "in.png"),
     ("train", "photos", "--resolution", "32", "--train-steps", "1", "-o", "x.safetensors"),
     ("config", "set", "steps", "3"),
     ("models", "alias", "mine", "tiny"),
