@@ -277,6 +277,8 @@ def test_only_visible_images_of_a_large_gallery_exist(page: Any) -> None:
     wait(lambda: page.execute_script("return document.querySelector('.row[aria-rowindex=\"1\"]')"))
     press(page, "ARROW_LEFT")
     assert page.execute_script("return document.activeElement.querySelector('img').alt") == "9998"
+    page.execute_script("gallery.showEntries([...gallery.shown])")  # more images were loaded
+    assert page.execute_script("return document.activeElement.querySelector('img').alt") == "9998"
 
 
 def test_the_live_page_shows_the_history(page: Any, folder: Path) -> None:

@@ -44,9 +44,11 @@ function layOut() {
   if (start < gallery.shown.length) finish(gallery.shown.length, target);
   grid.style.height = `${Math.max(0, top - GAP)}px`;
   grid.setAttribute("aria-rowcount", rows.length);
+  const hadFocus = grid.contains(document.activeElement);
   for (const element of rowElements.values()) element.remove();
   rowElements.clear();
   render();
+  if (hadFocus) cellAt(gallery.active)?.focus({ preventScroll: true });
 }
 
 /** Creates the rows near the visible area, and removes the others. The row of the active image remains. */
