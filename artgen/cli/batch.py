@@ -14,6 +14,7 @@ from artgen.cli.json_output import JsonOutput
 from artgen.cli.options import AliasCommand, flatten_settings
 from artgen.cli.record_output import image_output
 from artgen.cli.status_line import status_line
+from artgen.cli.user_defaults import is_typed
 from artgen.errors import InputFileError, RefusedError, UsageError
 from artgen.spec.settings import (
     BatchMethodSettings,
@@ -132,6 +133,7 @@ def run(
     from artgen.cli.ledger_jobs import LedgerJobs
     from artgen.cli.run_requests import run_requests
     from artgen.queue.batch_entries import batch_folder, batch_name, read_entries
+    from artgen.queue.entries import defaults_of_task
     from artgen.spec.fields import non_default_settings
 
     if source.image is not None:
@@ -150,6 +152,8 @@ def run(
     defaults.pop("batch_size", None)
     if run_settings.task:
         defaults["task"] = run_settings.task
+        untyped = {name for name in defaults if not is_typed(name)}
+        defaults = defaults_of_task({"task": run_settings.task}, defaults, untyped)
     on_note = discard_note if report.quiet else print_note
     entries = read_entries(files, run_settings.ignore_columns, defaults, folder, on_note)
     jobs = LedgerJobs(entries, folder, defaults, run_settings, batch_size=series.batch_size, remote=remote)

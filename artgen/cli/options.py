@@ -134,7 +134,8 @@ def _option_parameter(
 ) -> inspect.Parameter:
     kind, optional = type_of(group, name)
     # `AliasCommand` reads the variables of settings with several values.
-    has_variable = not spec.per_call and kind is not tuple
+    # The variables of settings that `UpscaleMethod` declares again belong to the other commands.
+    has_variable = not spec.per_call and kind is not tuple and group is not settings.UpscaleMethod
     flag = "--" + name.replace("_", "-")
     flags = spec.flags or ((f"{flag}/--no-{flag[2:]}",) if kind is bool else (flag,))
     default = None if field.default is MISSING else field.default

@@ -128,7 +128,8 @@ def find_default(setting_name: str, setting: settings.Setting, command: str) -> 
     from artgen.spec import config
 
     names = (setting_name, *(alias.lstrip("-").replace("-", "_") for alias in setting.aliases if "=" not in alias))
-    for name in names:
+    own = config.COMMAND_SETTINGS.get(command.partition(" ")[0], {})
+    for name in names if setting_name not in own else ():
         if text := os.environ.get(variable := f"ARTGEN_{name.upper()}"):
             return UserDefault(text, variable)
     return next(

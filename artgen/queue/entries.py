@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -156,6 +156,24 @@ def accepted_settings(task: str) -> set[str]:
     if "prompt" in accepted:
         accepted.add("combinatorial")
     return accepted | {"size"} if "width" in accepted else accepted
+
+
+def defaults_of_task(
+    setting_values: Mapping[str, Any], defaults: Mapping[str, Any], optional: Container[str]
+) -> dict[str, Any]:
+    """Return the defaults of a line without the user's defaults that have another meaning in its task.
+
+    The strength of the environment is the strength of img2img. `artgen upscale` reads the table `[upscale]` instead.
+
+    Args:
+        setting_values: settings of the line.
+        defaults: settings that apply if the line does not contain them.
+        optional: defaults that were not typed.
+    """
+    if setting_values.get("task") != "upscale":
+        return dict(defaults)
+    other = options_of(settings.UpscaleMethod)
+    return {name: value for name, value in defaults.items() if name not in other or name not in optional}
 
 
 def merge_defaults(setting_values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

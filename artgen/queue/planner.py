@@ -22,13 +22,7 @@ from artgen.jobs.prompt_expansion import (
     report_once,
 )
 from artgen.jobs.recorded_prompt import DROPPABLE, group_note
-from artgen.queue.entries import (
-    MAX_JOBS,
-    Entry,
-    LineError,
-    accepted_settings,
-    merge_defaults,
-)
+from artgen.queue.entries import MAX_JOBS, Entry, LineError, accepted_settings, defaults_of_task, merge_defaults
 from artgen.queue.job_identities import JobIdentities, prompts_text
 from artgen.queue.job_templates import JobTemplates
 from artgen.queue.line_presets import LinePresets
@@ -127,7 +121,8 @@ class Planner:
                     plan.line_errors.append(entry)
                 else:
                     plan.add_entry_notes(entry)
-                    self._add_jobs_or_ignore_defaults(plan, *self._presets.apply(entry, self._defaults))
+                    defaults = defaults_of_task(entry.setting_values, self._defaults, self._optional_settings)
+                    self._add_jobs_or_ignore_defaults(plan, *self._presets.apply(entry, defaults))
             except ArtgenError as error:
                 plan.line_errors.append(LineError(entry.source, entry.line, error))
             if len(plan.jobs) + len(plan.line_errors) > MAX_JOBS:

@@ -256,3 +256,29 @@ def test_all_checks_of_unsupported_settings_are_tested() -> None:
 def test_typed_setting_of_several_lines_is_still_refused() -> None:
     Path("p.txt").write_text("--task denoise --image in.png --method tv\n")
     assert "does not support steps" in run("batch", "p.txt", "--steps", "3", "--dry-run", code=2).stderr
+
+
+def test_the_strength_of_img2img_in_the_environment_is_not_the_strength_of_upscale(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    redraw = ("--method", "redraw", "-m", "tiny", "--dry-run", "--json")
+    lines = [{"task": "upscale", "image": "in.png", "method": "redraw"}, {"task": "img2img", "image": "in.png"}]
+    Path("p.jsonl").write_text("\n".join(json.dumps({**line, "model": "tiny"}) for line in lines))
+    Path("photos").mkdir()
+    Path("in.png").rename("photos/in.png")
+    Path("in.png").symlink_to("photos/in.png")
+
+    def strengths(*arguments: str) -> list[float]:
+        return [json.loads(line)["strength"] for line in run(*arguments).stdout.splitlines()]
+
+    monkeypatch.setenv("ARTGEN_STRENGTH", "0.9")
+    Path("artgen.toml").write_text("strength = 0.8\n")
+    batch = ("batch", "p.jsonl", "--dry-run", "--json")
+    assert strengths("upscale", "in.png", *redraw) == [0.2]
+    assert strengths("upscale", "photos", *redraw) == [0.2]
+    assert strengths("batch", "photos", "--task", "upscale", *redraw) == [0.2]
+    assert strengths(*batch) == [0.2, 0.9]
+    assert strengths(*batch, "--strength", "0.7") == [0.7, 0.7]
+    Path("artgen.toml").write_text("[upscale]\nstrength = 0.3\n")
+    assert strengths("upscale", "in.png", *redraw) == [0.3]
+    assert strengths("upscale", "photos", *redraw) == [0.3]
