@@ -12,6 +12,9 @@ from artgen.errors import UsageError
 from artgen.spec.parse_values import number_hint
 from artgen.spec.synonyms import value_hint
 
+_OUT_OF_RANGE = re.compile(r"(?P<value>\S+) is not in the range (?P<low>[^<]+)<=x<=(?P<high>[^<]+)\.")
+"""Message of Typer for a number beyond the limits of an option."""
+
 _KINDS = {"int": int, "float": float, "boolean": bool}
 
 
@@ -22,6 +25,10 @@ def invalid_value_error(error: Any, context: Any, args: Sequence[str]) -> UsageE
     parameter = error.param
     value = _invalid_value(error.message)
     source = _source(parameter, context)
+    if match := _OUT_OF_RANGE.match(error.message):
+        number, low, high = float(match["value"]), match["low"], match["high"]
+        message = f"{source} must be {float(low):,g} to {float(high):,g}, not {match['value'].removesuffix('.0')}."
+        return UsageError(message, f"{source} {low if number < float(low) else high}")
     kind = _KINDS.get(parameter.type.name)
     if kind is None or value is None:
         message = f"{error.message.rstrip('.')}."

@@ -258,8 +258,15 @@ def _check_limits(name: str, value: Any, setting: Setting) -> None:
     too_large = setting.maximum is not None and value > setting.maximum
     if too_small or too_large:
         is_percent = too_large and setting.maximum == 1 and value <= 100
-        hint = f"Did you mean {value / 100:g}?" if is_percent else ""
+        hint = f"Did you mean {value / 100:g}?" if is_percent else _nearest_value(name, setting, too_small)
         raise UsageError(f"{name} must be {describe_limits(setting)}, not {describe_value(value)}.", hint)
+
+
+def _nearest_value(name: str, setting: Setting, is_minimum: bool) -> str:
+    """Return the option with the limit that a value is beyond, such as `--steps 1`."""
+    flag = setting.flags[-1].partition("/")[0] if setting.flags else f"--{name.replace('_', '-')}"
+    limit = setting.minimum if is_minimum else setting.maximum
+    return f"{flag} {limit if isinstance(limit, int) else f'{limit:g}'}"
 
 
 def describe_limits(setting: Setting) -> str:

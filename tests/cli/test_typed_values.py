@@ -122,3 +122,26 @@ def test_other_images_from_stdin(option: tuple[str, str]) -> None:
     result = run("txt2img", "x", *option, input=b"", code=3)
     assert "Cannot read standard input: it is empty." in result.stderr
     assert "COMMAND | artgen" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (("upscale", "in.png", "--by", "0"), "by must be 1 to 16,384, not 0.0.", "--by 1"),
+        (("upscale", "in.png", "--tile-size", "3"), "tile_size must be 16 to 4,096, not 3.", "--tile-size 16"),
+        (("upscale", "in.png", "--sharpen", "9999"), "sharpen must be 0 to 1,000, not 9999.", "--sharpen 1000"),
+        (("txt2img", "x", "--hires-steps", "0"), "hires_steps must be 1 to 1,000, not 0.", "--hires-steps 1"),
+        (("txt2img", "x", "--best-of", "65"), "best_of must be 1 to 64, not 65.", "--best-of 64"),
+        (("txt2img", "x", "--variation-strength", "30"), "variation_strength must be 0 to 1", "Did you mean 0.3?"),
+        (("variations", "in.png", "--amount", "3"), "--amount must be 0 to 1, not 3.", "--amount 1"),
+        (("variations", "in.png", "--count", "0"), "--count must be 1 to 100,000, not 0.", "--count 1"),
+        (("morph", "in.png", "in.png", "--frames", "1"), "--frames must be 2 to 10,000, not 1.", "--frames 2"),
+        (("morph", "in.png", "in.png", "--fps", "99"), "--fps must be 0.1 to 60, not 99.", "--fps 60"),
+    ],
+)
+def test_numbers_beyond_the_limits_are_refused_with_a_command(
+    arguments: tuple[str, ...], message: str, hint: str
+) -> None:
+    lines = run(*arguments, code=2).stderr.splitlines()
+    assert lines[0].startswith(f"error: {message}")
+    assert lines[1:] == [f"  {hint}"]

@@ -8,6 +8,7 @@ import pytest
 import sample_images
 import tiny_upscalers
 import torch
+from command_line import run
 from PIL import Image
 
 from artgen import GeneratedImage, Txt2Img, generate, generate_all, replay
@@ -62,6 +63,20 @@ def test_hires_fix_equals_two_calls(models: dict[str, Path], kind: str, space: s
     assert sample_images.same(ours.image, two_calls(kind, models[kind], latent=space == "latent"))
     assert (ours.record["width"], ours.record["height"]) == SIZE
     assert (ours.record["task"], ours.record["hires"], ours.record["hires_in"]) == ("txt2img", "1.5:0.6", space)
+
+
+@pytest.mark.parametrize(
+    ("options", "has_note"),
+    [
+        (("--hires", "2:0.4", "--hires-in", "latent"), True),
+        (("--hires", "2:0.5", "--hires-in", "latent"), False),
+        (("--hires", "2:0.4"), False),
+    ],
+)
+def test_a_weak_second_pass_in_latent_space_gets_a_note(options: tuple[str, ...], has_note: bool) -> None:
+    stderr = run("txt2img", "a fox", "-m", "tiny", *options, "--dry-run").stderr
+    assert ("--hires-in latent with strength 0.4 leaves artifacts: use a strength of 0.5 or more" in stderr) == has_note
+    assert ("such as --hires 2:0.5." in stderr) == has_note
 
 
 def test_a_batch_with_own_steps_and_progress(models: dict[str, Path], tmp_path: Path) -> None:

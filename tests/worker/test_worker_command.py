@@ -293,7 +293,7 @@ def test_no_command_fails_while_workers_exit() -> None:
     env = {"ARTGEN_WORKER": "on", "ARTGEN_KEEP_ALIVE": "1s"}
     for delay in (0.0, 0.7, 0.8, 0.9, 1.0, 1.1):
         time.sleep(delay)
-        assert command(*REFUSED, env=env).stderr == "error: steps must be 1 to 1,000, not 0.\n"
+        assert command(*REFUSED, env=env).stderr == "error: steps must be 1 to 1,000, not 0.\n  --steps 1\n"
 
 
 def test_clients_that_connect_and_wait_do_not_keep_the_worker_alive() -> None:
@@ -377,7 +377,7 @@ def test_a_link_in_place_of_the_folder_is_refused(runtime: Path, tmp_path: Path)
     (tmp_path / "other").mkdir(mode=0o700)
     runtime.symlink_to(tmp_path / "other")
     assert "is not a folder" in run("worker", "start", code=5).stderr
-    assert command(*REFUSED, env={"ARTGEN_WORKER": "on"}).stderr == "error: steps must be 1 to 1,000, not 0.\n"
+    assert command(*REFUSED, env={"ARTGEN_WORKER": "on"}).stderr == "error: steps must be 1 to 1,000, not 0.\n  --steps 1\n"
     assert list((tmp_path / "other").iterdir()) == []
 
 

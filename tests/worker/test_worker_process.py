@@ -118,7 +118,7 @@ def test_invalid_answers_are_not_trusted(data: bytes) -> None:
         result = artgen(environment, *REFUSED)
     assert (result.returncode, result.stdout) == (2, ""), result.stderr
     assert result.stderr.startswith("Not using the worker: ")
-    assert result.stderr.endswith(".\nerror: steps must be 1 to 1,000, not 0.\n")
+    assert result.stderr.endswith(".\nerror: steps must be 1 to 1,000, not 0.\n  --steps 1\n")
     assert "Traceback" not in result.stderr
 
 
