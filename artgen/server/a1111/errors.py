@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from artgen.server.blocking_api import RequestError
 
-class FieldError(Exception):
+
+class FieldError(RequestError):
     """Report an invalid field of a request.
 
     Attributes:

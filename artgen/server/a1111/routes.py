@@ -1,17 +1,14 @@
 """Serve A1111's API below `/sdapi/v1`."""
 
 import base64
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import wraps
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from artgen.errors import ArtgenError, ModelUnavailableError, PipelineError
 from artgen.server.a1111 import lists
 from artgen.server.a1111.errors import FieldError, error_body
 from artgen.server.a1111.extras import html_info, read_extras, read_images
@@ -23,20 +20,13 @@ from artgen.server.a1111.read_request import model_name, read_img2img, read_txt2
 from artgen.server.a1111.state import state_of
 from artgen.server.a1111.typed_fields import read_text
 from artgen.server.ascii_json import AsciiJson
-from artgen.server.errors import NOT_FOUND, status_of
+from artgen.server.blocking_api import Endpoint, with_errors
+from artgen.server.errors import NOT_FOUND
 from artgen.server.run_locked import run_locked
 from artgen.server.server_models import default_name, find_model
 from artgen.server.submit import client_of, queue_of, settings_of
-from artgen.server.wait_for_job import ClientDisconnected
 from artgen.spec.fields import describe_value
 from artgen.system.external_data import parse_json
-
-Endpoint = Callable[[Request], Awaitable[Response]]
-
-CLIENT_CLOSED = 499
-SERVER_ERROR = 500
-FAILURE_CODES = (1, 6, 9, 71)
-"""Exit codes of errors that are not the client's: bugs, memory, NaN, a lost GPU."""
 
 _LISTS: Mapping[str, Callable[[], Any]] = {
     "cmd-flags": lists.cmd_flags,
@@ -86,31 +76,7 @@ def a1111_routes() -> list[BaseRoute]:
 
 def _as_a1111(endpoint: Endpoint) -> Endpoint:
     """Return an endpoint whose errors have the form of A1111's API."""
-
-    @wraps(endpoint)
-    async def run(request: Request) -> Response:
-        try:
-            return await endpoint(request)
-        except FieldError as error:
-            return AsciiJson(error.body(), error.status)
-        except ArtgenError as error:
-            return _error_response(error)
-        except HTTPException as error:
-            return AsciiJson(error_body(error.status_code, f"{error.detail}."), error.status_code)
-        except ClientDisconnected:
-            return Response(status_code=CLIENT_CLOSED)
-
-    return run
-
-
-def _error_response(error: ArtgenError) -> Response:
-    status = status_of(error)
-    if isinstance(error, ModelUnavailableError) and not isinstance(error, PipelineError):
-        status = NOT_FOUND
-    elif error.exit_code in FAILURE_CODES or isinstance(error, PipelineError):
-        status = SERVER_ERROR
-    headers = {"Retry-After": "5"} if status in (429, 503) else {}
-    return AsciiJson(error_body(status, error.message, error.hint), status, headers=headers)
+    return with_errors(endpoint, lambda status, error: error_body(status, error.message, error.hint))
 
 
 async def txt2img(request: Request) -> Response:

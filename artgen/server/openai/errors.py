@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from artgen.errors import ArtgenError, FilteredError, ModelUnavailableError, PipelineError
+from artgen.errors import ArtgenError, FilteredError
+from artgen.server.blocking_api import RequestError, is_unknown_model
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 _CODES = {401: "invalid_api_key", 404: "not_found", 413: "request_too_large", 429: "rate_limit_exceeded"}
 
 
-class FieldError(Exception):
+class FieldError(RequestError):
     """Report an invalid field of a request.
 
     Attributes:
@@ -58,7 +59,7 @@ def job_error_body(status: int, error: ArtgenError) -> dict[str, Any]:
     code = None
     if isinstance(error, FilteredError):
         code = "content_policy_violation"
-    elif isinstance(error, ModelUnavailableError) and not isinstance(error, PipelineError):
+    elif is_unknown_model(error):
         code = "model_not_found"
     param = "model" if code == "model_not_found" else _param(error.settings)
     return error_body(status, error.message, error.hint, param=param, code=code)

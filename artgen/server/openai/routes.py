@@ -1,21 +1,20 @@
 """Serve OpenAI's images API below `/v1`."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from functools import wraps
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from artgen.errors import ArtgenError, InputFileError, ModelUnavailableError, PipelineError
+from artgen.errors import InputFileError
 from artgen.server.ascii_json import AsciiJson
-from artgen.server.errors import NOT_FOUND, HttpError, status_of
+from artgen.server.blocking_api import SERVER_ERROR, Endpoint, with_errors
+from artgen.server.errors import NOT_FOUND, HttpError
 from artgen.server.openai.edits import EditForm, read_edit
-from artgen.server.openai.errors import FieldError, error_body, job_error_body
+from artgen.server.openai.errors import FieldError, job_error_body
 from artgen.server.openai.fields import ImagesRequest, read_generation
 from artgen.server.openai.models import list_body, model_object
 from artgen.server.openai.results import ImageLinks, images_body
@@ -23,16 +22,9 @@ from artgen.server.run_locked import run_locked
 from artgen.server.server_models import find_model, is_editing_model, model_of_job
 from artgen.server.submit import client_of, queue_of, settings_of, submit_job
 from artgen.server.uploads import Upload
-from artgen.server.wait_for_job import ClientDisconnected, wait_for_job
+from artgen.server.wait_for_job import wait_for_job
 from artgen.spec.fields import describe_value
 from artgen.system.external_data import parse_json
-
-Endpoint = Callable[[Request], Awaitable[Response]]
-
-CLIENT_CLOSED = 499
-SERVER_ERROR = 500
-FAILURE_CODES = (1, 6, 9, 71)
-"""Exit codes of errors that are not the client's: bugs, memory, NaN, a lost GPU."""
 
 MAX_FORM_FIELDS = 64
 MAX_FIELD_BYTES = 1 << 20
@@ -53,32 +45,7 @@ def openai_routes() -> list[BaseRoute]:
 
 def _as_openai(endpoint: Endpoint) -> Endpoint:
     """Return an endpoint whose errors have the form of OpenAI's API."""
-
-    @wraps(endpoint)
-    async def run(request: Request) -> Response:
-        try:
-            return await endpoint(request)
-        except FieldError as error:
-            return AsciiJson(error.body(), error.status)
-        except ArtgenError as error:
-            return _error_response(error)
-        except HTTPException as error:
-            return AsciiJson(error_body(error.status_code, f"{error.detail}."), error.status_code)
-        except ClientDisconnected:
-            return Response(status_code=CLIENT_CLOSED)
-
-    return run
-
-
-def _error_response(error: ArtgenError) -> Response:
-    status = status_of(error)
-    is_model_error = isinstance(error, ModelUnavailableError) and not isinstance(error, PipelineError)
-    if is_model_error:
-        status = NOT_FOUND
-    elif error.exit_code in FAILURE_CODES or isinstance(error, PipelineError):
-        status = SERVER_ERROR
-    headers = {"Retry-After": "5"} if status in (429, 503) else {}
-    return AsciiJson(job_error_body(status, error), status, headers=headers)
+    return with_errors(endpoint, job_error_body)
 
 
 async def generate(request: Request) -> Response:
