@@ -7,7 +7,10 @@ right if the classifier names the first concept among five for the left half, an
 Prompts that the model always or never satisfies are not informative, so a prompt is used if 1 to 3 of its first 4
 images are right. The choice does not depend on the scores.
 
-    python tests/benchmarks/best_of.py --work data/train_tiny --kind words
+`--kind settings` measures trained concepts in a setting, such as "a fox at sunset": an image is right if the classifier
+names the concept. With guidance nearly all of these images are right, so this kind needs `--guidance-scale 1`.
+
+    python tests/benchmarks/best_of.py --work data/train_tiny --kind settings --guidance-scale 1 --candidates 240
 
 `--work` needs the files of `fetch.py`, `sprites.py`, `render.py` and `concept_classifier.py` of `examples/train_tiny`.
 """
@@ -40,6 +43,7 @@ CONTEXTS = (
     "{} at sunset", "the best {word} in the world", "{} in the desert", "an oil painting of {}",
     "a cute {word}", "{} on a pink background", "a drawing of {}",
 )  # fmt: skip
+SETTINGS = ("in the snow", "at night", "on grass", "in the desert", "under water", "at sunset", "in the sky")
 NUM_CANDIDATES = 8
 TARGET_RATE = 0.55
 FIRST_SEED = 100
@@ -87,12 +91,26 @@ def pair_prompts(nouns: list[str], count: int) -> dict[str, tuple[str, ...]]:
     return {f"{with_article(a)} to the left of {with_article(b)}": (a, b) for a, b in pairs}
 
 
-def generate(prompts: list[str], seeds: range, images: dict[str, np.ndarray]) -> None:
+def setting_prompts(nouns: list[str], count: int) -> dict[str, tuple[str, ...]]:
+    """Return prompts and the nouns of their concepts."""
+    from concepts import with_article
+
+    random = np.random.default_rng(7)
+    chosen = ((nouns[random.integers(len(nouns))], SETTINGS[random.integers(len(SETTINGS))]) for _ in range(count))
+    return {f"{with_article(noun)} {setting}": (noun,) for noun, setting in chosen}
+
+
+def generate(prompts: list[str], seeds: range, images: dict[str, np.ndarray], settings: dict[str, Any]) -> None:
     """Add the images of prompts and seeds, uint8 (n, H, W, 3), that are missing."""
     for prompt in prompts:
         done = len(images.get(prompt, ()))
         if missing := [seed for seed in seeds if seed >= FIRST_SEED + done]:
-            options: dict[str, Any] = {"seed": missing, "batch_size": len(missing), "steps": 20, "model": "tiny"}
+            options: dict[str, Any] = {
+                "seed": missing,
+                "batch_size": len(missing),
+                "steps": 20,
+                "model": "tiny",
+            } | settings
             new = np.stack([np.asarray(each.image) for each in artgen.txt2img(prompt, **options)])
             images[prompt] = np.concatenate([images[prompt], new]) if done else new
 
@@ -120,8 +138,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
     parser.add_argument("--data", type=Path, help="[WORK/raw]")
-    parser.add_argument("--kind", choices=("words", "pairs"), default="words", help="kind of the prompts")
-    parser.add_argument("--pairs", type=int, default=130, help="number of pairs of the first selection")
+    parser.add_argument("--kind", choices=("words", "pairs", "settings"), default="settings")
+    parser.add_argument("--guidance-scale", type=float, help="[default of the model]")
+    parser.add_argument("--candidates", type=int, default=130, help="number of pairs or settings before the selection")
     parser.add_argument("--prompts", type=int, default=50, help="number of prompts of the measurement")
     parser.add_argument("--images", type=Path, default=Path("best_of.npz"), help="file of the generated images")
     parser.add_argument("--out", type=Path, default=Path("best_of.json"))
@@ -129,11 +148,13 @@ def main() -> None:
     torch.set_num_threads(1)
     judge = Judge(options.work, options.data or options.work / "raw")
     images = dict(np.load(options.images)) if options.images.exists() else {}
-    nouns = word_prompts() if options.kind == "words" else pair_prompts(judge.nouns, options.pairs)
-    generate(list(nouns), range(FIRST_SEED, FIRST_SEED + 4), images)
+    settings = {} if options.guidance_scale is None else {"guidance_scale": options.guidance_scale}
+    random_prompts = {"pairs": pair_prompts, "settings": setting_prompts}.get(options.kind)
+    nouns = random_prompts(judge.nouns, options.candidates) if random_prompts else word_prompts()
+    generate(list(nouns), range(FIRST_SEED, FIRST_SEED + 4), images, settings)
     first = {prompt: [judge.is_right(names, each) for each in images[prompt][:4]] for prompt, names in nouns.items()}
     mixed = [prompt for prompt in nouns if 0 < sum(first[prompt]) < 4]
-    generate(mixed, range(FIRST_SEED, FIRST_SEED + NUM_CANDIDATES), images)
+    generate(mixed, range(FIRST_SEED, FIRST_SEED + NUM_CANDIDATES), images, settings)
     np.savez(options.images, **images)
     right = {prompt: [judge.is_right(nouns[prompt], each) for each in images[prompt]] for prompt in mixed}
     mixed.sort(key=lambda prompt: abs(np.mean(right[prompt]) - TARGET_RATE))
