@@ -17,8 +17,10 @@ TINY = ("-m", "tiny", "--steps", "2", "--seed", "7")
 COMMANDS: dict[str, tuple[str, ...]] = {
     "txt2img": ("txt2img", "a {red|blue} fox", *TINY, "-n", "car"),
     "best of": ("txt2img", "a fox", *TINY, "--best-of", "2", "--batch-size", "1"),
+    "style": ("txt2img", "a fox <b>", *TINY, "--style", "oil", "--scheduler", "euler"),
     "control": ("txt2img", "a fox", *TINY, "--control", "canny=in.png,scale=0.5"),
     "img2img": ("img2img", "in.png", "a fox", *TINY, "--strength", "0.9"),
+    "recorded prompt": ("img2img", "fox.png", *TINY, "--strength", "0.9"),
     "inpaint": ("inpaint", "gray.png", "a fox", *TINY, "--mask", "mask.png"),
     "outpaint": ("outpaint", "in.png", "a fox", *TINY, "--expand", "16"),
     "denoise": ("denoise", "deep.png", "--method", "tv"),
@@ -50,8 +52,10 @@ def server() -> Iterator[RunningServer]:
 
 
 @pytest.fixture
-def inputs() -> None:
+def inputs(monkeypatch: pytest.MonkeyPatch) -> None:
     save_inputs()
+    Path("styles.csv").write_text("name,prompt\noil,an oil painting of {a|two} (cats:1.2)\n")
+    monkeypatch.setenv("ARTGEN_STYLE_FOLDER", "styles.csv")
     Image.effect_noise((33, 47), 50).save("gray.png")
     deep = Image.new("I;16", (24, 16))
     deep.putdata([(i * 997) % 65536 for i in range(24 * 16)])
