@@ -15,8 +15,14 @@ from artgen.registry.hub.names import HUB_ID_PATTERN
 from artgen.spec.control import parse_control
 from artgen.spec.image_prompt import parse_image_prompt
 
-SENT_PROVENANCE = ("embedding_sha256", "lora_sha256", upscaling_replay.HASH, "upscale_model_source")
-"""Provenance with which the server finds its own files."""
+_SENT_PROVENANCE = ("embedding_sha256", "lora_sha256", upscaling_replay.HASH, "upscale_model_source")
+
+
+def sent_provenance(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the provenance of a record with which a server finds its own files."""
+    local = [setting for setting in PINNED_SETTINGS if record.get(f"{setting}_source") == "local"]
+    names = [*_SENT_PROVENANCE, *(f"{setting}_{part}" for setting in local for part in ("source", "hash"))]
+    return {name: record[name] for name in names if name in record}
 
 
 def find_images(

@@ -12,7 +12,7 @@ from typing import Any
 from artgen._version import __version__
 from artgen.errors import UsageError
 from artgen.images.decoding import MAX_FILE_BYTES
-from artgen.jobs.replay_remote import SENT_PROVENANCE
+from artgen.jobs.replay_remote import sent_provenance
 from artgen.spec.base_requests import Request
 from artgen.spec.fields import non_default_settings, path_settings, settings_of
 from artgen.spec.records import to_record
@@ -84,7 +84,7 @@ def to_upload(request: Request, recorded: Mapping[str, Any] | None = None) -> Up
     Args:
         request: request whose styles, wildcards and variants are replaced. The server replaces LoRA tags and names of
             embeddings, unless the prompts are of a record, which is final.
-        recorded: record of the image that is generated again. The server finds LoRAs and embeddings by their hashes.
+        recorded: record of the image that is generated again. The server finds local files by their hashes.
 
     Raises:
         UsageError: a setting names a file of a model on this machine, or has no effect on a server.
@@ -103,10 +103,11 @@ def to_upload(request: Request, recorded: Mapping[str, Any] | None = None) -> Up
     if "reference" in values and "reference" not in path_settings(type(request)):
         values["reference"] = [str(files.add(Path(each), "reference")) for each in values["reference"]]
     expansion = getattr(request, "expansion", None)
-    if expansion is not None and not expansion.has_tags:
+    if recorded is not None:
         rules = {name: getattr(request, name) for name in ("prompt_weights", "long_prompt") if hasattr(request, name)}
-        hashes = {name: recorded[name] for name in SENT_PROVENANCE if name in recorded} if recorded else {}
-        values |= {"artgen": __version__, **rules, **hashes}
+        values |= {"artgen": __version__, **rules, **sent_provenance(recorded)}
+    elif expansion is not None and not expansion.has_tags:
+        values["final_prompts"] = True
     values = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
     return Upload({"task": request.task, **values}, files.found, _facts(request))
 

@@ -23,6 +23,7 @@ from artgen.server.server_models import is_editing_model
 from artgen.server.settings import ServerSettings
 from artgen.server.uploads import NO_UPLOADS, Upload, UploadedFiles
 from artgen.spec.base_requests import PromptRequest, Request
+from artgen.spec.prompt_expansion import PromptExpansion
 from artgen.spec.requests import TASKS
 from artgen.spec.seeds import expand_series
 from artgen.spec.settings import OutputSettings, SeriesSettings, options_of, validate
@@ -90,7 +91,15 @@ def parse_job(
 
 
 def _parse_values(values: Any, files: UploadedFiles, on_note: Callable[[str], None]) -> dict[str, Any]:
-    """Return the settings of a job. The images of a record are uploaded files; its nets are found by their hashes."""
+    """Return the settings of a job. The images of a record are uploaded files; its nets are found by their hashes.
+
+    With `final_prompts`, the prompts are those of a record, whose tags are text.
+    """
+    if isinstance(values, Mapping) and values.get("final_prompts") is True:
+        parsed = parse_settings(
+            {key: value for key, value in values.items() if key != "final_prompts"}, Keys(), on_note
+        )
+        return {**parsed, "expansion": PromptExpansion()}
     if not isinstance(values, Mapping) or "artgen" not in values:
         return parse_settings(values, Keys(), on_note)
     record = dict(values)
