@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from artgen.errors import ArtgenError
 from artgen.image_history.entry import HistoryEntry, lora_names
-from artgen.spec.record_command import record_command
+from artgen.spec.record_command import record_command, shell_text
 from artgen.spec.records import PROVENANCE_FIELDS
 from artgen.system.external_data import parse_json
 
@@ -191,5 +190,4 @@ def _setting_text(value: object) -> str:
 
 
 def _replay_command(source: str) -> str:
-    words = ["artgen", "replay", *(["--"] if source.startswith("-") else []), source]
-    return shlex.join(words)
+    return shell_text(["artgen", "replay", *(["--"] if source.startswith("-") else []), source])

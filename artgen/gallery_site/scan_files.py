@@ -52,7 +52,7 @@ def scan_image(path: Path) -> ScannedImage:
     record, note = _read_record(path)
     entry = create_entry(path, loaded.sha256, record, loaded.image.size)
     mask = recorded_mask(record, loaded.image.size)
-    return ScannedImage(entry, note, encode_thumbnail(loaded.image), mask, mask is not None, stamp)
+    return ScannedImage(entry, note, encode_thumbnail(loaded.image, is_file=True), mask, mask is not None, stamp)
 
 
 def _read_record(path: Path) -> tuple[Mapping[str, Any], str]:
@@ -72,7 +72,7 @@ def recorded_mask(record: Mapping[str, Any], size: tuple[int, int]) -> bytes | N
     if not isinstance(text, str):
         return None
     try:
-        return encode_thumbnail(unpack_mask(text.rpartition(":")[2], size))
+        return encode_thumbnail(unpack_mask(text.rpartition(":")[2], size), is_file=True)
     except ArtgenError:
         return None
 

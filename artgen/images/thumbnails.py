@@ -4,6 +4,7 @@ import io
 
 from PIL import Image
 
+from artgen.images.derived import derived_save_args
 from artgen.images.editing import convert_to_srgb
 
 THUMBNAIL_SIDE_PX = 256
@@ -13,12 +14,13 @@ _QUALITY = 50
 _METHOD = 0  # the fastest of the methods 0 to 6 of libwebp
 
 
-def encode_thumbnail(image: Image.Image, side: int = THUMBNAIL_SIDE_PX) -> bytes:
+def encode_thumbnail(image: Image.Image, side: int = THUMBNAIL_SIDE_PX, *, is_file: bool = False) -> bytes:
     """Return a small copy of an image as a WebP file without metadata.
 
     Args:
         image: image of any mode. A thumbnail has 8 bits per channel and keeps transparency.
         side: maximum width and height in pixels. A smaller image is not enlarged.
+        is_file: add the mark of derived images, with which searches in folders skip the file.
 
     Raises:
         OSError: Pillow has no WebP support.
@@ -33,6 +35,7 @@ def encode_thumbnail(image: Image.Image, side: int = THUMBNAIL_SIDE_PX) -> bytes
     if (profile := image.info.get("icc_profile")) is not None:
         small.info["icc_profile"] = profile
         small = convert_to_srgb(small)[0].convert(mode)
+    xmp = derived_save_args("webp")["xmp"] if is_file else b""
     buffer = io.BytesIO()
-    small.save(buffer, "WEBP", quality=_QUALITY, method=_METHOD, exif=b"", icc_profile=b"", xmp=b"")
+    small.save(buffer, "WEBP", quality=_QUALITY, method=_METHOD, exif=b"", icc_profile=b"", xmp=xmp)
     return buffer.getvalue()

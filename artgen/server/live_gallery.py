@@ -4,10 +4,12 @@ The data are JSON, which scripts of other sites cannot read. Originals are serve
 only if the file has the recorded hash.
 """
 
+import os
 import re
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -161,14 +163,14 @@ def _links(entry: HistoryEntry, *, with_files: bool = False) -> Links:
         with_files: look for the animation beside the image file.
     """
     identifier = image_id(entry.sha256)
-    has_frames = with_files and find_frames(entry.path) is not None
+    frames = find_frames(entry.path) if with_files else None
     return Links(
         identifier,
         entry.path.name,
         f"{DATA_FOLDER}/images/{identifier}",
         f"{DATA_FOLDER}/thumbnails/{identifier}.webp",
         f"history:{entry.id}",
-        f"{DATA_FOLDER}/frames/{identifier}" if has_frames else "",
+        f"{DATA_FOLDER}/frames/{identifier}?name={quote(os.fsencode(frames.name))}" if frames else "",
         f"{DATA_FOLDER}/masks/{identifier}.webp" if "mask_data" in entry.record else "",
     )
 

@@ -1,7 +1,8 @@
 """Write the command line that generates an image with the settings of its record."""
 
 import shlex
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING
 from typing import Any
 
@@ -37,7 +38,7 @@ def record_command(record: Mapping[str, Any]) -> str:
         record: record of artgen, or the settings of another tool in artgen's names.
 
     Returns:
-        The command; empty if the task is unknown, or if the command is longer than `MAX_COMMAND_CHARS`.
+        The command; empty if the task is unknown, or if the command cannot be pasted into a terminal.
     """
     task = record.get("task", "txt2img")
     if not isinstance(task, str) or task not in TASKS:
@@ -58,8 +59,25 @@ def record_command(record: Mapping[str, Any]) -> str:
         if is_left_out or value in (None, "", default, [], _IMPLIED_VALUES.get(name)):
             continue
         words += _option(name, setting, value, is_switch=type_of(request_class, name)[0] is bool)
+    return shell_text(words)
+
+
+def shell_text(words: Sequence[str]) -> str:
+    """Return a command for a POSIX shell that can be pasted into a terminal.
+
+    The words are untrusted. A control character in quotes still edits the line of a shell: Ctrl-U deletes an opening
+    quote. A command with such characters is not returned.
+
+    Args:
+        words: the command and its arguments.
+
+    Returns:
+        The quoted command; empty if a word contains a control character other than a line break, or if the command is
+        longer than `MAX_COMMAND_CHARS`.
+    """
     command = shlex.join(words)
-    return command if len(command) <= MAX_COMMAND_CHARS else ""
+    is_safe = not any(unicodedata.category(each) == "Cc" and each != "\n" for each in command)
+    return command if is_safe and len(command) <= MAX_COMMAND_CHARS else ""
 
 
 def _option(name: str, setting: Setting, value: Any, *, is_switch: bool) -> list[str]:

@@ -25,5 +25,6 @@ def test_the_command_of_a_record_gives_the_same_record() -> None:
         assert tool == "artgen"
         assert record(*words) == original, words
     lora = record_command({"task": "txt2img", "prompt": "x", "lora": ["s.safetensors:0.5", "-t.safetensors:1"]})
+    assert record_command({"task": "txt2img", "prompt": "x\x15rm -rf ~\n"}) == ""
     assert lora == "artgen txt2img x --lora s.safetensors:0.5 --lora=-t.safetensors:1"
     assert record_command({"task": "unknown", "prompt": "x"}) == record_command({"task": ["txt2img"]}) == ""

@@ -71,6 +71,12 @@ def test_an_update_reads_only_changed_images_and_removes_old_thumbnails() -> Non
     assert artgen.gallery("in", "in/site").new == 2
 
 
+def test_the_thumbnails_of_another_gallery_are_skipped_and_a_replay_command_has_no_control_characters() -> None:
+    save_image("in/a\x15.png", "a fox")
+    assert artgen.gallery("in", "in/first").images == artgen.gallery("in", "in/second").images == 1
+    assert "replay" not in data_of("in/second", "details")[0]
+
+
 def test_copies_are_in_the_gallery_and_a_link_is_not_followed() -> None:
     save_image("in/a.png", "a fox")
     artgen.gallery(["in/a.png"], "site", copy=True)
