@@ -41,7 +41,13 @@ def complete_inputs(job: GenerationJob, device_config: DeviceConfig, listener: L
         job = _add_text_mask(job, device_config, listener)
     if not job.controls:
         return job
-    return replace(job, controls=tuple(_add_map(each, device_config, listener) for each in job.controls))
+    return replace(job, controls=tuple(_add_maps(each, device_config, listener) for each in job.controls))
+
+
+def _add_maps(control: ControlInput, device_config: DeviceConfig, listener: Listener) -> ControlInput:
+    """Return a control image with its map, and with the map of the first pass of hires fix."""
+    first = control.first_pass and _add_map(control.first_pass, device_config, listener)
+    return replace(_add_map(control, device_config, listener), first_pass=first)
 
 
 def _add_map(control: ControlInput, device_config: DeviceConfig, listener: Listener) -> ControlInput:

@@ -175,4 +175,9 @@ def _build_pipeline_or_denoise_job(draft: JobDraft) -> Job:
 def _control_inputs(draft: JobDraft) -> tuple[ControlInput, ...]:
     entry = draft.entry
     parts = zip(draft.inputs.controls, draft.control_images, entry.nets, entry.preprocessors, strict=True)
-    return tuple(ControlInput(control.spec, image, net, models) for control, image, net, models in parts)
+    found = tuple(ControlInput(control.spec, image, net, models) for control, image, net, models in parts)
+    if getattr(draft.request, "hires", None) is None or entry.model is None:
+        return found
+    first_images, _ = fit_to_size(draft.inputs.controls, _first_size(draft.request, entry.model))
+    pairs = zip(found, first_images, strict=True)
+    return tuple(replace(each, first_pass=replace(each, image=image)) for each, image in pairs)

@@ -5,10 +5,13 @@ settings. Therefore the checks of img2img decide whether a model supports hires 
 """
 
 import math
+from collections.abc import Sequence
 
 from artgen.errors import ArtgenError, ModelUnavailableError, UsageError
 from artgen.jobs import checks, pipeline_options
+from artgen.jobs.control.checks import check_nets, check_task_has_control
 from artgen.registry import ResolvedModel
+from artgen.registry.control_nets import ControlNet
 from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.hires import enlarged_size, parse_hires
 from artgen.spec.hires_passes import second_request
@@ -46,13 +49,19 @@ def hires_size(request: Request, model: ResolvedModel, size: tuple[int, int]) ->
     return width, height
 
 
-def check_hires(request: PromptRequest, model: ResolvedModel, scheduler: tuple[str | None, str | None]) -> None:
+def check_hires(
+    request: PromptRequest,
+    model: ResolvedModel,
+    scheduler: tuple[str | None, str | None],
+    nets: Sequence[ControlNet],
+) -> None:
     """Check that the model and its img2img pipeline take the settings of a request with hires fix.
 
     Args:
         request: request, with or without the defaults of the model.
         model: resolved model.
         scheduler: name and sigmas of the model's scheduler.
+        nets: control nets of the request.
 
     Raises:
         UsageError: the second pass is not possible; `settings` contains `hires`.
@@ -62,7 +71,7 @@ def check_hires(request: PromptRequest, model: ResolvedModel, scheduler: tuple[s
     entry = model.pipeline_entry
     if "img2img" in entry.no_strength:
         raise _error(model, f"{entry.title} models take an input image as a reference, without a strength")
-    conflicts = {"control": bool(request.control), "panorama": request.panorama, "refiner": request.refiner is not None}
+    conflicts = {"panorama": request.panorama, "refiner": request.refiner is not None}
     for name in (name for name, is_used in conflicts.items() if is_used):
         raise UsageError(
             f"Cannot combine --hires and --{name}.", f"Remove --hires or --{name}.", settings=("hires", name)
@@ -77,6 +86,8 @@ def check_hires(request: PromptRequest, model: ResolvedModel, scheduler: tuple[s
     second = second_request(request)
     try:
         checks.check_task(second, model)
+        check_task_has_control(second, model)
+        check_nets(second, model, nets)
         pipeline_options.check_options(second, model, scheduler)
     except (UsageError, ModelUnavailableError) as error:
         raise _error(model, _reason(error)) from error

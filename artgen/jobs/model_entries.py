@@ -141,5 +141,5 @@ def check_model(request: Request, entry: ModelEntry) -> None:
         check_task_has_control(request, entry.model)
         check_nets(request, entry.model, entry.nets)
         check_image_prompts(request, entry.model)
-        check_hires(request, entry.model, entry.scheduler)
+        check_hires(request, entry.model, entry.scheduler, entry.nets)
         check_large_image(request, entry.model)

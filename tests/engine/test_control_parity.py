@@ -17,7 +17,7 @@ from control_jobs import batch, controlled, request_for
 from diffusers.models.controlnets import FluxMultiControlNetModel, SD3MultiControlNetModel
 from PIL import Image
 
-from artgen import generate
+from artgen import UsageError, generate, replay
 from artgen.jobs.prepare import prepare_jobs
 
 PLAIN = {"seed": 3, "num_inference_steps": 4, "guidance_scale": 6.0}
@@ -341,3 +341,43 @@ def test_union_net_of_flux_equals_plain_diffusers(
     requests = [request, request.replace(seed=4)]
     first = batch(requests, [controls, controls], size=2)[0].image
     assert sample_images.difference(first, ours) <= 1
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+@pytest.mark.parametrize("space", ["pixel", "latent"])
+def test_hires_fix_with_a_control_net_equals_two_calls(
+    folders: dict[str, Path], nets: dict[str, Path], kind: str, space: str
+) -> None:
+    """The control image is resized for each pass."""
+    tiny_controls.control_map(size=(64, 64)).save("control.png")
+    text = f"raw=control.png,scale=0.9,model={nets[kind]}"
+    ours = generate(request_for("txt2img", folders[kind], control=(text,), hires="1.5:0.6", hires_in=space))
+    net = tiny_controls.build(kind, folders[kind])
+
+    def control_map(side: int) -> torch.Tensor:
+        image = Image.open("control.png").resize((side, side), Image.Resampling.LANCZOS)
+        return torch.from_numpy(np.asarray(image).astype(np.float32).transpose(2, 0, 1)[None] / 255.0)
+
+    shared = {"controlnet_conditioning_scale": 0.9}
+    output = {"output_type": "latent"} if space == "latent" else {}
+    first = plain_control(kind, "txt2img", folders[kind], [net], image=control_map(32), **shared, **output)
+    if space == "latent":
+        size = tuple(round(1.5 * side) for side in first.shape[-2:])
+        enlarged = torch.nn.functional.interpolate(first[None], size=size, mode="bilinear")
+    else:
+        enlarged = first.resize((48, 48), Image.Resampling.LANCZOS)
+    arguments = {"image": enlarged, "control_image": control_map(48), "strength": 0.6, **shared}
+    assert sample_images.same(ours.image, plain_control(kind, "img2img", folders[kind], [net], **arguments))
+    assert ours.record["control"] == [text.replace(str(nets[kind]), nets[kind].name)]
+    assert ours.record["hires"] == "1.5:0.6"
+    ours.save("ours.png")
+    assert sample_images.same(replay("ours.png", control=(text,)).image, ours.image)
+
+
+@pytest.mark.parametrize("kind", ["sd3"])
+def test_hires_fix_without_a_control_pipeline_for_img2img_is_refused(
+    folders: dict[str, Path], nets: dict[str, Path], kind: str
+) -> None:
+    request = request_for("txt2img", folders[kind], control=(f"raw=photo.png,model={nets[kind]}",), hires="1.5")
+    with pytest.raises(UsageError, match=r"Cannot use --hires with .* its second pass is img2img"):
+        generate(request)

@@ -95,7 +95,9 @@ def test_waiting_clients_print_their_position_and_run_in_order(busy: Busy) -> No
     busy.end()
     outputs = [end(process) for process in processes]
     lines = [f"Waiting for the worker: position {number}.\n" for number in (3, 2, 1)]
-    assert outputs == [(2, "".join(lines[start:]) + "error: steps must be 1 to 1,000, not 0.\n  --steps 1\n") for start in (2, 1, 0)]
+    assert outputs == [
+        (2, "".join(lines[start:]) + "error: steps must be 1 to 1,000, not 0.\n  --steps 1\n") for start in (2, 1, 0)
+    ]
 
 
 def test_quiet_clients_print_no_position(busy: Busy) -> None:
@@ -142,7 +144,9 @@ def test_waiting_clients_continue_when_the_worker_is_stopped_or_killed() -> None
         for process in processes:
             code, stderr = end(process)
             assert code == 2
-            assert stderr.endswith("Not using the worker: it ended.\nerror: steps must be 1 to 1,000, not 0.\n  --steps 1\n")
+            assert stderr.endswith(
+                "Not using the worker: it ended.\nerror: steps must be 1 to 1,000, not 0.\n  --steps 1\n"
+            )
         artgen.start_worker()
         busy = Busy()
     busy.end()

@@ -208,7 +208,7 @@ def test_a_different_worker_is_not_used(program: str, reason: str) -> None:
         lines = result.stderr.splitlines()
         if "--verbose" in options:
             assert lines.pop(0).startswith(f"Not using the worker: {reason}")
-        assert lines == ["error: steps must be 1 to 1,000, not 0."]
+        assert lines == ["error: steps must be 1 to 1,000, not 0.", "  --steps 1"]
     assert num_commands() == 0
 
 
@@ -377,7 +377,10 @@ def test_a_link_in_place_of_the_folder_is_refused(runtime: Path, tmp_path: Path)
     (tmp_path / "other").mkdir(mode=0o700)
     runtime.symlink_to(tmp_path / "other")
     assert "is not a folder" in run("worker", "start", code=5).stderr
-    assert command(*REFUSED, env={"ARTGEN_WORKER": "on"}).stderr == "error: steps must be 1 to 1,000, not 0.\n  --steps 1\n"
+    assert (
+        command(*REFUSED, env={"ARTGEN_WORKER": "on"}).stderr
+        == "error: steps must be 1 to 1,000, not 0.\n  --steps 1\n"
+    )
     assert list((tmp_path / "other").iterdir()) == []
 
 

@@ -47,6 +47,7 @@ def _first_job(job: GenerationJob, request: Txt2Img) -> GenerationJob:
         job,
         request=first_request(request),
         size=(int(request.width or 0), int(request.height or 0)),
+        controls=tuple(each.first_pass or each for each in job.controls),
         keeps_latents=returns_latents(job),
     )
 

@@ -19,6 +19,7 @@ class ControlInput:
         net: the net.
         preprocessors: models that compute the control map; empty if it needs none.
         map: the control map, mode RGB, same size; None until `engine.derived_inputs.complete_inputs` computes it.
+        first_pass: the same control image in the size of the first pass of hires fix; None without hires fix.
     """
 
     spec: ControlSpec
@@ -26,6 +27,7 @@ class ControlInput:
     net: ControlNet
     preprocessors: tuple[Preprocessor, ...] = ()
     map: Image.Image | None = None
+    first_pass: "ControlInput | None" = None
 
     @property
     def map_kind(self) -> str:
