@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from artgen.jobs.replay import ReplaySpec
     from artgen.outputs import Destination
     from artgen.remote.connection import Connection, Server
-    from artgen.remote.upload import Upload
     from artgen.spec.base_requests import Request
 
 
@@ -37,13 +36,13 @@ def create_jobs(
     check_job: "Callable[[Job], None] | None" = None,
     prepare_request: "Callable[[Request, PrepareJobs, Listener], Job] | None" = None,
     on_saved: OnSaved | None = None,
-    uploads: "Sequence[Upload] | None" = None,
+    recorded: Mapping[str, Any] | None = None,
     check_record: Callable[[Mapping[str, Any]], None] = lambda _: None,
 ) -> JobSource:
     """Return the jobs of requests: on the server that the options select, or in this process.
 
     Args:
-        uploads: jobs as they are sent to a server; None: the jobs of `requests`.
+        recorded: record of the image that a server generates again; None for other images.
         check_record: raises an ArtgenError if the result of a server with this record must not be saved. The other
             arguments are those of `RequestJobs`; on a server, only `on_saved` of them is used.
     """
@@ -57,7 +56,7 @@ def create_jobs(
             prepare_request=prepare_request,
             on_saved=on_saved,
         )
-    return RemoteJobs(requests, options, server, on_saved=on_saved, uploads=uploads, check_record=check_record)
+    return RemoteJobs(requests, options, server, on_saved=on_saved, recorded=recorded, check_record=check_record)
 
 
 class RemoteJobs:
@@ -70,7 +69,7 @@ class RemoteJobs:
         server: "Server",
         *,
         on_saved: OnSaved | None = None,
-        uploads: "Sequence[Upload] | None" = None,
+        recorded: Mapping[str, Any] | None = None,
         check_record: Callable[[Mapping[str, Any]], None] = lambda _: None,
     ) -> None:
         """Store the requests. Nothing is validated yet. See `create_jobs`."""
@@ -78,7 +77,7 @@ class RemoteJobs:
         self._options = options
         self._server = server
         self._on_saved = on_saved
-        self._uploads = uploads
+        self._recorded = recorded
         self._check_record = check_record
 
     def create_reporter(self, report: ReportSettings) -> Reporter:
@@ -92,17 +91,18 @@ class RemoteJobs:
         """
         from artgen import outputs
         from artgen.remote.connection import Connection
+        from artgen.remote.upload import check_remote
 
         report, output = self._options.report, self._options.output
         reject_local_options(self._options.frames)
         if getattr(report, "preview", False) and not report.quiet and is_typed("preview"):
             print_note("--preview has no effect with --server.")
-        requests, uploads = self._requests, self._uploads
-        if uploads is None:
-            requests, uploads = _prepare(requests, reporter)
+        requests = self._requests if self._recorded is not None else _expand(self._requests, reporter)
+        for request in requests:
+            check_remote(request)
         destination = outputs.destination_for_requests(requests, output)
         check_stdout_image(destination.is_stdout, json=report.json, dry_run=report.dry_run)
-        records = [_preview_record(request, upload) for request, upload in zip(requests, uploads, strict=True)]
+        records = [_preview_record(request) for request in requests]
         for request, record in zip(requests, records, strict=True):
             width, height = (getattr(request, name, None) or 0 for name in ("width", "height"))
             destination.check(width, height, record, has_alpha=_has_transparency(request))
@@ -113,7 +113,7 @@ class RemoteJobs:
         num_devices = 1 if report.dry_run else connection.check()
         return RunPlan(
             [self._pending_job(*each, destination) for each in zip(requests, records, strict=True)],
-            partial(self._generate, list(zip(requests, uploads, strict=True)), destination, connection, num_devices),
+            partial(self._generate, requests, destination, connection, num_devices),
             lambda _: self._check(connection),
             len(requests),
             has_ledger=False,
@@ -136,7 +136,7 @@ class RemoteJobs:
 
     def _generate(
         self,
-        items: "Sequence[tuple[Request, Upload]]",
+        requests: "Sequence[Request]",
         destination: "Destination",
         connection: "Connection",
         num_devices: int,
@@ -148,7 +148,7 @@ class RemoteJobs:
         from artgen.remote.job import Numbering, run_in_order, submit_or_refuse
 
         start_time = time.monotonic()
-        if process.owns_process() and len(items) == 1:
+        if process.owns_process() and len(requests) == 1:
             start_time -= process.elapsed_seconds()  # a single image: the time that the user waited
         is_first, reported = True, set[str]()
 
@@ -159,10 +159,10 @@ class RemoteJobs:
                 reported.add(event.text)
             reporter(event)
 
-        jobs = run_in_order(items, lambda item: submit_or_refuse(connection, *item), num_devices + 1)
-        for number, ((request, _), job) in enumerate(jobs):
+        jobs = run_in_order(requests, partial(submit_or_refuse, connection, recorded=self._recorded), num_devices + 1)
+        for number, (request, job) in enumerate(jobs):
             try:
-                result = job.wait(listen, Numbering(number + 1, len(items)))
+                result = job.wait(listen, Numbering(number + 1, len(requests)))
                 self._check_record(result.record)
             except ArtgenError as error:
                 if is_first or isinstance(error, ServerError):
@@ -183,33 +183,31 @@ class RemoteJobs:
             start_time = time.monotonic()
 
 
-def _prepare(requests: "Sequence[Request]", listener: Listener) -> "tuple[list[Request], list[Upload]]":
-    """Return the requests with final wildcards and styles, and their jobs. Validate the input images.
+def _expand(requests: "Sequence[Request]", listener: Listener) -> "list[Request]":
+    """Return the requests with final wildcards and styles. Validate the input images.
 
     Raises:
         ArtgenError: a request is invalid, or an input file cannot be used.
     """
     from artgen.jobs.inputs import input_key, load_inputs
     from artgen.jobs.prompt_expansion import PromptSources, expand_prompts, report_once
-    from artgen.remote.upload import to_upload
 
     report, sources = report_once(listener), PromptSources(finds_files=False)
-    expanded, uploads = [], []
+    expanded = []
     checked = set[Any]()
     for request in requests:
         expanded.append(expand_prompts(request, report, sources))
-        uploads.append(to_upload(expanded[-1]))
         if (key := input_key(request)) not in checked:
             checked.add(key)
             load_inputs(request)
-    return expanded, uploads
+    return expanded
 
 
-def _preview_record(request: "Request", upload: "Upload") -> dict[str, Any]:
+def _preview_record(request: "Request") -> dict[str, Any]:
     """Return the record of a job as far as it is known on this machine."""
     from artgen.spec.records import to_record
 
-    return {**to_record(request), **upload.facts}
+    return to_record(request)
 
 
 def _has_transparency(request: "Request") -> bool:
@@ -235,15 +233,12 @@ def run_replays(
         ArtgenError: see `run_requests`; or the server has other weights than the image.
     """
     from artgen.jobs.replay_remote import check_hashes
-    from artgen.remote.upload import to_upload
 
     while True:  # each repetition has one recorded setting less
-        uploads = [to_upload(request, spec.recorded) for request in requests]
         check = partial(check_hashes, expected=spec.expected_hashes)
         try:
-            return run_requests(
-                create_jobs(requests, options, on_saved=on_saved, uploads=uploads, check_record=check), options.report
-            )
+            jobs = create_jobs(requests, options, on_saved=on_saved, recorded=spec.recorded, check_record=check)
+            return run_requests(jobs, options.report)
         except ArtgenError as error:
             name = next((each for each in error.settings if each in spec.optional_settings), "")
             if name not in spec.recorded or getattr(requests[0], name, None) in (None, "", ()):

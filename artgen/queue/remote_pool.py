@@ -14,8 +14,7 @@ from artgen.queue.locks import JobLocks
 from artgen.queue.plan import PlannedJob
 from artgen.remote.connection import Connection, Server
 from artgen.remote.errors import ServerError
-from artgen.remote.job import AnyJob, Numbering, RefusedJob, run_in_order, submit_or_refuse
-from artgen.remote.upload import to_upload
+from artgen.remote.job import AnyJob, Numbering, run_in_order, submit_or_refuse
 
 
 def remote_runner(folder: Path, server: Server, suffix: str = "") -> Runner:
@@ -78,11 +77,7 @@ class _RemoteRun:
             yield from self._recorder.acquire_pending(batch.jobs)
 
     def _submit(self, job: PlannedJob) -> AnyJob:
-        try:
-            upload = to_upload(job.request)
-        except ArtgenError as error:  # an input file was removed during the run
-            return RefusedJob(error)
-        return submit_or_refuse(self._connection, job.request, upload)
+        return submit_or_refuse(self._connection, job.request)
 
     def _deliver(self, on_result: OnResult) -> None:
         while self._results:

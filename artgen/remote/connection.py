@@ -145,6 +145,8 @@ class Connection:
             raise errors.foreign_error(self.url)
         if answer.status == 429:
             raise errors.QueueFullError(f"The server '{self.url}' accepts no job: {error.message}", error.hint)
+        if answer.status == 413 and not error.hint:
+            error.hint = "Use smaller images, or start the server with a larger --max-body."
         if answer.status == 503:
             raise errors.ServerError(f"The server '{self.url}' cannot run the job: {error.message}", error.hint)
         raise error

@@ -15,7 +15,7 @@ from artgen.errors import ArtgenError
 from artgen.events import Event, Listener, Notice, StepEvent, WaitingForServer
 from artgen.remote import errors
 from artgen.remote.connection import POLL_SECONDS, Connection
-from artgen.remote.upload import Upload
+from artgen.remote.upload import Upload, to_upload
 from artgen.spec.base_requests import Request
 from artgen.spec.control import parse_control
 from artgen.spec.image_prompt import parse_image_prompt
@@ -304,14 +304,19 @@ def run_in_order(
             job.cancel()
 
 
-def submit_or_refuse(connection: Connection, request: Request, upload: Upload) -> AnyJob:
+def submit_or_refuse(connection: Connection, request: Request, recorded: Mapping[str, Any] | None = None) -> AnyJob:
     """Return the submitted job. A job that the server refuses as invalid raises its error when it is waited for.
+
+    Args:
+        connection: server of the job.
+        request: see `to_upload`.
+        recorded: see `to_upload`.
 
     Raises:
         ServerError: the server is not reachable.
     """
     try:
-        return RemoteJob.submit(connection, request, upload)
+        return RemoteJob.submit(connection, request, to_upload(request, recorded))
     except errors.ServerError:
         raise
     except ArtgenError as error:
