@@ -79,8 +79,7 @@ def gallery(
     """
     from artgen.api.gallery import create_gallery, result_note
 
-    if not output.strip() or "\0" in output:
-        raise UsageError("--output is empty or contains a NUL character.", "Use -o gallery/.")
+    _check_output(output)
     on_note = discard_note if quiet else print_note
     sources = list(paths or []) or ([] if history else [_default_folder()])
 
@@ -108,6 +107,20 @@ def gallery(
     on_note(result_note(result))
     if opens and (reason := open_path(result.path)):
         on_note(f"Cannot open the page: {reason}.")
+
+
+def _check_output(output: str) -> None:
+    """Check that an output is the name of a folder.
+
+    Raises:
+        UsageError: the name is empty, standard output, or a page.
+    """
+    from artgen.outputs import find_stream
+
+    if not output.strip() or "\0" in output:
+        raise UsageError("--output is empty or contains a NUL character.", "Use -o gallery/.")
+    if find_stream(output) is not None or Path(output).suffix.lower() in (".html", ".htm"):
+        raise UsageError(f"A gallery is a folder with several files, not '{output}'.", "Use a folder: -o gallery/")
 
 
 def _default_folder() -> Path:

@@ -122,7 +122,7 @@ class Reporter:
             self._stage_times.on_event(event)
         if isinstance(event, StepEvent | Decoding) and self.loading_seconds is None:
             self.loading_seconds = process.elapsed_seconds()
-        if isinstance(event, StepEvent | Decoding | Downloading | WaitingForOthers | WaitingForServer):
+        if isinstance(event, StepEvent | Decoding | Downloading | CheckingImages | WaitingForOthers | WaitingForServer):
             self._interrupts.set_exit_at_once(False)
         elif isinstance(event, Loading) and self.loading_seconds is None:
             self._interrupts.set_exit_at_once(True)

@@ -108,7 +108,8 @@ def test_invalid_calls_are_refused() -> None:
     assert sorted(Path("in").iterdir()) == before
     assert not Path("site").exists()
     assert "outputs" in run("gallery", code=3).stderr
-    run("gallery", "in", "-o", "", code=2)
+    for output in ("", "-", "page.html"):
+        run("gallery", "in", "-o", output, code=2)
     run("gallery", "in", "--history", code=2)
 
 
