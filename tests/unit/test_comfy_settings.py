@@ -108,6 +108,41 @@ def hires(parts: Parts, *, by_image: bool) -> Pipeline:
 
 
 @FORMS
+@pytest.mark.parametrize(
+    ("kind", "inputs", "changes", "fields", "notes"),
+    [
+        ("LatentUpscaleBy", {"scale_by": 1.5}, {}, {"hires": "1.5:0.5", "hires_steps": 20}, {}),
+        ("LatentUpscale", {"width": 1024, "height": 1536}, {}, {"hires": "2:0.5", "hires_steps": 20}, {}),
+        ("LatentUpscale", {"width": 1024, "height": 0}, {"denoise": 1.0}, {"hires": "2:1", "hires_steps": 10}, {}),
+        ("LatentUpscaleBy", {"scale_by": 2.0}, {"seed": 43}, {"hires": "2:0.5"}, {"hires seed": "43"}),
+        ("LatentUpscaleBy", {"scale_by": 2.0, "upscale_method": "bislerp"}, {}, {}, {"hires interpolation": "bislerp"}),
+        ("LatentUpscaleBy", {"scale_by": 2.0}, {"cfg": 3.0}, {"hires": None}, {"several passes": "2"}),
+        ("LatentUpscale", {"width": 1024, "height": 1024}, {}, {"hires": None}, {"several passes": "2"}),
+    ],
+)
+def test_two_equal_samplers_with_enlarged_latents_are_hires_fix(
+    kind: str, inputs: Any, changes: Any, fields: Any, notes: Any, form: str
+) -> None:
+    parts = start()
+    graph = parts.graph
+    first = graph.sampler(parts.model, parts.positive, parts.negative, parts.latent)
+    crop = {"crop": "disabled"} if kind == "LatentUpscale" else {}
+    enlarged = {"upscale_method": "bilinear", **inputs, **crop}
+    latent = graph.add(kind, samples=first, **enlarged)
+    second = graph.sampler(
+        parts.model, parts.positive, parts.negative, latent, **{"steps": 10, "denoise": 0.5, **changes}
+    )
+    graph.save(second, parts.vae)
+    record = read(graph, form)
+    expected = {"hires_in": "latent"} if fields.get("hires", "") is not None else {}
+    for name, value in (expected | fields).items():
+        assert record.fields.get(name) == value, name
+    found = features(record)
+    assert found.items() >= notes.items()
+    assert ("several passes" in found) == ("several passes" in notes)
+
+
+@FORMS
 @pytest.mark.parametrize("by_image", [False, True])
 @pytest.mark.parametrize("saves_both", [False, True])
 def test_hires_fix_has_the_settings_of_the_first_pass(by_image: bool, saves_both: bool, form: str) -> None:

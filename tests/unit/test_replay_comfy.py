@@ -45,7 +45,7 @@ def control(parts: Parts) -> None:
 
 def second_pass(parts: Parts) -> None:
     first = parts.graph.sampler(parts.model, parts.positive, parts.negative, parts.latent)
-    parts.latent = parts.graph.add("LatentUpscale", samples=first, width=1024, height=1536)
+    parts.latent = parts.graph.add("LatentUpscale", samples=first, width=1024, height=1100)
 
 
 def area(parts: Parts) -> None:

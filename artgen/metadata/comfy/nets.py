@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from artgen.metadata.comfy.graph import Link, Node
 from artgen.metadata.comfy.walk import Walker
@@ -43,52 +44,50 @@ def _read_control(walker: Walker, node: Node) -> RecordedNet:
     name, union_type = _loaded(walker, node, "control_net")
     image, modules = _image(walker, node.inputs.get("image"))
     notes = ["its mask is ignored"] if isinstance(node.inputs.get("mask_optional"), Link) else []
-    if len(modules) > 1:
-        notes.append(f"its image is computed by {', '.join(modules)[:80]}")
-    return RecordedNet(
-        "control",
-        name,
-        module=modules[0] if modules else "",
-        kind=union_type,
-        scale=_number(walker, node, "strength", 1.0),
-        start=_number(walker, node, "start_percent", 0.0),
-        end=_number(walker, node, "end_percent", 1.0),
-        image=image,
-        notes=tuple(notes),
-    )
+    notes += _computed(modules) if len(modules) > 1 else []
+    found = RecordedNet("control", name, module=modules[0] if modules else "", kind=union_type, image=image)
+    return _with_range(walker, node, found, notes, ("strength", "start_percent", "end_percent"))
 
 
 def _read_image_prompt(walker: Walker, node: Node, source: object) -> RecordedNet:
     name, _ = _loaded(walker, node, "ipadapter")
     image, modules = _image(walker, source)
-    notes = [f"its image is computed by {', '.join(modules)[:80]}"] if modules else []
+    notes = _computed(modules)
     weight_type = str(node.inputs.get("weight_type", "linear"))
     if weight_type not in ("linear", "original", "standard"):
         notes.append(f"its weight type {weight_type[:40]!r} has no equivalent")
     if isinstance(node.inputs.get("attn_mask"), Link):
         notes.append("its mask is ignored")
-    return RecordedNet(
-        "image_prompt",
-        name,
-        scale=_number(walker, node, "weight", 1.0),
-        start=_number(walker, node, "start_at", 0.0),
-        end=_number(walker, node, "end_at", 1.0),
-        image=image,
-        notes=tuple(notes),
-    )
+    found = RecordedNet("image_prompt", name, image=image)
+    return _with_range(walker, node, found, notes, ("weight", "start_at", "end_at"))
 
 
 def _read_style(walker: Walker, node: Node, source: object) -> RecordedNet:
     name, _ = _loaded(walker, node, "style_model")
     image, modules = _image(walker, source)
     scale = _number(walker, node, "strength", 1.0)
-    notes = [f"its image is computed by {', '.join(modules)[:80]}"] if modules else []
+    notes = _computed(modules)
     if scale != 1:
         strength_type = str(node.inputs.get("strength_type", "multiply"))[:40]
         notes.append(
             f"its strength of the type {strength_type!r} scales the image only, and artgen also scales the prompt"
         )
     return RecordedNet("image_prompt", name, scale=scale, image=image, notes=tuple(notes))
+
+
+def _with_range(
+    walker: Walker, node: Node, net: RecordedNet, notes: list[str], names: tuple[str, str, str]
+) -> RecordedNet:
+    """Return a net with its notes, and with the scale and the range of steps in the inputs with these names."""
+    scale, start, end = (
+        _number(walker, node, name, default) for name, default in zip(names, (1.0, 0.0, 1.0), strict=True)
+    )
+    return replace(net, scale=scale, start=start, end=end, notes=tuple(notes))
+
+
+def _computed(modules: tuple[str, ...]) -> list[str]:
+    """Return a note if nodes of the graph compute an image."""
+    return [f"its image is computed by {', '.join(modules)[:80]}"] if modules else []
 
 
 def _loaded(walker: Walker, node: Node, link_name: str) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from artgen.errors import UsageError
 from artgen.metadata.comfy.conditioning import ConditioningReader, EncodedText
 from artgen.metadata.comfy.features import input_values, node_features, pass_features, source_features
 from artgen.metadata.comfy.graph import Node
+from artgen.metadata.comfy.hires import read_hires
 from artgen.metadata.comfy.nets import read_nets
 from artgen.metadata.comfy.node_classes import find_input, is_sampler
 from artgen.metadata.comfy.sampling import Pass, count_saved_samplers, read_settings
@@ -65,7 +66,8 @@ def read_record(walker: Walker, passes: Sequence[Pass], *, is_editor: bool) -> E
         walker.visit(key)
     if len(model.names) > 1:
         features.append(make_feature("model merge", ", ".join(model.names)[:MAX_VALUE_CHARS]))
-    features += pass_features(walker, passes, model.name)
+    hires = None if task else read_hires(walker, passes, values)
+    features += pass_features(walker, passes, model.name) if hires is None else hires
     features += _second_texts(texts)
     features += node_features(walker)
     fields, rejected = valid_fields({name: values[name] for name in FIELD_KINDS if name in values})
