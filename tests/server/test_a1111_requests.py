@@ -33,6 +33,7 @@ TXT2IMG: list[tuple[dict[str, Any], dict[str, Any], list[str]]] = [
         {"steps": 20, "guidance_scale": 7.0, "width": 512, "height": 768},
         [],
     ),
+    ({"width": 640}, {"width": 640}, []),
     ({"sampler_name": "DPM++ 2M"}, {"scheduler": "DPM++ 2M", "sigmas": "karras"}, []),  # Automatic
     ({"sampler_name": "DPM++ 2M", "scheduler": "Normal"}, {"scheduler": "DPM++ 2M", "sigmas": "normal"}, []),
     ({"sampler_index": "Euler a", "scheduler": "automatic"}, {"scheduler": "Euler a"}, []),

@@ -73,7 +73,7 @@ def read_txt2img(body: Mapping[str, Any], default_model: str | None) -> Generati
     """
     units = read_units(body, has_init_image=False)
     record, notes = _convert(body, {}, units)
-    line = {**record, "task": "txt2img", **_shared_settings(body, default_model)}
+    line = {**record, "task": "txt2img", **_size(body), **_shared_settings(body, default_model)}
     if (network := hires_network(body)) and line.get("hires"):
         line |= {"hires_model": network, "hires_in": None}
     return _request(body, line, units.uploads, notes)
@@ -105,10 +105,10 @@ def read_img2img(body: Mapping[str, Any], default_model: str | None, max_pixels:
         line |= inpaint
         notes = [*notes, *more_notes]
         is_cropped = "only_masked" in inpaint
-    size = tuple(read_integer(body, name, 0, 0, MAX_SIDE_PX) for name in ("width", "height"))
-    if all(size) and not is_cropped:
-        line["width"], line["height"] = size
-        uploads = dict(resize_images(body, uploads, (size[0], size[1]), max_pixels))
+    size = {} if is_cropped else _size(body)
+    line |= size
+    if len(size) > 1:
+        uploads = dict(resize_images(body, uploads, (size["width"], size["height"]), max_pixels))
     if len(read_list(body, "init_images")) > 1:
         notes = [*notes, "Only the first of init_images is used."]
     return _request(body, line, {**uploads, **units.uploads}, notes)
@@ -135,6 +135,12 @@ def _convert(
     # The tags of the prompt name LoRAs in the folders of the server, as in A1111.
     record |= {"prompt": prompt, "negative_prompt": negative}
     return record, [_SET_HINT.sub("", note) for note in notes if not note.startswith("The size of the input image")]
+
+
+def _size(body: Mapping[str, Any]) -> dict[str, int]:
+    """Return the sides that the request contains, in pixels."""
+    sides = {name: read_integer(body, name, 0, 0, MAX_SIDE_PX) for name in ("width", "height")}
+    return {name: side for name, side in sides.items() if side}
 
 
 def _features(external: ExternalRecord) -> tuple[Any, ...]:

@@ -56,7 +56,7 @@ def read_edit(form: EditForm, *, is_editor: bool, max_pixels: int) -> ImagesRequ
         limit = f"at most {MAX_INPUT_IMAGES} images" if is_editor else "one image: the model takes no reference images"
         raise FieldError(f"image must be {limit}, not {len(form.images)}.", "image")
     uploads = {"image": form.images[0]}
-    mask = _mask(form, max_pixels, is_editor=is_editor)
+    mask = _mask(form, max_pixels)
     if mask is not None:
         uploads["mask"] = mask
         line["mask"] = "upload:mask"
@@ -79,19 +79,15 @@ def _strength(fields: Mapping[str, Any]) -> float:
         raise FieldError("strength must be a number from 0 to 1.", "strength", "invalid_type") from None
 
 
-def _mask(form: EditForm, max_pixels: int, *, is_editor: bool) -> bytes | None:
-    """Return the mask as a PNG file whose white pixels are repainted; None without a mask.
-
-    Without a mask, the transparency of the image is the mask, as in OpenAI's API.
-    """
-    image = _load(form.images[0], "image", max_pixels)
+def _mask(form: EditForm, max_pixels: int) -> bytes | None:
+    """Return the mask as a PNG file whose white pixels are repainted; None without a mask."""
     if form.mask is None:
-        return None if image.alpha is None or is_editor else _encode_mask(image.alpha)
+        return None
+    size = _load(form.images[0], "image", max_pixels).image.size
     mask = _load(form.mask, "mask", max_pixels)
-    if mask.image.size != image.image.size:
+    if mask.image.size != size:
         raise FieldError(
-            f"mask must have the size of the image, {image.image.width}x{image.image.height}, not "
-            f"{mask.image.width}x{mask.image.height}.",
+            f"mask must have the size of the image, {size[0]}x{size[1]}, not {mask.image.width}x{mask.image.height}.",
             "mask",
         )
     if mask.alpha is None:
