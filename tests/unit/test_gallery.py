@@ -10,12 +10,15 @@ from urllib.parse import unquote
 import pytest
 from command_line import run
 from gallery_images import save_image
+from PIL import Image
 
 import artgen
 from artgen.errors import InputFileError, OutputError, UsageError
 from artgen.gallery_site.data import record_key
 from artgen.image_history.database import open_history
 from artgen.image_history.entry import create_entry
+from artgen.images.derived import derived_save_args
+from artgen.images.text_mask import pack_mask
 
 
 def data_of(folder: str, kind: str) -> list[dict[str, Any]]:
@@ -69,6 +72,25 @@ def test_an_update_reads_only_changed_images_and_removes_old_thumbnails() -> Non
     assert len(after.items() & before.items()) == 2  # the thumbnail of image 0, and the file of the user
     Path("in/site/gallery/state.json").write_text('{"version": 1, "files": {"x": []}}')
     assert artgen.gallery("in", "in/site").new == 2
+
+
+def test_masks_and_frames_are_shown() -> None:
+    mask = Image.new("L", (96, 64))
+    mask.paste(255, (10, 10, 50, 50))
+    save_image("in/fox.png", "a fox", mask_data=f"key:{pack_mask(mask)}")
+    save_image("in/other.png", "another fox", mask_data="key:damaged")
+    Image.new("RGB", (8, 8)).save("in/fox-frames.gif", **derived_save_args("gif"))
+    Image.new("RGB", (8, 8)).save("in/other.gif")
+    artgen.gallery("in", "site", copy=True)
+    names = [each["name"] for each in data_of("site", "entries")]
+    details = dict(zip(names, data_of("site", "details"), strict=True))
+    assert "mask" not in details["other.png"]
+    assert "frames" not in details["other.png"]
+    shown = Image.open(Path("site", details["fox.png"]["mask"])).convert("L")
+    assert (shown.size, shown.getpixel((30, 30)), shown.getpixel((80, 30))) == ((96, 64), 255, 0)
+    assert Path("site", details["fox.png"]["frames"]).read_bytes() == Path("in/fox-frames.gif").read_bytes()
+    artgen.gallery(["in/other.png"], "site")
+    assert not list(Path("site/gallery/masks").iterdir())
 
 
 def test_the_thumbnails_of_another_gallery_are_skipped_and_a_replay_command_has_no_control_characters() -> None:
