@@ -31,8 +31,7 @@ CLASS_PREFIXES = {
     "flux": "FluxControlNet",
 }
 KINDS = ("sd1", "sdxl", "union", "sd3")
-SUFFIXES = {"txt2img": "Pipeline", "img2img": "Img2ImgPipeline", "inpaint": "InpaintPipeline"}
-CASES = [(kind, task) for kind in ("sd1", "sdxl", "union") for task in SUFFIXES] + [("sd3", "txt2img")]
+CASES = [(kind, task) for kind in ("sd1", "sdxl", "union") for task in plain.SUFFIXES] + [("sd3", "txt2img")]
 """Nets and tasks for which diffusers has a pipeline."""
 
 
@@ -65,16 +64,11 @@ def plain_control(kind: str, task: str, model: Path, nets: Sequence[Any], **argu
     absent = dict.fromkeys(plain.ABSENT) if kind == "sd3" else {}
     infix = "PAG" if "pag_scale" in arguments else ""
     with plain.quiet():
-        cls = getattr(diffusers, CLASS_PREFIXES[kind] + infix + SUFFIXES[task])
+        cls = getattr(diffusers, CLASS_PREFIXES[kind] + infix + plain.SUFFIXES[task])
         pipe = cls.from_pretrained(model, controlnet=nets[0] if len(nets) == 1 else _joined(kind, nets), **absent)
     pipe.set_progress_bar_config(disable=True)
-    inputs: dict[str, Any] = {"width": 32, "height": 32}
-    if task == "img2img":
-        inputs = {"image": Image.open("photo.png"), "strength": 0.8}
-    if task == "inpaint":
-        inputs |= {"image": Image.open("photo.png"), "mask_image": Image.open("mask.png"), "strength": 1.0}
     torch.manual_seed(3)  # Stable Diffusion 3 encodes the control map with noise of the global generator
-    settings = {**PLAIN, **inputs, **arguments}
+    settings = {**PLAIN, **sample_images.task_arguments(task), **arguments}
     if kind == "flux":
         del settings["negative_prompt"]
     return plain.run(pipe, **settings)

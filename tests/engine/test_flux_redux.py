@@ -21,15 +21,11 @@ from artgen.jobs.replay import read_replay_spec
 
 SETTINGS: dict[str, Any] = {"guidance_scale": 3.5, "negative_prompt": "", "steps": 2}
 PLAIN = {"seed": 3, "num_inference_steps": 2, "guidance_scale": 3.5, "width": 32, "height": 32}
-SUFFIXES = {"txt2img": "Pipeline", "img2img": "Img2ImgPipeline", "inpaint": "InpaintPipeline"}
 
 
 @pytest.fixture(autouse=True)
 def _input_images() -> None:
-    sample_images.photo(Path("photo.png"))
-    sample_images.mask(Path("mask.png"))
-    Image.radial_gradient("L").convert("RGB").resize((40, 48)).save("style.png")
-    Image.linear_gradient("L").convert("RGB").resize((50, 36)).save("other.png")
+    sample_images.save_inputs()
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +39,7 @@ def plain_image(model: Path, redux: Path, task: str, prompts: list[tuple[str, fl
         if "controlnet" in changes:
             pipe = FluxControlNetPipeline.from_pretrained(model, controlnet=changes.pop("controlnet"))
         else:
-            infix = "Fill" if model.name == "flux-fill" else SUFFIXES[task].removesuffix("Pipeline")
+            infix = "Fill" if model.name == "flux-fill" else plain.SUFFIXES[task].removesuffix("Pipeline")
             pipe = getattr(diffusers, f"Flux{infix}Pipeline").from_pretrained(model)
         names = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
         prior = FluxPriorReduxPipeline.from_pretrained(
@@ -55,16 +51,13 @@ def plain_image(model: Path, redux: Path, task: str, prompts: list[tuple[str, fl
         prompt_embeds_scale=scales, pooled_prompt_embeds_scale=scales,
     )  # fmt: skip
     pipe.set_progress_bar_config(disable=True)
-    arguments: dict[str, Any] = {**PLAIN, **found, **changes}
-    if task == "img2img":
-        arguments |= {"image": Image.open("photo.png"), "strength": 0.8}
-    if task == "inpaint":
-        arguments |= {"image": Image.open("photo.png"), "mask_image": Image.open("mask.png")}
-        arguments |= {} if model.name == "flux-fill" else {"strength": 1.0}
-    return plain.run(pipe, **arguments)
+    inputs = sample_images.task_arguments(task)
+    if model.name == "flux-fill":
+        del inputs["strength"]
+    return plain.run(pipe, **{**PLAIN, **found, **inputs, **changes})
 
 
-@pytest.mark.parametrize("task", SUFFIXES)
+@pytest.mark.parametrize("task", plain.SUFFIXES)
 def test_on_equals_plain_and_off_equals_without(task: str, zoo: Mapping[str, Path], redux: Path) -> None:
     model = zoo["flux-dev"]
     before = generate(request_for(task, model, **SETTINGS)).image

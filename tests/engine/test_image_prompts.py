@@ -1,7 +1,6 @@
 """Test that images with image prompts equal plain diffusers byte for byte, and images after them images before."""
 
 from pathlib import Path
-from typing import Any
 
 import diffusers
 import plain_scripts as plain
@@ -23,15 +22,11 @@ from artgen.registry.safetensors_header import read_header
 PLAIN = {"seed": 3, "num_inference_steps": 4, "guidance_scale": 6.0}
 PLAIN |= {"prompt": "a red fox in the snow", "negative_prompt": "a small house"}
 PREFIXES = {"sd1": "StableDiffusion", "sdxl": "StableDiffusionXL"}
-SUFFIXES = {"txt2img": "Pipeline", "img2img": "Img2ImgPipeline", "inpaint": "InpaintPipeline"}
 
 
 @pytest.fixture(autouse=True)
 def _input_images() -> None:
-    sample_images.photo(Path("photo.png"))
-    sample_images.mask(Path("mask.png"))
-    Image.radial_gradient("L").convert("RGB").resize((40, 48)).save("style.png")
-    Image.linear_gradient("L").convert("RGB").resize((50, 36)).save("other.png")
+    sample_images.save_inputs()
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +43,7 @@ def adapters(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) 
 def plain_image(kind: str, task: str, model: Path, prompts: list[tuple[Path, float, str, Path | None]]) -> Image.Image:
     """Generate with plain diffusers; each prompt has an adapter, a scale, an image and a mask."""
     with plain.quiet():
-        pipe = getattr(diffusers, PREFIXES[kind] + SUFFIXES[task]).from_pretrained(model)
+        pipe = getattr(diffusers, PREFIXES[kind] + plain.SUFFIXES[task]).from_pretrained(model)
         encoder = CLIPVisionModelWithProjection.from_pretrained(prompts[0][0].parent / "image_encoder")
         size = encoder.config.image_size
         pipe.register_modules(image_encoder=encoder, feature_extractor=CLIPImageProcessor(size=size, crop_size=size))
@@ -58,11 +53,7 @@ def plain_image(kind: str, task: str, model: Path, prompts: list[tuple[Path, flo
         )
     pipe.set_ip_adapter_scale([scale for _, scale, *_ in prompts])
     pipe.set_progress_bar_config(disable=True)
-    arguments: dict[str, Any] = {"width": 32, "height": 32}
-    if task == "img2img":
-        arguments = {"image": Image.open("photo.png"), "strength": 0.8}
-    if task == "inpaint":
-        arguments |= {"image": Image.open("photo.png"), "mask_image": Image.open("mask.png"), "strength": 1.0}
+    arguments = sample_images.task_arguments(task)
     if any(mask for *_, mask in prompts):
         images = [Image.open(mask) if mask else Image.new("L", (32, 32), 255) for *_, mask in prompts]
         masks = [IPAdapterMaskProcessor().preprocess(image, height=32, width=32) for image in images]
@@ -71,7 +62,7 @@ def plain_image(kind: str, task: str, model: Path, prompts: list[tuple[Path, flo
     return plain.run(pipe, **{**PLAIN, **arguments})
 
 
-@pytest.mark.parametrize("task", SUFFIXES)
+@pytest.mark.parametrize("task", plain.SUFFIXES)
 @pytest.mark.parametrize("kind", PREFIXES)
 def test_on_equals_plain_and_off_equals_without(
     kind: str, task: str, models: dict[str, Path], adapters: dict[tuple[str, str], Path]

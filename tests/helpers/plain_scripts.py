@@ -18,6 +18,9 @@ SCHEDULER = {
 }
 """Diffusers equivalent of `scheduler="dpm++2m", sigmas="karras"`."""
 
+SUFFIXES = {"txt2img": "Pipeline", "img2img": "Img2ImgPipeline", "inpaint": "InpaintPipeline"}
+"""End of the name of a pipeline class by task."""
+
 ABSENT = ("text_encoder_3", "tokenizer_3", "image_encoder", "feature_extractor")
 """Components that the tiny Stable Diffusion 3 models do not contain."""
 

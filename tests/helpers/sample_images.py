@@ -1,6 +1,7 @@
 """Create small input images and compare images. Does not import torch."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -20,6 +21,28 @@ def mask(path: Path, width: int = 32, height: int = 32, box: tuple[int, int, int
     image.paste(255, box)
     image.save(path)
     return path
+
+
+def save_inputs() -> None:
+    """Write `photo.png` and `mask.png` (32x32), and the image prompts `style.png` and `other.png`."""
+    photo(Path("photo.png"))
+    mask(Path("mask.png"))
+    Image.radial_gradient("L").convert("RGB").resize((40, 48)).save("style.png")
+    Image.linear_gradient("L").convert("RGB").resize((50, 36)).save("other.png")
+
+
+def task_arguments(task: str) -> dict[str, Any]:
+    """Return the arguments of a pipeline of diffusers for the images of `save_inputs`.
+
+    Args:
+        task: txt2img, img2img or inpaint.
+    """
+    if task == "img2img":
+        return {"image": Image.open("photo.png"), "strength": 0.8}
+    size = {"width": 32, "height": 32}
+    if task == "txt2img":
+        return size
+    return {**size, "image": Image.open("photo.png"), "mask_image": Image.open("mask.png"), "strength": 1.0}
 
 
 def same(first: Image.Image, second: Image.Image) -> bool:
