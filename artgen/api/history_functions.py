@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from artgen.api.history_access import (
     change_entries,
@@ -16,8 +16,10 @@ from artgen.api.history_access import (
 )
 from artgen.errors import InputFileError, UsageError
 from artgen.image_history.find_entry import ENTRY_PREFIX, SCAN_EXAMPLE
+from artgen.spec.fields import describe_value
 from artgen.spec.python_text import for_python
 from artgen.spec.python_values import path_text
+from artgen.system.files import missing_file_error
 
 if TYPE_CHECKING:
     from artgen.api.history_access import EntryName
@@ -38,7 +40,7 @@ def search_history(
     rating: int | None = None,
     since: str | datetime | None = None,
     until: str | datetime | None = None,
-    tags: Sequence[str] = (),
+    tags: str | Sequence[str] = (),
     limit: int | None = None,
 ) -> "list[HistoryEntry]":
     """Return the entries of the history that have all given properties, the newest first.
@@ -64,7 +66,7 @@ def search_history(
 
     query = create_query(
         text, model=model, task=task, lora=lora, size=size, rating=rating, since=since, until=until,
-        tags=[tags] if isinstance(tags, str) else tags, limit=limit,
+        tags=tags, limit=limit,
     )  # fmt: skip
     return run_query(query)
 
@@ -142,7 +144,7 @@ def tag_history(
     """
     from artgen.image_history.query import parse_tags
 
-    names = parse_tags([tags] if isinstance(tags, str) else tags)
+    names = parse_tags(tags)
 
     def change(history: "History", numbers: list[int]) -> None:
         (history.remove_tags if remove else history.add_tags)(numbers, names)
@@ -200,6 +202,8 @@ def import_history(marks: "str | os.PathLike[str] | Iterable[ImageMarks]") -> "I
         found = marks_files.parse_marks(
             read_input(path, marks_files.MAX_MARKS_BYTES), "standard input" if is_stdin(path) else f"'{path}'"
         )
+    elif not isinstance(marks, Iterable):
+        raise UsageError(f"marks must be a path or a list, not {describe_value(marks)}.")
     else:
         found = [each if isinstance(each, marks_files.ImageMarks) else marks_files.read_marks(each) for each in marks]
     with opened_history() as history:
@@ -223,13 +227,17 @@ def scan_history(
 
     Raises:
         UsageError: the list is empty.
-        InputFileError: a folder contains no images or cannot be read.
+        InputFileError: a folder does not exist, contains no images or cannot be read.
         OutputError: the history is locked or cannot be written.
     """
     from artgen.image_history.scan import scan
 
-    values = [folders] if isinstance(folders, str | os.PathLike) else list(folders)
+    is_one = isinstance(folders, str | bytes | os.PathLike) or not isinstance(folders, Iterable)
+    values: list[object] = [folders] if is_one else list(cast("Iterable[object]", folders))
     if not values:
         raise UsageError("The list of folders is empty.", SCAN_EXAMPLE)
     paths = [Path(path_text(each, "folders", "outputs")) for each in values]
+    for path in paths:
+        if not os.path.lexists(path):
+            raise missing_file_error(path)
     return scan(paths, on_progress or (lambda _done, _total: None))

@@ -106,13 +106,13 @@ def search(
     artgen history search --tag print --paths | xargs artgen sheet
     """
     from artgen.api.history_access import run_query
-    from artgen.image_history.query import create_query
+    from artgen.image_history.query import MAX_LIMIT, create_query
 
     if paths and as_json:
         raise UsageError("Cannot combine --paths with --json.", "The objects of --json contain the paths.")
     query = create_query(
         " ".join(text or ()), model=model, task=task, lora=lora, size=size, rating=rating, since=since, until=until,
-        tags=tags or (), limit=limit + 1 if limit else None,
+        tags=tags or (), limit=limit + 1 if 0 < limit < MAX_LIMIT else None,
     )  # fmt: skip
     found = run_query(query)
     entries = found[:limit] if limit else found

@@ -2,19 +2,20 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from artgen.errors import InputFileError, UsageError
 from artgen.image_history.entry import MAX_RATING, MIN_RATING
-from artgen.image_history.query_dates import parse_period, utc_text
+from artgen.image_history.query_dates import DATE_HINT, parse_period, utc_text
 from artgen.image_history.query_text import text_expressions
 from artgen.spec.fields import describe_value
 from artgen.spec.requests import TASKS
-from artgen.spec.value_checks import check_choice
+from artgen.spec.value_checks import check_choice, check_range
 
 MAX_TAG_CHARS = 64
+MAX_LIMIT = 10**9
 
 _SIZE = re.compile(r"(>=|<=|>|<|=)?\s*(\d{1,9})(?:\s*[x\u00d7*]\s*(\d{1,9}))?\s*(\+)?")
 
@@ -78,7 +79,7 @@ def create_query(
     rating: int | None = None,
     since: str | datetime | None = None,
     until: str | datetime | None = None,
-    tags: Sequence[str] = (),
+    tags: str | Sequence[str] = (),
     limit: int | None = None,
     now: datetime | None = None,
 ) -> HistoryQuery:
@@ -101,14 +102,17 @@ def create_query(
         UsageError: a value is not valid, or `since` is after `until`.
     """
     now = datetime.now().astimezone() if now is None else now
+    for name, value in {"text": text, "model": model, "lora": lora, "size": size}.items():
+        if value is not None and not isinstance(value, str):
+            raise UsageError(f"{name} must be text, not {describe_value(value)}.")
     if text.strip() and not any(text_expressions(text)):
         raise UsageError(f"Cannot search for {describe_value(text)}: the text contains no letter and no digit.")
     if task is not None:
         check_choice("task", task, tuple(TASKS))
     if rating is not None:
         check_rating(rating, minimum=0)
-    if limit is not None and limit < 1:
-        raise UsageError(f"limit must be at least 1, not {describe_value(limit)}.")
+    if limit is not None:
+        check_range("limit", limit, 1, MAX_LIMIT)
     earliest = None if since is None else _bound("since", since, now, end=False)
     latest = None if until is None else _bound("until", until, now, end=True)
     if earliest is not None and latest is not None and earliest >= latest:
@@ -156,12 +160,16 @@ def parse_size(text: str) -> SizeRange:
     return SizeRange(lowest[0], highest[0], lowest[1], highest[1])
 
 
-def parse_tags(tags: Sequence[str]) -> tuple[str, ...]:
+def parse_tags(tags: str | Sequence[str]) -> tuple[str, ...]:
     """Return tags in the form in which they are stored: in lower case, each once, sorted.
 
     Raises:
         UsageError: a tag is empty, has more than 64 characters, or contains a comma, a control character or no letter.
     """
+    if isinstance(tags, str):
+        tags = [tags]
+    if not isinstance(tags, Iterable):
+        raise UsageError(f"tags must be a list of texts, not {describe_value(tags)}.")
     return tuple(sorted({parse_tag(tag) for tag in tags}))
 
 
@@ -185,6 +193,8 @@ def _bound(name: str, value: str | datetime, now: datetime, *, end: bool) -> str
     """Return the begin or the end of a date, in the form of `HistoryEntry.made_utc`."""
     if isinstance(value, datetime):
         return utc_text(value)
+    if not isinstance(value, str):
+        raise UsageError(f"{name} must be a date, not {describe_value(value)}.", DATE_HINT)
     period = parse_period(name, value, now)
     return utc_text(period.end if end else period.start)
 

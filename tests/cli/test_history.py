@@ -1,7 +1,9 @@
 """Test `artgen history` and `history:ID` as an input image."""
 
 import json
+import re
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +186,27 @@ def test_entries_are_input_images_and_can_be_replayed() -> None:
     run("history", "scan", "moved")
     assert artgen.history_file(1) == Path("moved/c.png").absolute()
     assert "metadata from artgen" in run("info", "history:1").stderr
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: artgen.history_entry(-1), "it is empty"),
+        (lambda: artgen.history_entry(True), "not True"),
+        (lambda: artgen.rate_history([None], 3), "not None"),  # type: ignore[list-item]
+        (lambda: artgen.rate_history(1, 2.5), "A rating is 0 to 5"),  # type: ignore[arg-type]
+        (lambda: artgen.tag_history(1, ["a", 3]), "A tag is a text, not 3"),  # type: ignore[list-item]
+        (lambda: artgen.forget_history(3.5), "not 3.5"),  # type: ignore[arg-type]
+        (lambda: artgen.import_history(5), "marks must be a path"),  # type: ignore[arg-type]
+        (lambda: artgen.import_history([{}]), "sha256 must be"),  # type: ignore[list-item]
+        (lambda: artgen.scan_history(5), "folders must be a path"),  # type: ignore[arg-type]
+        (lambda: artgen.scan_history([]), "The list of folders is empty"),
+        (lambda: artgen.scan_history("nowhere"), "'nowhere' does not exist"),
+    ],
+)
+def test_wrong_values_in_python_raise_an_error(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(artgen.ArtgenError, match=re.escape(message)):
+        call()
 
 
 def test_a_file_named_like_an_entry_has_priority() -> None:

@@ -76,6 +76,8 @@ def test_dates_are_in_the_local_time_zone(text: str, start: str, end: str) -> No
         {"text": "🦊"},
         {"task": "paint"},
         {"limit": 0},
+        {"limit": 2**70},
+        *({name: 5} for name in ("text", "model", "lora", "size", "since", "until", "tags", "task")),
         {"since": "today", "until": "yesterday"},
     ],
     ids=str,
