@@ -1,5 +1,6 @@
 """Run the server of artgen on 127.0.0.1 in a thread of the test."""
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,3 +43,13 @@ def running_server(queue: JobQueue | None = None, **settings: Any) -> Iterator[s
         servers[0].should_exit = True
         thread.join(START_SECONDS)
         assert not thread.is_alive()
+        unload_models()
+
+
+def unload_models() -> None:
+    """Unload the models of the server, so that the process of the test is no longer resident."""
+    loaded_models = sys.modules.get("artgen.engine.loading.loaded_models")
+    if loaded_models is not None:
+        loaded_models.unload_active()
+        loaded_models.unload_idle()
+        loaded_models._store = loaded_models._Store()

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import uvicorn
+from artgen_server import unload_models
 
 from artgen.server.app import create_app
 from artgen.server.generation import create_runner
@@ -43,3 +44,4 @@ def running_server(settings: ServerSettings | None = None) -> Iterator[RunningSe
     finally:
         server.should_exit = True
         thread.join()
+        unload_models()
