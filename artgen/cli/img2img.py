@@ -72,12 +72,5 @@ def img2img(
     groups = (
         preset, source, prompt, inversion, sampling, variation, canvas, seamless, selection, model, control, compute
     )  # fmt: skip
-    dispatch(
-        Img2Img,
-        groups,
-        series,
-        sweep,
-        OutputOptions(output, frames, report, remote),
-        combination,
-        image_paths=image_paths,
-    )
+    options = OutputOptions(output, frames, report, remote)
+    dispatch(Img2Img, groups, series, sweep, options, combination, image_paths=image_paths)

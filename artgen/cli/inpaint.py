@@ -82,12 +82,5 @@ def inpaint(
         preset, source, prompt, mask, mask_text, blend, details, sampling, variation, canvas, selection, model,
         control, compute,
     )  # fmt: skip
-    dispatch(
-        Inpaint,
-        groups,
-        series,
-        sweep,
-        OutputOptions(output, frames, report, remote),
-        combination,
-        image_paths=image_paths,
-    )
+    options = OutputOptions(output, frames, report, remote)
+    dispatch(Inpaint, groups, series, sweep, options, combination, image_paths=image_paths)

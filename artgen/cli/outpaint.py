@@ -68,12 +68,5 @@ def outpaint(
 
     image_paths, prompt = split_positionals(positionals, source, prompt)
     groups = (preset, source, prompt, expansion, blend, sampling, variation, selection, model, control, compute)
-    dispatch(
-        Outpaint,
-        groups,
-        series,
-        sweep,
-        OutputOptions(output, frames, report, remote),
-        combination,
-        image_paths=image_paths,
-    )
+    options = OutputOptions(output, frames, report, remote)
+    dispatch(Outpaint, groups, series, sweep, options, combination, image_paths=image_paths)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,26 +60,16 @@ def create_jobs(
     return RemoteJobs(requests, options, server, on_saved=on_saved, recorded=recorded, check_record=check_record)
 
 
+@dataclass(frozen=True)
 class RemoteJobs:
-    """Represent jobs that a server runs."""
+    """Represent jobs that a server runs. See `create_jobs` for the attributes."""
 
-    def __init__(
-        self,
-        requests: "Sequence[Request]",
-        options: OutputOptions,
-        server: "Server",
-        *,
-        on_saved: OnSaved | None = None,
-        recorded: Mapping[str, Any] | None = None,
-        check_record: Callable[[Mapping[str, Any]], None] = lambda _: None,
-    ) -> None:
-        """Store the requests. Nothing is validated yet. See `create_jobs`."""
-        self._requests = requests
-        self._options = options
-        self._server = server
-        self._on_saved = on_saved
-        self._recorded = recorded
-        self._check_record = check_record
+    requests: "Sequence[Request]"
+    options: OutputOptions
+    server: "Server"
+    on_saved: OnSaved | None = None
+    recorded: Mapping[str, Any] | None = None
+    check_record: Callable[[Mapping[str, Any]], None] = lambda _: None
 
     def create_reporter(self, report: ReportSettings) -> Reporter:
         return Reporter(report.quiet, report.verbose)
@@ -93,11 +84,11 @@ class RemoteJobs:
         from artgen.remote.connection import Connection
         from artgen.remote.upload import check_remote
 
-        report, output = self._options.report, self._options.output
-        reject_local_options(self._options.frames)
+        report, output = self.options.report, self.options.output
+        reject_local_options(self.options.frames)
         if getattr(report, "preview", False) and not report.quiet and is_typed("preview"):
             print_note("--preview has no effect with --server.")
-        requests = self._requests if self._recorded is not None else _expand(self._requests, reporter)
+        requests = self.requests if self.recorded is not None else _expand(self.requests, reporter)
         for request in requests:
             check_remote(request)
         destination = outputs.destination_for_requests(requests, output)
@@ -109,7 +100,7 @@ class RemoteJobs:
         notes = [] if report.quiet or destination.is_stdout else [
             text for text in (outputs.file_name_note(output.output, destination.suffix),) if text
         ]  # fmt: skip
-        connection = Connection(self._server, lambda: reporter(WaitingForServer(0)))
+        connection = Connection(self.server, lambda: reporter(WaitingForServer(0)))
         num_devices = 1 if report.dry_run else connection.check()
         return RunPlan(
             [self._pending_job(*each, destination) for each in zip(requests, records, strict=True)],
@@ -130,7 +121,7 @@ class RemoteJobs:
         settings = {
             "task": request.task,
             **non_default_settings(request),
-            **non_default_settings(self._options.output, self._options.remote),
+            **non_default_settings(self.options.output, self.options.remote),
         }
         return PendingJob("", record, settings, partial(destination.preview, record))
 
@@ -145,7 +136,8 @@ class RemoteJobs:
     ) -> None:
         from artgen.outputs.save_result import encoding_notes
         from artgen.remote.errors import ServerError
-        from artgen.remote.job import Numbering, run_in_order, submit_or_refuse
+        from artgen.remote.job import Numbering
+        from artgen.remote.submission import run_in_order, submit_or_refuse
 
         start_time = time.monotonic()
         if process.owns_process() and len(requests) == 1:
@@ -159,11 +151,11 @@ class RemoteJobs:
                 reported.add(event.text)
             reporter(event)
 
-        jobs = run_in_order(requests, partial(submit_or_refuse, connection, recorded=self._recorded), num_devices + 1)
+        jobs = run_in_order(requests, partial(submit_or_refuse, connection, recorded=self.recorded), num_devices + 1)
         for number, (request, job) in enumerate(jobs):
             try:
                 result = job.wait(listen, Numbering(number + 1, len(requests)))
-                self._check_record(result.record)
+                self.check_record(result.record)
             except ArtgenError as error:
                 if is_first or isinstance(error, ServerError):
                     raise
@@ -176,7 +168,7 @@ class RemoteJobs:
             reporter.show_saving()
             path = destination.save(result.image, result.record, low_bytes=result.low_bytes)
             reporter.close()
-            measure = partial(self._on_saved, result, path) if self._on_saved is not None else dict
+            measure = partial(self.on_saved, result, path) if self.on_saved is not None else dict
             seconds = time.monotonic() - start_time
             label = job_label(result.request, result.record)
             on_outcome(JobOutcome(label, path, None, result.record, seconds, None, measure, number))

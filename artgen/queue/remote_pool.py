@@ -14,7 +14,8 @@ from artgen.queue.locks import JobLocks
 from artgen.queue.plan import PlannedJob
 from artgen.remote.connection import Connection, Server
 from artgen.remote.errors import ServerError
-from artgen.remote.job import AnyJob, Numbering, run_in_order, submit_or_refuse
+from artgen.remote.job import Numbering
+from artgen.remote.submission import AnyJob, run_in_order, submit_or_refuse
 
 
 def remote_runner(folder: Path, server: Server, suffix: str = "") -> Runner:

@@ -7,7 +7,7 @@ import queue
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -16,7 +16,7 @@ from artgen._version import __version__
 from artgen.errors import ArtgenError
 from artgen.remote import errors
 
-Result = TypeVar("Result")
+Item = TypeVar("Item")
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 900.0
@@ -165,26 +165,36 @@ class Connection:
         except (OSError, http.client.HTTPException, ValueError):
             return
 
-    def in_thread(self, function: Callable[[], Result]) -> Result:
+    def in_thread(self, function: Callable[[], Item]) -> Item:
         """Return the result of a function that waits for the server. Meanwhile, `on_wait` is called."""
-        results: queue.SimpleQueue[Result | BaseException] = queue.SimpleQueue()
+        return next(self.iterate(function() for _ in range(1)))
 
-        def run() -> None:
+    def iterate(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Yield items that another thread receives from the server. Meanwhile, `on_wait` is called."""
+        received: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+
+        def receive() -> None:
+            error: BaseException | None = None
             try:
-                results.put(function())
-            except BaseException as error:
-                results.put(error)  # the calling thread raises it
+                for item in items:
+                    received.put((item, None))
+            except BaseException as found:
+                error = found
+            received.put((None, error or StopIteration()))
 
-        threading.Thread(target=run, name="artgen-remote", daemon=True).start()
+        # A daemon thread does not delay the exit while the server sends nothing.
+        threading.Thread(target=receive, name="artgen-remote", daemon=True).start()
         while True:
             try:
-                result = results.get(timeout=POLL_SECONDS)
+                item, error = received.get(timeout=POLL_SECONDS)
             except queue.Empty:
                 self.on_wait()
                 continue
-            if isinstance(result, BaseException):
-                raise result
-            return result
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item
 
     def sleep(self, seconds: float) -> None:
         """Wait. Meanwhile, `on_wait` is called."""
@@ -221,10 +231,10 @@ class Connection:
         if parts.scheme == "https":
             context = ssl.create_default_context()
             connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                host, port, timeout=CONNECT_SECONDS, context=context
+                host, port, timeout=min(timeout, CONNECT_SECONDS), context=context
             )
         else:
-            connection = http.client.HTTPConnection(host, port, timeout=CONNECT_SECONDS)
+            connection = http.client.HTTPConnection(host, port, timeout=min(timeout, CONNECT_SECONDS))
         connection.connect()
         connection.sock.settimeout(timeout)
         return connection

@@ -6,7 +6,8 @@ from artgen.jobs.image_variations.morph import MorphPlan
 from artgen.jobs.prompt_expansion import report_once
 from artgen.jobs.replay_remote import check_hashes
 from artgen.remote.connection import Connection, Server
-from artgen.remote.job import Numbering, RemoteJob, run_in_order
+from artgen.remote.job import Numbering, RemoteJob
+from artgen.remote.submission import run_in_order
 from artgen.remote.upload import to_upload
 
 

@@ -1,25 +1,17 @@
 """Run one job on a server: submit it, follow its events, and load its images."""
 
-import contextlib
-import queue
-import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from artgen import images
 from artgen.engine.results import GeneratedImage
 from artgen.errors import ArtgenError
 from artgen.events import Event, Listener, Notice, StepEvent, WaitingForServer
 from artgen.remote import errors
 from artgen.remote.connection import POLL_SECONDS, Connection
-from artgen.remote.upload import Upload, to_upload
+from artgen.remote.result import decode_result
+from artgen.remote.upload import Upload
 from artgen.spec.base_requests import Request
-from artgen.spec.control import parse_control
-from artgen.spec.image_prompt import parse_image_prompt
-from artgen.system.memory_file import MemoryFile
 
 FULL_QUEUE_SECONDS = 3600.0
 """Time in which a job is sent again if the queue of the server is full."""
@@ -127,26 +119,11 @@ class RemoteJob:
         return state
 
     def _follow(self, progress: "_Progress") -> None:
-        """Report the events of the job until their stream ends."""
-        received: queue.SimpleQueue[tuple[str, Any] | None] = queue.SimpleQueue()
-
-        def receive() -> None:
-            with contextlib.suppress(Exception):  # the state of the job is requested afterwards
-                for event in self._connection.events(f"{self._path}/events"):
-                    received.put(event)
-            received.put(None)
-
-        # A daemon thread does not delay the exit while the server sends nothing.
-        threading.Thread(target=receive, name="artgen-remote-events", daemon=True).start()
-        while True:
-            try:
-                event = received.get(timeout=POLL_SECONDS)
-            except queue.Empty:
-                progress.repeat()
-                continue
-            if event is None or event[0] in _FINAL_STATES:
+        """Report the events of the job until their stream ends. The state of the job is requested afterwards."""
+        for name, data in self._connection.iterate(self._connection.events(f"{self._path}/events")):
+            if name in _FINAL_STATES:
                 return
-            progress.on_event(*event)
+            progress.on_event(name, data)
 
     def _result(self, state: Mapping[str, Any]) -> GeneratedImage:
         if state.get("state") == "canceled":
@@ -164,46 +141,6 @@ class RemoteJob:
         data = self._connection.checked(answer).data
         record = found[0].get("record")
         return decode_result(data, record if isinstance(record, dict) else {}, self._request, self._facts)
-
-
-def decode_result(data: bytes, record: Mapping[str, Any], request: Request, facts: Mapping[str, Any]) -> GeneratedImage:
-    """Return an image of a server as a result.
-
-    Args:
-        data: PNG file.
-        record: record of the image.
-        request: request of the job.
-        facts: values of the record that only this machine knows.
-
-    Raises:
-        InputFileError: the file is not an image.
-    """
-    loaded = images.load_lossless(MemoryFile.create("result of the server", data))
-    seed = record.get("seed")
-    if isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 and request.seed is not None:
-        request = request.replace(seed=seed)
-    named = {**record, **facts, **_named_images(record, request)}
-    return GeneratedImage(loaded.image, named, request, loaded.low_bytes)
-
-
-def _named_images(record: Mapping[str, Any], request: Request) -> dict[str, list[str]]:
-    """Return `control` and `image_prompt` of the record of a server with the names of the files of this machine."""
-    found: dict[str, list[str]] = {}
-    parts: tuple[tuple[str, Sequence[Any], Callable[[str], Any]], ...] = (
-        ("control", request.controls, parse_control),
-        ("image_prompt", request.image_prompts, parse_image_prompt),
-    )
-    for name, specs, parse in parts:
-        texts = record.get(name)
-        if not specs or not isinstance(texts, list) or len(texts) != len(specs):
-            continue
-        found[name] = []
-        for text, spec in zip(map(str, texts), specs, strict=True):
-            names = {
-                key: Path(path.name) for key in ("image", "mask") if (path := getattr(spec, key, None)) is not None
-            }
-            found[name].append(str(parse(text)._replace(**names)))
-    return found
 
 
 class _Progress:
@@ -250,74 +187,3 @@ class _Progress:
 
 def _whole(value: Any) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
-
-
-class RefusedJob:
-    """Represent a job that a server did not accept."""
-
-    def __init__(self, error: ArtgenError) -> None:
-        self._error = error
-
-    def wait(self, listener: Listener, numbering: Numbering) -> GeneratedImage:  # noqa: ARG002
-        """Raise the error of the server."""
-        raise self._error
-
-    def cancel(self) -> None:
-        """Do nothing."""
-
-
-AnyJob = RemoteJob | RefusedJob
-Item = TypeVar("Item")
-
-
-def run_in_order(
-    items: Iterable[Item], submit: Callable[[Item], AnyJob], max_in_flight: int
-) -> Iterator[tuple[Item, AnyJob]]:
-    """Submit jobs, and yield each job with its item in order. The next jobs wait on the server meanwhile.
-
-    If the iterator is closed, or an exception leaves it, the submitted jobs are canceled.
-
-    Args:
-        items: what `submit` converts to jobs.
-        submit: see `submit_or_refuse`.
-        max_in_flight: number of jobs that are on the server at the same time.
-
-    Raises:
-        ServerError: the server is not reachable.
-    """
-    remaining = iter(items)
-    running: deque[tuple[Item, AnyJob]] = deque()
-    try:
-        while True:
-            while len(running) < max_in_flight:
-                try:
-                    item = next(remaining)
-                except StopIteration:
-                    break
-                running.append((item, submit(item)))
-            if not running:
-                return
-            yield running[0]
-            running.popleft()
-    finally:
-        for _, job in running:
-            job.cancel()
-
-
-def submit_or_refuse(connection: Connection, request: Request, recorded: Mapping[str, Any] | None = None) -> AnyJob:
-    """Return the submitted job. A job that the server refuses as invalid raises its error when it is waited for.
-
-    Args:
-        connection: server of the job.
-        request: see `to_upload`.
-        recorded: see `to_upload`.
-
-    Raises:
-        ServerError: the server is not reachable.
-    """
-    try:
-        return RemoteJob.submit(connection, request, to_upload(request, recorded))
-    except errors.ServerError:
-        raise
-    except ArtgenError as error:
-        return RefusedJob(error)
