@@ -6,26 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
 
-from artgen.cli import history_marks
+from artgen.cli import history_marks, history_options
 from artgen.cli.console import print_note, print_path, print_result
 from artgen.cli.default_command import DefaultCommandGroup
 from artgen.cli.display import Display
 from artgen.cli.help import App, reads_history
-from artgen.cli.history_options import (
-    ENTRIES_OUTPUT,
-    AsJson,
-    EntryIds,
-    LoraFilter,
-    ModelFilter,
-    Quiet,
-    RatingFilter,
-    SinceFilter,
-    SizeFilter,
-    TagFilter,
-    TaskFilter,
-    UntilFilter,
-    declare_entry,
-)
 from artgen.cli.history_scan import scan
 from artgen.cli.history_table import local_time, print_entries, print_thumbnails
 from artgen.cli.json_output import JsonOutput
@@ -73,7 +58,7 @@ app = App(
 
 
 @app.command()
-@ENTRIES_OUTPUT
+@history_options.ENTRIES_OUTPUT
 @flatten_settings
 @reads_history
 def search(
@@ -82,20 +67,20 @@ def search(
         list[str] | None,
         typer.Argument(metavar="[TEXT]...", help="Words in the prompt, the model or the tags.", show_default=False),
     ] = None,
-    model: ModelFilter = None,
-    task: TaskFilter = None,
-    lora: LoraFilter = None,
-    size: SizeFilter = None,
-    rating: RatingFilter = None,
-    since: SinceFilter = None,
-    until: UntilFilter = None,
-    tags: TagFilter = None,
+    model: history_options.ModelFilter = None,
+    task: history_options.TaskFilter = None,
+    lora: history_options.LoraFilter = None,
+    size: history_options.SizeFilter = None,
+    rating: history_options.RatingFilter = None,
+    since: history_options.SinceFilter = None,
+    until: history_options.UntilFilter = None,
+    tags: history_options.TagFilter = None,
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", min=0, help="Number of images. 0: all.")
     ] = DEFAULT_LIMIT,
     paths: Annotated[bool, typer.Option("--paths", help="Print only the paths of the image files.")] = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    as_json: history_options.AsJson = False,
+    quiet: history_options.Quiet = False,
 ) -> None:
     """List the images that have all given properties, the newest first.
 
@@ -120,7 +105,7 @@ def search(
         print_thumbnails(entries, Display(display_settings, quiet=quiet))
     if as_json:
         for entry in entries:
-            ENTRIES_OUTPUT.print(entry)
+            history_options.ENTRIES_OUTPUT.print(entry)
     elif paths:
         _print_paths(entries, quiet=quiet)
     elif entries:
@@ -171,7 +156,7 @@ class DetailFields(TypedDict):
 def _details_schema() -> dict[str, Any]:
     from artgen.spec.json_schema import object_schema
 
-    entry, added = object_schema(declare_entry()), object_schema(DetailFields)
+    entry, added = object_schema(history_options.declare_entry()), object_schema(DetailFields)
     return {
         "type": "object",
         "properties": entry["properties"] | added["properties"],
@@ -186,7 +171,9 @@ SHOW_OUTPUT = JsonOutput(_details_schema)
 @SHOW_OUTPUT
 @flatten_settings
 @reads_history
-def show(display_settings: DisplaySettings, ids: EntryIds, as_json: AsJson = False) -> None:
+def show(
+    display_settings: DisplaySettings, ids: history_options.EntryIds, as_json: history_options.AsJson = False
+) -> None:
     """Print all facts about images of the history.
 
     The record is stored in the history: the command needs no image file.

@@ -8,23 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from artgen.cli import history_options
 from artgen.cli.console import confirm_deletion, print_note
 from artgen.cli.help import reads_history
-from artgen.cli.history_options import (
-    ENTRIES_OUTPUT,
-    AsJson,
-    EntryIds,
-    LoraFilter,
-    ModelFilter,
-    Quiet,
-    RatingFilter,
-    SinceFilter,
-    SizeFilter,
-    TagFilter,
-    TaskFilter,
-    UntilFilter,
-    Yes,
-)
 from artgen.cli.json_output import JsonOutput
 from artgen.errors import UsageError
 from artgen.system.counts import counted
@@ -33,13 +19,13 @@ if TYPE_CHECKING:
     from artgen.image_history.entry import HistoryEntry
 
 
-@ENTRIES_OUTPUT
+@history_options.ENTRIES_OUTPUT
 @reads_history
 def rate(
-    ids: EntryIds,
+    ids: history_options.EntryIds,
     rating: Annotated[str, typer.Argument(metavar="RATING", help="1 (worst) to 5 (best). 0 removes the rating.")],
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    as_json: history_options.AsJson = False,
+    quiet: history_options.Quiet = False,
 ) -> None:
     """Rate images of the history.
 
@@ -56,15 +42,15 @@ def rate(
     _report(entries, f"{done} {_names(entries)}.", as_json=as_json, quiet=quiet)
 
 
-@ENTRIES_OUTPUT
+@history_options.ENTRIES_OUTPUT
 @reads_history
 def tag(
     arguments: Annotated[
         list[str], typer.Argument(metavar="ID... TAG...", help="Images, as for `history show`, and then tags.")
     ],
     remove: Annotated[bool, typer.Option("--remove", help="Remove the tags.")] = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    as_json: history_options.AsJson = False,
+    quiet: history_options.Quiet = False,
 ) -> None:
     """Tag images of the history.
 
@@ -106,7 +92,7 @@ def _split_ids_and_tags(arguments: Sequence[str]) -> tuple[list[str], list[str]]
     return list(arguments[:number]), list(arguments[number:])
 
 
-@ENTRIES_OUTPUT
+@history_options.ENTRIES_OUTPUT
 @reads_history
 def forget(
     ids: Annotated[
@@ -114,19 +100,19 @@ def forget(
         typer.Argument(metavar="[ID]...", help="Images, as for `history show`.", show_default=False),
     ] = None,
     text: Annotated[str, typer.Option("--text", metavar="TEXT", help="All images that `history search` finds.")] = "",
-    model: ModelFilter = None,
-    task: TaskFilter = None,
-    lora: LoraFilter = None,
-    size: SizeFilter = None,
-    rating: RatingFilter = None,
-    since: SinceFilter = None,
-    until: UntilFilter = None,
-    tags: TagFilter = None,
+    model: history_options.ModelFilter = None,
+    task: history_options.TaskFilter = None,
+    lora: history_options.LoraFilter = None,
+    size: history_options.SizeFilter = None,
+    rating: history_options.RatingFilter = None,
+    since: history_options.SinceFilter = None,
+    until: history_options.UntilFilter = None,
+    tags: history_options.TagFilter = None,
     missing: Annotated[bool, typer.Option("--missing", help="Only images whose file is missing.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="All images.")] = False,
-    yes: Yes = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    yes: history_options.Yes = False,
+    as_json: history_options.AsJson = False,
+    quiet: history_options.Quiet = False,
 ) -> None:
     """Remove images from the history, with their ratings and tags.
 
@@ -199,7 +185,7 @@ def export(
     as_json: Annotated[  # noqa: ARG001
         bool, typer.Option("--json", help="Has no effect: the output is always JSON lines.")
     ] = False,
-    quiet: Quiet = False,
+    quiet: history_options.Quiet = False,
 ) -> None:
     """Write the ratings and tags as JSON lines.
 
@@ -231,7 +217,7 @@ def export(
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="File of `artgen history export`. - reads stdin.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    quiet: Quiet = False,
+    quiet: history_options.Quiet = False,
 ) -> None:
     """Set exported ratings and add exported tags.
 
@@ -256,7 +242,7 @@ def _report(entries: "Sequence[HistoryEntry]", text: str, *, as_json: bool, quie
     """Print the changed entries as JSON, if requested, and a note."""
     if as_json:
         for entry in entries:
-            ENTRIES_OUTPUT.print(entry)
+            history_options.ENTRIES_OUTPUT.print(entry)
     if not quiet:
         print_note(text)
 

@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypedDict, Unpack
 
 from artgen.errors import InputFileError, UsageError
 from artgen.image_history.entry import MAX_RATING, MIN_RATING
@@ -69,24 +70,10 @@ class HistoryQuery:
     limit: int | None = None
 
 
-def create_query(
-    text: str = "",
-    *,
-    model: str | None = None,
-    task: str | None = None,
-    lora: str | None = None,
-    size: str | None = None,
-    rating: int | None = None,
-    since: str | datetime | None = None,
-    until: str | datetime | None = None,
-    tags: str | Sequence[str] = (),
-    limit: int | None = None,
-    now: datetime | None = None,
-) -> HistoryQuery:
-    """Return the search that texts describe.
+class QueryValues(TypedDict, total=False):
+    """Define the values of `create_query`, as a user writes them. A missing value and None do not limit the search.
 
-    Args:
-        text: words.
+    Attributes:
         model: alias of a model, or part of its name.
         task: task.
         lora: part of the name of a LoRA.
@@ -94,14 +81,35 @@ def create_query(
         rating: smallest rating.
         since: date; its begin is the earliest time.
         until: date; its end is the latest time.
-        tags: tags.
+        tags: one tag or several.
         limit: largest number of entries, >= 1.
+    """
+
+    model: str | None
+    task: str | None
+    lora: str | None
+    size: str | None
+    rating: int | None
+    since: str | datetime | None
+    until: str | datetime | None
+    tags: str | Sequence[str]
+    limit: int | None
+
+
+def create_query(text: str = "", *, now: datetime | None = None, **values: Unpack[QueryValues]) -> HistoryQuery:
+    """Return the search that texts describe.
+
+    Args:
+        text: words.
         now: current time. None: the time of the system.
+        values: see `QueryValues`.
 
     Raises:
         UsageError: a value is not valid, or `since` is after `until`.
     """
     now = datetime.now().astimezone() if now is None else now
+    model, size, task = values.get("model"), values.get("size"), values.get("task")
+    lora, rating, limit = values.get("lora"), values.get("rating"), values.get("limit")
     for name, value in {"text": text, "model": model, "lora": lora, "size": size}.items():
         if value is not None and not isinstance(value, str):
             raise UsageError(f"{name} must be text, not {describe_value(value)}.")
@@ -113,6 +121,7 @@ def create_query(
         check_rating(rating, minimum=0)
     if limit is not None:
         check_range("limit", limit, 1, MAX_LIMIT)
+    since, until = values.get("since"), values.get("until")
     earliest = None if since is None else _bound("since", since, now, end=False)
     latest = None if until is None else _bound("until", until, now, end=True)
     if earliest is not None and latest is not None and earliest >= latest:
@@ -127,7 +136,7 @@ def create_query(
         rating=rating,
         since=earliest,
         until=latest,
-        tags=parse_tags(tags),
+        tags=parse_tags(values.get("tags", ())),
         limit=limit,
     )
 
