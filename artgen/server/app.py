@@ -150,4 +150,4 @@ async def _on_error(request: Request, error: Any) -> Response:
 
 async def _on_http_error(request: Request, error: Any) -> Response:
     """Convert the errors of Starlette: unknown paths and methods, and invalid forms."""
-    return error_response(HttpError(error.status_code, f"{error.detail}."), request.url.path)
+    return error_response(HttpError(error.status_code, f"{error.detail.rstrip('.')}."), request.url.path)

@@ -55,7 +55,7 @@ def with_errors(endpoint: Endpoint, create_body: CreateBody) -> Endpoint:
         except ArtgenError as error:
             return _response(error, create_body)
         except HTTPException as error:
-            return _response(HttpError(error.status_code, f"{error.detail}."), create_body)
+            return _response(HttpError(error.status_code, f"{error.detail.rstrip('.')}."), create_body)
         except ClientDisconnected:
             return Response(status_code=CLIENT_CLOSED)
 
