@@ -127,6 +127,15 @@ def test_invalid_requests_raise_the_errors_of_the_client() -> None:
             api.models.retrieve("nope")
         with pytest.raises(openai.NotFoundError):
             api.chat.completions.create(model="tiny", messages=[{"role": "user", "content": "hello"}])
+        forms: list[dict[str, Any]] = [
+            {"data": b"x", "headers": {"Content-Type": "multipart/form-data"}},
+            {"data": {"prompt": "x", "image": "text"}, "files": {"file": b"x"}},
+            {"json": {"prompt": "x", "image": "http://127.0.0.1/photo.png"}},
+        ]
+        for form in forms:
+            response = requests.post(f"{url}/v1/images/edits", timeout=60, **form)
+            assert response.status_code == 400
+            assert not response.json()["error"]["message"].endswith("..")
         for body in (
             b"{",
             b"[]",
