@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from artgen.errors import UsageError
+from artgen.spec.limits import describe_limits, nearest_value
 
 MAX_VALUE_CHARS = 80
 """Limit of a value in a message."""
@@ -258,22 +259,8 @@ def _check_limits(name: str, value: Any, setting: Setting) -> None:
     too_large = setting.maximum is not None and value > setting.maximum
     if too_small or too_large:
         is_percent = too_large and setting.maximum == 1 and value <= 100
-        hint = f"Did you mean {value / 100:g}?" if is_percent else _nearest_value(name, setting, too_small)
+        hint = f"Did you mean {value / 100:g}?" if is_percent else nearest_value(name, setting, too_small)
         raise UsageError(f"{name} must be {describe_limits(setting)}, not {describe_value(value)}.", hint)
-
-
-def _nearest_value(name: str, setting: Setting, is_minimum: bool) -> str:
-    """Return the option with the limit that a value is beyond, such as `--steps 1`."""
-    flag = setting.flags[-1].partition("/")[0] if setting.flags else f"--{name.replace('_', '-')}"
-    limit = setting.minimum if is_minimum else setting.maximum
-    return f"{flag} {limit if isinstance(limit, int) else f'{limit:g}'}"
-
-
-def describe_limits(setting: Setting) -> str:
-    """Return the limits as `1 to 1,000`, or an empty string for a setting without limits."""
-    if setting.minimum is None or setting.maximum is None:
-        return ""
-    return f"{setting.minimum:,} to {setting.maximum:,}".removesuffix(".0")
 
 
 def unknown_setting_error(name: str, known_names: typing.Iterable[str], task: str = "") -> tuple[str, str]:
