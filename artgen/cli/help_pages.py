@@ -211,7 +211,7 @@ def text_and_default(text: str) -> tuple[str, str]:
 
 def _limits(parameter: Any, setting: "Setting | None") -> str:
     if setting is not None:
-        from artgen.spec.fields import describe_limits
+        from artgen.spec.limits import describe_limits
 
         return describe_limits(setting)
     minimum, maximum = getattr(parameter.type, "min", None), getattr(parameter.type, "max", None)

@@ -10,7 +10,8 @@ from artgen.engine.generation_context import GenerationContext
 from artgen.engine.loading.device import DeviceConfig, resolve_device
 from artgen.engine.loading.free_memory import memory_limit
 from artgen.engine.loading.oom import is_oom, raise_if_device_lost
-from artgen.engine.memory_policy import MemoryPolicy, MemorySettings, resource_key
+from artgen.engine.memory_policy import MemoryPolicy, resource_key
+from artgen.engine.memory_settings import MemorySettings
 from artgen.engine.results import FailedImage, GeneratedImage
 from artgen.engine.sampling import text_encoder_offload, unconditional
 from artgen.engine.sampling.hires import prompt_jobs

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from artgen import metadata
-from artgen.errors import ArtgenError, InputFileError, UsageError, shorten
+from artgen.errors import ArtgenError, InputFileError, shorten
 from artgen.events import Listener, Notice
 from artgen.jobs import (
-    replay_changes,
     replay_checks,
     replay_files,
     replay_nets,
@@ -29,19 +28,15 @@ from artgen.jobs.image_prompts import replay as image_prompt_replay
 from artgen.jobs.job import Job
 from artgen.jobs.prepare import PrepareJobs
 from artgen.jobs.replay_comparison import Original, read_original
-from artgen.jobs.replay_prompts import PROMPTS
+from artgen.jobs.replay_request import apply_changes, build_request, check_task, use_available_device
 from artgen.jobs.upscaling import replay as upscaling_replay
 from artgen.spec import settings
 from artgen.spec.base_requests import Request
 from artgen.spec.best_of import remove_selection
-from artgen.spec.records import from_record, record_notes
-from artgen.spec.requests import TASKS, Upscale
+from artgen.spec.records import record_notes
+from artgen.spec.requests import TASKS
 from artgen.spec.settings import (
-    FramesSettings,
-    GenerationReportSettings,
-    OutputSettings,
     options_of,
-    path_settings,
 )
 
 IGNORED_SETTINGS = ("guidance_scale", "negative_prompt", "long_prompt", "clip_skip", "guidance_rescale")
@@ -160,7 +155,7 @@ def read_replay_spec(
     found = metadata.read_metadata(path)
     record, conversion_notes, changes, paths = _to_record(path, found, changes)
     notes = [*found.notes, *conversion_notes]
-    _check_task(path, record)
+    check_task(path, record)
     known = options_of(TASKS[record["task"]].request_class)
     record, changes = settings.canonical_keys(record, known), settings.canonical_keys(changes, known)
     if "fast" not in changes:
@@ -168,12 +163,12 @@ def read_replay_spec(
     if "feather" not in changes:
         replay_checks.reject_former_feather(path, record)
     recorded_values = dict(record)
-    changes_pixels = _apply_changes(record, changes)
+    changes_pixels = apply_changes(record, changes)
     replay_prompts.prepare_record(record, changes)
     if "mask_model" not in changes:
         replay_files.reject_mask_model_path(path, record)
     notes += remove_selection(record, changes)
-    _build_request(path, record)
+    build_request(path, record)
     notes += record_notes(record)
     record |= replay_files.find_inputs(path, record, changes, known_inputs or {})
     find = replay_remote.find_images if is_remote else _find_files
@@ -186,7 +181,7 @@ def read_replay_spec(
         notes += model_notes
     has_device = is_remote or replay_checks.is_device_available(record)
     if not has_device:
-        notes.append(_use_available_device(record))
+        notes.append(use_available_device(record))
     batch_size = 1
     if not changes_pixels:
         notes += () if is_remote else replay_checks.difference_notes(record)
@@ -202,7 +197,7 @@ def read_replay_spec(
             "size and takes as long as the whole batch."
         )
     recorded = {name: value for name, value in record.items() if name not in changes}
-    request = replay_prompts.expand_typed(_build_request(path, record), changes, notes)
+    request = replay_prompts.expand_typed(build_request(path, record), changes, notes)
     optional = IGNORED_SETTINGS if found.record else replay_other_tools.OPTIONAL_FIELDS
     texts = tuple(map(shorten, notes))
     original = read_original(path, recorded_values) if found.record and not changes_pixels else None
@@ -255,83 +250,3 @@ def _to_record(
         + (f" It is of {found.external.tool_name}." if found.external else ""),
         "`artgen info` shows the metadata. Other programs may have removed it.",
     )
-
-
-def _check_task(path: Path, record: Mapping[str, Any]) -> None:
-    if "task" not in record and "seed" not in record:
-        raise InputFileError(
-            f"Cannot replay '{path}': it has no prompt and no seed, because it was saved with --metadata minimal.",
-            "Save images with --metadata full, the default.",
-        )
-    task = record.get("task")
-    if not isinstance(task, str) or task not in TASKS:
-        hint = f"Supported tasks: {', '.join(TASKS)}."
-        if task == "morph":  # the record of an animation
-            hint = "`artgen replay FILE` and the function artgen.morph(FILE) generate the animation again."
-        raise InputFileError(f"Cannot replay '{path}': its task {task!r} is not supported.", hint)
-
-
-def _apply_changes(record: dict[str, Any], changes: Mapping[str, Any]) -> bool:
-    """Change `record` in place. Return whether the changes affect the pixels: other values than the recorded ones."""
-    cls = TASKS[record["task"]].request_class
-    if "preset" in changes:
-        raise UsageError(
-            "Invalid --set: a replay does not read presets.", "Set the settings of the preset, such as --set steps=28."
-        )
-    before = dict(record)
-    for name, value in changes.items():
-        if name not in options_of(cls):
-            message, hint = settings.unknown_setting_error(name, options_of(cls), cls.task)
-            if any(name in options_of(group) for group in (OutputSettings, FramesSettings, GenerationReportSettings)):
-                hint = f"It is an option of the command: --{name.replace('_', '-')}"
-            raise UsageError(message, hint)
-        record[name] = settings.parse_value(cls, name, value) if isinstance(value, str) else value
-        if name == "scheduler":
-            record.pop("sigmas", None)
-    replay_files.replace_mask_source(record, changes)
-    if not changes:
-        return False
-    replay_changes.drop_replaced(record, changes)
-    # Validate only the changes: placeholders stand for the settings that the task requires.
-    required: dict[str, Any] = {"image": "-", "mask": "-", "prompt": "-", "expand": "1"}
-    if "expand" in changes or "target_size" in changes:
-        required |= {"expand": record.get("expand"), "target_size": record.get("target_size")}
-    required |= replay_changes.needed_settings(record, changes)
-    known = options_of(cls).keys() - ({"prompt"} if cls is Upscale else set())
-    if record.get("mask_text"):
-        del required["mask"]
-        required["mask_text"] = record["mask_text"]
-    try:
-        from_record(
-            {
-                "task": record["task"],
-                **{name: value for name, value in required.items() if name in known},
-                **{name: record[name] for name in changes},
-            }
-        )
-    except UsageError as error:
-        raise UsageError(f"Invalid --set: {error.message}", error.hint) from error
-    # Prompts of `--set` are expanded, so that an equal text can have another meaning.
-    changed = {name for name in changes if name in PROMPTS or name not in before or before[name] != record[name]}
-    return bool(changed - {"model", *path_settings(cls)}) or before.keys() > record.keys()
-
-
-def _use_available_device(record: dict[str, Any]) -> str:
-    """Replace the recorded device, in place. Return a note."""
-    note = f"The image was generated on {record['device']}, which is not available. The pixels will differ slightly."
-    record["device"], record["dtype"] = "auto", "auto"
-    record.pop("offload", None)  # Offloading may need the recorded device. It does not affect the pixels.
-    return note
-
-
-def _build_request(path: Path, record: Mapping[str, Any]) -> Request:
-    fallbacks = record.get("fallbacks")
-    if isinstance(fallbacks, list) and "vae tiling" in fallbacks:
-        record = {**record, "vae_tiling": True}
-    try:
-        return from_record(record)
-    except UsageError as error:
-        raise InputFileError(
-            f"Cannot replay '{path}': its record is invalid. {error.message}",
-            error.hint or "`artgen info` shows the metadata. To replace a value, add --set NAME=VALUE.",
-        ) from error

@@ -21,7 +21,7 @@ from artgen.engine.control import nets as control_nets
 from artgen.engine.generate import generate_jobs
 from artgen.engine.loading import loaded_models
 from artgen.engine.loading.device import DeviceConfig
-from artgen.engine.memory_policy import MemorySettings
+from artgen.engine.memory_settings import MemorySettings
 from artgen.engine.sampling.prepared_pipeline import plan_optimizations
 from artgen.errors import InputFileError, ModelUnavailableError, UsageError
 from artgen.events import no_op

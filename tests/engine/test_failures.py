@@ -25,7 +25,7 @@ from artgen.engine.loading import free_memory, pipeline_cache
 from artgen.engine.loading import offload as offloading
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.loading.oom import is_device_lost
-from artgen.engine.memory_policy import MemorySettings
+from artgen.engine.memory_settings import MemorySettings
 from artgen.errors import (
     DeviceLostError,
     FilteredError,

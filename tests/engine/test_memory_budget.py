@@ -15,7 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from artgen import Img2Img, Txt2Img, generate, registry
 from artgen.engine.loading import free_memory, offload, pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
-from artgen.engine.memory_policy import MemorySettings, plan_memory
+from artgen.engine.memory_policy import plan_memory
+from artgen.engine.memory_settings import MemorySettings
 from artgen.errors import UsageError
 from artgen.events import PlanNote, no_op
 from artgen.jobs.prepare import prepare_jobs

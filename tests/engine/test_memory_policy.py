@@ -9,7 +9,7 @@ import torch
 from artgen import Txt2Img
 from artgen.engine.loading.device import DeviceConfig, resolve_device
 from artgen.engine.loading.oom import is_oom
-from artgen.engine.memory_policy import MemorySettings
+from artgen.engine.memory_settings import MemorySettings
 from artgen.errors import UsageError
 from artgen.jobs.prepare import prepare_jobs
 

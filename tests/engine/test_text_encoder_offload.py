@@ -25,7 +25,8 @@ from artgen import GeneratedImage, Img2Img, Inpaint, Txt2Img, generate, generate
 from artgen.engine import memory_policy
 from artgen.engine.loading import pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
-from artgen.engine.memory_policy import MemorySettings, plan_memory
+from artgen.engine.memory_policy import plan_memory
+from artgen.engine.memory_settings import MemorySettings
 from artgen.engine.sampling import text_encoder_offload
 from artgen.errors import UsageError
 from artgen.events import Loading, PlanNote

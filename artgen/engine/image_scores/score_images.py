@@ -17,7 +17,7 @@ from artgen.engine.loading.embeddings import attached_embeddings
 from artgen.engine.loading.free_memory import retry_without_idle_models
 from artgen.engine.loading.oom import is_oom, raise_if_device_lost
 from artgen.engine.lock import ENGINE_LOCK
-from artgen.engine.memory_policy import MemorySettings
+from artgen.engine.memory_settings import MemorySettings
 from artgen.engine.results import GeneratedImage
 from artgen.engine.sampling import text_encoder_offload
 from artgen.engine.sampling.prompt_arguments import prompt_conditioning

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from artgen.engine.loading.device import DeviceConfig
-from artgen.engine.memory_policy import MemorySettings
+from artgen.engine.memory_settings import MemorySettings
 from artgen.engine.results import FailedImage, GeneratedImage
 from artgen.engine.sampling import hires
 from artgen.engine.sampling.pipeline_call import ProgressReporter, run_pipeline

@@ -23,7 +23,7 @@ from artgen.engine.image_prompts.attach import with_image_prompts
 from artgen.engine.loading import pipeline_cache, schedulers
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.loading.embeddings import attached_embeddings
-from artgen.engine.memory_policy import MemorySettings
+from artgen.engine.memory_settings import MemorySettings
 from artgen.engine.results import FailedImage, GeneratedImage
 from artgen.engine.sampling import hires, inversion, masked_latents, preview, refiner, text_encoder_offload
 from artgen.engine.sampling.call_arguments import call_arguments

@@ -11,7 +11,8 @@ from artgen.engine.control.pipelines import control_pipeline
 from artgen.engine.loading import loaded_models, lora, pipeline_cache, schedulers
 from artgen.engine.loading import offload as offloading
 from artgen.engine.loading.device import DeviceConfig
-from artgen.engine.memory_policy import MemorySettings, make_room
+from artgen.engine.memory_policy import make_room
+from artgen.engine.memory_settings import MemorySettings
 from artgen.engine.sampling.inversion import linear_scheduler, uses_inversion
 from artgen.events import Listener, ModelSelected, Notice, PlanNote
 from artgen.jobs.image_prompts.image_prompt_input import active_prompts

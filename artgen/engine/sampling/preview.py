@@ -5,7 +5,7 @@ import time
 import torch
 
 from artgen.engine.loading.device import DeviceConfig
-from artgen.engine.memory_policy import MemorySettings
+from artgen.engine.memory_settings import MemorySettings
 from artgen.engine.sampling.frames import StepRecorder
 from artgen.events import Listener, Notice, Preview
 from artgen.spec.settings import FramesSettings

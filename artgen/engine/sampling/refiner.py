@@ -10,7 +10,8 @@ import torch
 
 from artgen.engine.loading import loaded_models, pipeline_cache, schedulers
 from artgen.engine.loading.device import DeviceConfig
-from artgen.engine.memory_policy import MemorySettings, fits_beside, make_room
+from artgen.engine.memory_policy import fits_beside, make_room
+from artgen.engine.memory_settings import MemorySettings
 from artgen.events import Listener, PlanNote
 from artgen.jobs.job import GenerationJob
 from artgen.jobs.pipeline_options import pag_scale

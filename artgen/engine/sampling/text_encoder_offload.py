@@ -14,7 +14,8 @@ import torch
 from artgen.engine.loading import loaded_models, pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
 from artgen.engine.loading.embeddings import attached_embeddings
-from artgen.engine.memory_policy import MemorySettings, make_room
+from artgen.engine.memory_policy import make_room
+from artgen.engine.memory_settings import MemorySettings
 from artgen.engine.sampling import prompt_embeddings
 from artgen.engine.sampling.clip_encoding import TextOptions
 from artgen.engine.sampling.conditioning import (

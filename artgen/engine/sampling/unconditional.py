@@ -19,7 +19,8 @@ from PIL import Image
 from artgen.engine.diffusion.noise_schedule import NoiseLevel
 from artgen.engine.loading import pipeline_cache, schedulers
 from artgen.engine.loading.device import DeviceConfig, resolve_device
-from artgen.engine.memory_policy import MemorySettings, make_room
+from artgen.engine.memory_policy import make_room
+from artgen.engine.memory_settings import MemorySettings
 from artgen.engine.results import FailedImage, GeneratedImage
 from artgen.engine.sampling import preview
 from artgen.engine.sampling.frames import Snapshot, StepRecorder

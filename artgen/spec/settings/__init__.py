@@ -11,7 +11,6 @@ from artgen.spec.fields import (
     aliases_of,
     canonical_keys,
     canonical_value,
-    describe_limits,
     describe_value,
     option,
     options_of,
@@ -21,6 +20,7 @@ from artgen.spec.fields import (
     unknown_setting_error,
     validate,
 )
+from artgen.spec.limits import describe_limits
 from artgen.spec.parse_values import parse_value, parse_whole_number
 from artgen.spec.settings.anomaly import AnomalySettings
 from artgen.spec.settings.batch import (

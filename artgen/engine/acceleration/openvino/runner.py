@@ -5,9 +5,8 @@ import gc
 import hashlib
 import inspect
 import json
-import re
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -26,10 +25,11 @@ from artgen.engine.acceleration.openvino.compiled import (
     compile_model,
     import_compiled,
 )
+from artgen.engine.acceleration.openvino.errors import wrapped_errors
 from artgen.engine.acceleration.openvino.library import import_openvino, version
 from artgen.engine.loading import loaded_models
-from artgen.engine.loading.oom import first_line, is_oom
-from artgen.errors import ArtgenError, OutputError, PipelineError
+from artgen.engine.loading.oom import is_oom
+from artgen.errors import OutputError
 from artgen.events import Listener, Notice
 from artgen.registry import openvino_cache
 
@@ -45,9 +45,6 @@ that depend on the shapes, such as position embeddings, so that each shape needs
 
 EXAMPLE_SIDE = 8
 """Smallest side of the sample with which these classes are converted, in latent pixels."""
-
-_UNSUPPORTED_OPERATION = re.compile(r"^-- (\w+::\w+) with a message", re.MULTILINE)
-"""Operation in the message of OpenVINO about a failed conversion."""
 
 
 @dataclass
@@ -133,7 +130,7 @@ class Runner:
             given["return_dict"] = False
         tensors: list[torch.Tensor] = []
         structure = flatten(given, "arguments", tensors)
-        with _wrapped_errors(self._source):
+        with wrapped_errors(self._source):
             compiled = self._compiled(structure, tensors)
             output = compiled.infer(tensors)
         if "return_dict" not in given:
@@ -275,32 +272,3 @@ def _discard(key: str) -> None:
     """Remove an unreadable entry of the cache, unless the folder is not writable."""
     with contextlib.suppress(OutputError):
         openvino_cache.remove_models([key])
-
-
-@contextlib.contextmanager
-def _wrapped_errors(source: ModuleSource) -> Iterator[None]:
-    """Convert the exceptions of OpenVINO.
-
-    Raises:
-        PipelineError: OpenVINO cannot convert or run the module.
-        MemoryError: out of memory.
-    """
-    try:
-        yield
-    except ArtgenError:
-        raise
-    except Exception as error:
-        if is_oom(error) or "bad_alloc" in str(error):
-            raise MemoryError("OpenVINO is out of memory") from error
-        if isinstance(error.__cause__, ArtgenError):
-            raise error.__cause__ from None
-        operations = sorted(set(_UNSUPPORTED_OPERATION.findall(str(error))))
-        reason = (
-            f"OpenVINO does not support {', '.join(operations)}"
-            if operations
-            else first_line(error.__cause__ or error).rstrip(".")
-        )
-        raise PipelineError(
-            f"Cannot run the {source.label} of '{source.model}' with OpenVINO: {reason}.",
-            "Use --acceleration none.",
-        ) from error
