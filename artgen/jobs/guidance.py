@@ -6,7 +6,8 @@ from typing import Any
 from artgen.errors import UsageError
 from artgen.jobs.pipeline_options import uses_cfg
 from artgen.registry import ResolvedModel, diffusers_folder
-from artgen.registry.pipelines import PipelineEntry, pipeline_entries
+from artgen.registry.pipeline_entry import PipelineEntry
+from artgen.registry.pipelines import pipeline_entries
 from artgen.spec.base_requests import PromptRequest
 
 _CROSS_ATTENTION_MID_BLOCK = "UNetMidBlock2DCrossAttn"

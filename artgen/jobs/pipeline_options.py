@@ -11,7 +11,8 @@ from artgen.jobs.edit_checks import check_editing
 from artgen.jobs.noise_checks import check_noise
 from artgen.jobs.prompt_plan import prompt_plan
 from artgen.registry import ResolvedModel, diffusers_folder
-from artgen.registry.pipelines import PipelineEntry, pipeline_entries
+from artgen.registry.pipeline_entry import PipelineEntry
+from artgen.registry.pipelines import pipeline_entries
 from artgen.spec.base_requests import PromptRequest
 from artgen.spec.requests import Sample
 

@@ -13,7 +13,8 @@ from artgen.registry.catalog import ModelInfo, builtin_models
 from artgen.registry.default_selection import is_downloaded
 from artgen.registry.hub import cache
 from artgen.registry.memory import DTYPE_BYTES, estimate_catalog_memory
-from artgen.registry.pipelines import PipelineEntry, pipeline_entries
+from artgen.registry.pipeline_entry import PipelineEntry
+from artgen.registry.pipelines import pipeline_entries
 from artgen.registry.references import ModelReference
 from artgen.spec import memory_budget
 from artgen.system import hardware

@@ -33,7 +33,7 @@ from artgen.jobs.upscaling import replay as upscaling_replay
 from artgen.spec import settings
 from artgen.spec.base_requests import Request
 from artgen.spec.best_of import remove_selection
-from artgen.spec.records import record_notes
+from artgen.spec.record_notes import record_notes
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import (
     options_of,

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from artgen.errors import ModelUnavailableError, UsageError
-from artgen.registry import ResolvedModel, diffusers_folder, pipelines, task_support
+from artgen.registry import ResolvedModel, diffusers_folder, task_support
 from artgen.registry.describe import vae_scale_factor
+from artgen.registry.pipeline_entry import PipelineEntry
 from artgen.spec.requests import Sample
 from artgen.spec.schedulers import identify_scheduler
 from artgen.spec.seeds import generate_seed
@@ -44,7 +45,7 @@ def model_name(request: Sample) -> str:
     return request.model
 
 
-def entry_of(model: ResolvedModel) -> pipelines.PipelineEntry:
+def entry_of(model: ResolvedModel) -> PipelineEntry:
     """Return the entry of a model's pipeline, which supports the task sample.
 
     Raises:
@@ -172,7 +173,7 @@ def find_class(request: Sample, model: ResolvedModel) -> ClassLabel | None:
     return ClassLabel(number, next((name for name, value in names.items() if value == number), ""))
 
 
-def _check_settings(request: Sample, model: ResolvedModel, entry: pipelines.PipelineEntry) -> None:
+def _check_settings(request: Sample, model: ResolvedModel, entry: PipelineEntry) -> None:
     """Check that the settings have an effect on the model."""
     if request.guidance_scale is not None and entry.guidance == "none":
         kind = "class-conditional without guidance" if _num_classes(model) else "unconditional"
@@ -205,9 +206,7 @@ def _check_settings(request: Sample, model: ResolvedModel, entry: pipelines.Pipe
         )
 
 
-def _check_steps(
-    steps: int, model: ResolvedModel, entry: pipelines.PipelineEntry, scheduler_config: Mapping[str, Any]
-) -> None:
+def _check_steps(steps: int, model: ResolvedModel, entry: PipelineEntry, scheduler_config: Mapping[str, Any]) -> None:
     limit = _max_steps(entry, scheduler_config)
     if steps > limit:
         raise UsageError(
@@ -218,7 +217,7 @@ def _check_steps(
         )
 
 
-def _max_steps(entry: pipelines.PipelineEntry, scheduler_config: Mapping[str, Any]) -> int:
+def _max_steps(entry: PipelineEntry, scheduler_config: Mapping[str, Any]) -> int:
     """Return the number of training timesteps. The continuous schedule of `ScoreSdeVePipeline` has no limit."""
     limit = scheduler_config.get("num_train_timesteps", 1000)
     return limit if isinstance(limit, int) and entry.name != "score-sde-ve" else entry.steps

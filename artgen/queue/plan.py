@@ -9,7 +9,8 @@ from artgen.outputs import AnimationOutput, Destination
 from artgen.queue.entries import Entry, LineError, location
 from artgen.registry import ResolvedModel
 from artgen.spec.base_requests import Request
-from artgen.spec.records import KEPT_PROVENANCE, kept_fields, schema_note, unknown_fields_note
+from artgen.spec.record_notes import schema_note, unknown_fields_note
+from artgen.spec.records import KEPT_PROVENANCE, kept_fields
 
 MAX_LISTED_LINES = 5
 """Maximum number of lines that a note lists."""

@@ -8,7 +8,7 @@ from typing import Any
 from artgen.errors import InputFileError, ModelUnavailableError
 from artgen.registry import diffusers_folder, pipelines
 from artgen.registry.catalog import ModelInfo
-from artgen.registry.pipelines import PipelineEntry
+from artgen.registry.pipeline_entry import PipelineEntry
 from artgen.registry.resolved import ResolvedModel
 from artgen.registry.variants import detect_variant
 

@@ -7,7 +7,7 @@ from typing import Any
 from artgen.registry import diffusers_folder, hashes, pipelines
 from artgen.registry.catalog import ASSETS_FOLDER
 from artgen.registry.model_configs import is_quantized
-from artgen.registry.pipelines import PipelineEntry
+from artgen.registry.pipeline_entry import PipelineEntry
 from artgen.system.counts import format_bytes
 from artgen.system.files import FileIdentity, file_identity
 

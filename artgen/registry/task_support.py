@@ -4,7 +4,8 @@ import importlib.util
 
 from artgen.errors import ModelUnavailableError
 from artgen.registry.catalog import known_models
-from artgen.registry.pipelines import PipelineEntry, families_with
+from artgen.registry.pipeline_entry import PipelineEntry
+from artgen.registry.pipelines import families_with
 from artgen.system.counts import format_bytes
 from artgen.system.optional_packages import install_command
 

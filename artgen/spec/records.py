@@ -7,7 +7,7 @@ Unknown fields are kept: `to_record` writes them again. `docs/record-fields.md` 
 
 import contextlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,16 +22,12 @@ from artgen.spec.mask_source import recorded_mask_model
 from artgen.spec.prompt_expansion import PromptExpansion
 from artgen.spec.requests import TASKS
 from artgen.spec.settings import canonical_keys, options_of, settings_of, type_of, unknown_setting_error
-from artgen.system.counts import counted
 
 WRITER_FIELDS = {"artgen": __version__, "schema": RECORD_SCHEMA}
 """Provenance of all generated images."""
 
 MAX_UNKNOWN_BYTES = 1 << 19
 """Limit of the unknown fields of a record that are kept, as JSON."""
-
-MAX_LISTED_FIELDS = 8
-MAX_LISTED_NAME_CHARS = 40
 
 
 class RecordField(NamedTuple):
@@ -268,42 +264,6 @@ def kept_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
             remaining -= size
             kept[name] = value
     return kept
-
-
-def record_notes(record: Mapping[str, Any]) -> list[str]:
-    """Return notes about a newer schema and about unknown fields of a valid record."""
-    fields = unknown_fields(record)
-    notes = [schema_note(recorded_schema(record)), unknown_fields_note(fields, len(fields) - len(kept_fields(fields)))]
-    return [text for text in notes if text]
-
-
-def schema_note(schema: int | None) -> str:
-    """Return a note about a schema number that is newer than `RECORD_SCHEMA`, else an empty string."""
-    if schema is None or schema <= RECORD_SCHEMA:
-        return ""
-    return (
-        f"A newer version of artgen wrote the record: it has schema {schema}, and artgen {__version__} supports schema "
-        f"{RECORD_SCHEMA}. The pixels may differ."
-    )
-
-
-def unknown_fields_note(names: Iterable[str], num_dropped: int = 0) -> str:
-    """Return a note about unknown fields; an empty string if there are none.
-
-    Args:
-        names: names of all unknown fields.
-        num_dropped: number of the fields that are not kept, because of their size or because they are not JSON.
-    """
-    listed = [name if len(name) <= MAX_LISTED_NAME_CHARS else f"{name[:MAX_LISTED_NAME_CHARS]}..." for name in names]
-    if not listed:
-        return ""
-    hidden = len(listed) - MAX_LISTED_FIELDS
-    more = f" and {hidden:,} more" if hidden > 0 else ""
-    text = f"Unknown fields of the record have no effect and are kept: {', '.join(listed[:MAX_LISTED_FIELDS])}{more}."
-    if num_dropped:
-        limit = f"{MAX_UNKNOWN_BYTES >> 10} KiB"
-        text += f" {counted(num_dropped, 'field is', 'fields are')} not kept: the limit is {limit} of JSON."
-    return text
 
 
 def check_provenance(name: str, value: Any) -> None:

@@ -11,7 +11,7 @@ import diffusers
 import pytest
 
 from artgen.registry import pipelines
-from artgen.registry.pipelines import PipelineEntry
+from artgen.registry.pipeline_entry import PipelineEntry
 
 PIPELINES_FOLDER = Path(diffusers.__file__).parent / "pipelines"
 ENTRIES = {

@@ -12,6 +12,7 @@ from artgen import registry
 from artgen.registry import catalog, hub_snapshots, pipelines
 from artgen.registry.catalog import ModelInfo
 from artgen.registry.hub.names import HUB_ID_PATTERN
+from artgen.registry.pipeline_entry import PipelineEntry
 from artgen.spec import schedulers
 
 MODELS = catalog.builtin_models()
@@ -23,7 +24,7 @@ MAX_BYTES_PER_PARAMETER = 5.5
 """fp32 weights, and components that artgen downloads but does not need."""
 
 
-def entry_of(info: ModelInfo) -> pipelines.PipelineEntry:
+def entry_of(info: ModelInfo) -> PipelineEntry:
     assert info.family is not None
     return pipelines.pipeline_entries()[info.family]
 

@@ -19,7 +19,7 @@ from artgen.jobs.image_prompts.image_prompt_input import active_prompts
 from artgen.jobs.job import GenerationJob
 from artgen.jobs.pipeline_options import changes_guidance, pag_scale
 from artgen.jobs.prompt_plan import prompt_plan
-from artgen.registry.pipelines import PipelineEntry
+from artgen.registry.pipeline_entry import PipelineEntry
 
 
 def prepare_pipeline(

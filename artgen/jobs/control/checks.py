@@ -6,7 +6,7 @@ from artgen import registry
 from artgen.errors import UsageError
 from artgen.jobs.edit_checks import CROPPING_PIPELINES
 from artgen.registry.control_nets import ControlNet
-from artgen.registry.pipelines import PipelineEntry
+from artgen.registry.pipeline_entry import PipelineEntry
 from artgen.spec.base_requests import PromptRequest
 
 CONTROL, UNION, INPAINT, ADAPTER = "control", "control_union", "control_inpaint", "adapter"

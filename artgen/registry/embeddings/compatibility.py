@@ -6,7 +6,7 @@ from typing import Any
 from artgen.errors import ModelUnavailableError
 from artgen.registry import diffusers_folder
 from artgen.registry.embeddings.embedding_file import EmbeddingFile
-from artgen.registry.pipelines import PipelineEntry
+from artgen.registry.pipeline_entry import PipelineEntry
 from artgen.registry.resolved import ResolvedModel
 
 

@@ -12,7 +12,8 @@ from artgen.registry.lora.lora_file import LoraFile
 from artgen.registry.lora_layers.keys import DENOISER, LayerKey, from_ldm_key, kohya_key
 from artgen.registry.lora_layers.original_names import LayerShapes, Target, find_targets
 from artgen.registry.lora_layers.shapes import LayerShape
-from artgen.registry.pipelines import PipelineEntry, architecture_entry, pipeline_entries
+from artgen.registry.pipeline_entry import PipelineEntry
+from artgen.registry.pipelines import architecture_entry, pipeline_entries
 from artgen.registry.safetensors_header import MAX_NAME_LENGTH, read_header
 
 SAFETENSORS_SUFFIX = ".safetensors"
