@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from artgen._version import __version__
 from artgen.errors import ArtgenError
-from artgen.spec import config
+from artgen.spec import config, shared_config
 from artgen.system import hardware
 from artgen.system.files import nearest_existing
 from artgen.system.optional_packages import EXTRAS, installed_version, missing_extras
@@ -185,7 +185,7 @@ def _history(errors: list[str]) -> dict[str, Any]:
     from artgen.image_history.connection import history_path
     from artgen.image_history.database import open_existing_history
 
-    if _checked(config.history_is_on, errors) is False:
+    if _checked(shared_config.history_is_on, errors) is False:
         return {"history": None, "history_entries": None}
     num_entries = 0
     try:

@@ -45,7 +45,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON o
     artgen cache list --json
     """
     from artgen.api.cache import CONVERTED_MODELS, list_cache
-    from artgen.spec import config
+    from artgen.spec import shared_config
     from artgen.system.paths import user_cache_folder
 
     entries = list_cache()
@@ -53,7 +53,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON o
         for entry in entries:
             LIST_OUTPUT.print(entry)
         return
-    limit = config.cache_limit()
+    limit = shared_config.cache_limit()
     if not entries:
         print_note(f"The cache '{user_cache_folder()}' is empty.")
         return

@@ -20,13 +20,13 @@ def find_server(remote: RemoteSettings) -> "Server | None":
         return None
     from artgen.remote.address import parse_server
     from artgen.remote.connection import Server
-    from artgen.spec import config
+    from artgen.spec import shared_config
 
     url = parse_server(remote.server)
     if url is None:
         return None
     status_line.hide_imports()
-    return Server(url, config.server_token())
+    return Server(url, shared_config.server_token())
 
 
 def reject_local_options(frames: FramesSettings, batch_size: str | None = None, **others: object) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from artgen.errors import ArtgenError
-from artgen.spec.config import history_is_on
+from artgen.spec.shared_config import history_is_on
 from artgen.system.command_state import register_reset
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from artgen.errors import UsageError
 from artgen.jobs.checks import runs_on_cpu
 from artgen.registry import ResolvedModel
 from artgen.spec.base_requests import PromptRequest
-from artgen.spec.config import cache_limit
 from artgen.spec.fast import parse_presets
+from artgen.spec.shared_config import cache_limit
 from artgen.system import hardware
 from artgen.system.optional_packages import install_command, installed_version
 

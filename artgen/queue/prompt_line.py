@@ -1,14 +1,14 @@
 """Parse a line of a `.txt` prompt file: a prompt, then options as on the command line or of another tool."""
 
 import re
-import shlex
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from artgen.errors import UsageError
 from artgen.queue import tool_options
 from artgen.queue.entries import LINE_SETTINGS, ignore_note, parse_text_value
+from artgen.queue.line_values import LineOption, check_switch, joined_value, single_value
 from artgen.queue.tool_options import A1111, DIALECTS, INVOKEAI, MIDJOURNEY, Dialect
 from artgen.spec.fields import describe_value
 from artgen.spec.schedulers import find_scheduler
@@ -35,16 +35,6 @@ _INVOKEAI_SHORT_OPTIONS = ("-s", "-n")
 """Options that have another meaning in artgen."""
 _FLAG_WITH_NUMBER = re.compile(r"(--[a-z]+?)(\d[\d.:]*)")
 _MODEL_HASH = re.compile(r" \[[0-9a-fA-F]{8,64}\]$")
-
-
-class _Option(NamedTuple):
-    """Represent an option: its flag with dashes and as typed, its position, and whether its value follows directly."""
-
-    flag: str
-    typed: str
-    start: int
-    end: int
-    is_attached: bool = False
 
 
 def parse_prompt_line(
@@ -92,10 +82,10 @@ class _Line:
         self._dialect = dialect
         self._values = values
         self._on_note = on_note
-        self._ignored: list[_Option] = []
+        self._ignored: list[LineOption] = []
         self._images_per_batch = 1
 
-    def add(self, option: _Option, value_text: str) -> None:
+    def add(self, option: LineOption, value_text: str) -> None:
         """Add an option and the text up to the next option."""
         flag = option.flag
         if flag in self._dialect.settings:
@@ -107,7 +97,7 @@ class _Line:
         ):
             self._ignored.append(option)
         elif flag == "--batch-size":
-            count = _single_value(option, value_text)
+            count = single_value(option, value_text)
             self._images_per_batch = parse_text_value("count", count)
             self._on_note("--batch-size is a number of images in this line, as in AUTOMATIC1111.")
         elif flag in option_flags():
@@ -115,7 +105,7 @@ class _Line:
             if switch is None:
                 self._set(name, option, value_text)
             else:
-                _check_switch(option, value_text)
+                check_switch(option, value_text)
                 self._store(name, switch)
         else:
             from artgen.spec.synonyms import option_hint
@@ -148,8 +138,8 @@ class _Line:
             self._on_note(tool_options.ignored_note(tool, [option.typed for option in self._ignored]) + hint)
         return values
 
-    def _set(self, name: str, option: _Option, value_text: str) -> None:
-        read = _joined_value if name in _UNQUOTED_SETTINGS else _single_value
+    def _set(self, name: str, option: LineOption, value_text: str) -> None:
+        read = joined_value if name in _UNQUOTED_SETTINGS else single_value
         bare_value = settings_of(LINE_SETTINGS[name])[name].bare_value if name in LINE_SETTINGS else ""
         text = bare_value if bare_value and not value_text.strip() else read(option, value_text)
         if option.flag == "-m" and name == "scheduler" and not _is_scheduler(text):
@@ -170,23 +160,23 @@ class _Line:
         self._values[name] = (*self._values.get(name, ()), *value) if isinstance(value, tuple) else value
 
 
-def _find_options(text: str) -> Iterator[_Option]:
+def _find_options(text: str) -> Iterator[LineOption]:
     """Yield each word outside quotes that can be an option."""
     for match in _TOKEN_PATTERN.finditer(text):
         if match["flag"]:
             flag = match["flag"].replace("_", "-")
             number = _FLAG_WITH_NUMBER.fullmatch(flag)
             if number and number[1] in MIDJOURNEY.detected_by and flag not in option_flags():
-                yield _Option(number[1], number[1], match.start(), match.start() + len(number[1]))
+                yield LineOption(number[1], number[1], match.start(), match.start() + len(number[1]))
             else:
-                yield _Option(flag, match["flag"], match.start(), match.end())
+                yield LineOption(flag, match["flag"], match.start(), match.end())
         elif match["dash"]:
-            yield _Option(f"--{match['name']}", match[0], match.start(), match.end())
+            yield LineOption(f"--{match['name']}", match[0], match.start(), match.end())
         elif match["short"]:
-            yield _Option(match["short"], match["short"], match.start(), match.end(), match["attached"] is not None)
+            yield LineOption(match["short"], match["short"], match.start(), match.end(), match["attached"] is not None)
 
 
-def _is_detected(dialect: Dialect, options: list[_Option]) -> bool:
+def _is_detected(dialect: Dialect, options: list[LineOption]) -> bool:
     return any(
         option.flag in dialect.detected_by
         and option.flag not in option_flags()
@@ -195,7 +185,7 @@ def _is_detected(dialect: Dialect, options: list[_Option]) -> bool:
     )
 
 
-def _is_option(option: _Option, dialect: Dialect) -> bool:
+def _is_option(option: LineOption, dialect: Dialect) -> bool:
     """Return whether a word is an option and not text of the prompt, as `-f1` and a long dash can be."""
     if option.typed[0] == "-" and not option.is_attached:
         return True
@@ -207,50 +197,6 @@ def _is_option(option: _Option, dialect: Dialect) -> bool:
 def _takes_number(flag: str) -> bool:
     name, _ = option_flags().get(flag, ("", None))
     return name == "seed" or (name in LINE_SETTINGS and type_of(LINE_SETTINGS[name], name)[0] in (int, float))
-
-
-def _split(option: _Option, value_text: str) -> list[str]:
-    try:
-        return shlex.split(value_text)
-    except ValueError as error:
-        raise UsageError(
-            f"Cannot parse the value of '{option.typed}': {str(error).lower()}.", "Close the quotation marks."
-        ) from error
-
-
-def _single_value(option: _Option, value_text: str) -> str:
-    """Return the value of an option that is one word or a quoted text."""
-    text = value_text.removeprefix("=")
-    words = _split(option, text)
-    if not words and text == value_text:
-        raise UsageError(f"Cannot use '{option.typed}' without a value.", "Add the value, or remove the option.")
-    if len(words) > 1:
-        raise UsageError(
-            f"Cannot parse {describe_value(words[1])}: it follows an option.",
-            "Put the prompt first, and quote values with spaces.",
-        )
-    return words[0] if words else ""
-
-
-def _joined_value(option: _Option, value_text: str) -> str:
-    """Return the value of an option that extends to the next option. Quotes around words are removed as in a shell."""
-    text = value_text.removeprefix("=").strip()
-    if not text and "=" not in value_text:
-        raise UsageError(f"Cannot use '{option.typed}' without a value.", "Add the value, or remove the option.")
-    return " ".join(_split(option, text)) if text.startswith(('"', "'")) else text
-
-
-def _check_switch(option: _Option, value_text: str) -> None:
-    if value_text.startswith("="):
-        raise UsageError(
-            f"Cannot use '{option.typed}{value_text.split()[0]}': it is a switch, which takes no value.",
-            f"Write '{option.typed}'.",
-        )
-    if value_text.strip():
-        raise UsageError(
-            f"Cannot parse {describe_value(value_text.split()[0])}: it follows an option.",
-            "Put the prompt first, and quote values with spaces.",
-        )
 
 
 def _is_scheduler(text: str) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from artgen.errors import InputFileError, OutputError
 from artgen.registry import hashes
-from artgen.spec.config import cache_limit
+from artgen.spec.shared_config import cache_limit
 from artgen.system.counts import format_bytes
 from artgen.system.external_data import parse_json, read_optional
 from artgen.system.file_locks import RETRY_SECONDS, try_lock

@@ -20,7 +20,6 @@ import platformdirs
 
 from artgen.errors import InputFileError, UsageError
 from artgen.spec import settings
-from artgen.spec.memory_budget import parse_bytes
 from artgen.spec.quantities import check_quantity
 from artgen.spec.settings import options_of, unknown_setting_error
 from artgen.spec.toml_text import parse_toml
@@ -33,7 +32,6 @@ PRESETS_TABLE = "presets"
 MAX_USER_FILE_BYTES = 1 << 16
 HIDDEN_VALUE = "(set)"
 """Text in place of the value of a secret."""
-DEFAULT_CACHE_LIMIT_BYTES = 20 << 30
 
 CONFIGURABLE_SETTINGS: dict[str, type] = {
     name: group
@@ -103,7 +101,7 @@ def load_defaults(command: str) -> dict[str, dict[str, Any]]:
         names = [*options_of(settings.DisplaySettings)] if command in _DISPLAYING_COMMANDS else []
         names += ["preset"] if command == "batch" else []
         names += ["server"] if command in _REMOTE_COMMANDS else []
-        return {command: {name: value for name in names if (value := _shared_setting(name)) is not None}}
+        return {command: {name: value for name in names if (value := shared_setting(name)) is not None}}
     return {}
 
 
@@ -147,7 +145,7 @@ def _folder(name: str) -> Path | None:
     Raises:
         InputFileError: a file is not valid TOML, or contains an invalid setting.
     """
-    folder = os.environ.get(f"ARTGEN_{name.upper()}") or _shared_setting(name)
+    folder = os.environ.get(f"ARTGEN_{name.upper()}") or shared_setting(name)
     return expand_home(folder) if folder else None
 
 
@@ -160,53 +158,8 @@ def model_folders() -> list[Path]:
     """
     text = os.environ.get("ARTGEN_MODEL_FOLDERS")
     group = CONFIGURABLE_SETTINGS["model_folders"]
-    folders = settings.parse_value(group, "model_folders", text) if text else _shared_setting("model_folders") or ()
+    folders = settings.parse_value(group, "model_folders", text) if text else shared_setting("model_folders") or ()
     return [expand_home(folder) for folder in folders if folder.strip()]
-
-
-def civitai_token() -> str | None:
-    """Return the user's token of Civitai, from `ARTGEN_CIVITAI_TOKEN` or a configuration file.
-
-    Raises:
-        InputFileError: a file is not valid TOML, or contains an invalid setting.
-    """
-    token = os.environ.get("ARTGEN_CIVITAI_TOKEN") or _shared_setting("civitai_token")
-    return token.strip() if token else None
-
-
-def server_token() -> str | None:
-    """Return the token of the user's server, from `ARTGEN_SERVER_TOKEN` or a configuration file.
-
-    Raises:
-        InputFileError: a file is not valid TOML, or contains an invalid setting.
-    """
-    token = os.environ.get("ARTGEN_SERVER_TOKEN") or _shared_setting("server_token")
-    return token.strip() if token else None
-
-
-def cache_limit() -> int:
-    """Return the maximum size of the converted models in bytes, from `ARTGEN_CACHE_LIMIT` or a configuration file.
-
-    Raises:
-        InputFileError: a file is not valid TOML, or contains an invalid setting.
-        UsageError: the variable is not a size.
-    """
-    if variable := os.environ.get("ARTGEN_CACHE_LIMIT"):
-        return parse_bytes(variable, "ARTGEN_CACHE_LIMIT")
-    text = _shared_setting("cache_limit")
-    return parse_bytes(text, "cache_limit") if text else DEFAULT_CACHE_LIMIT_BYTES
-
-
-def history_is_on() -> bool:
-    """Return whether images are entered in the history, from `ARTGEN_HISTORY` or a configuration file.
-
-    Raises:
-        InputFileError: a file is not valid TOML, or contains an invalid setting.
-        UsageError: the variable is not true or false.
-    """
-    if text := os.environ.get("ARTGEN_HISTORY"):
-        return bool(settings.parse_value(settings.OutputSettings, "history", text))
-    return _shared_setting("history") is not False
 
 
 def printable_value(name: str, value: Any) -> Any:
@@ -221,7 +174,7 @@ def missing_model_folders() -> list[Path]:
     return [folder for folder in model_folders() if not os.path.isdir(folder)]  # noqa: PTH112 - Path.is_dir raises
 
 
-def _shared_setting(name: str) -> Any:
+def shared_setting(name: str) -> Any:
     """Return a setting of all commands; `artgen.toml` has precedence. None if it is unset."""
     return {**read_config_file(user_config_file()), **read_config_file(Path(PROJECT_FILE))}.get(name)
 

@@ -18,7 +18,7 @@ from artgen.registry.hub.transfer import Answer, Server, TransientError, open_an
 from artgen.registry.model_folders import Kind
 from artgen.registry.web.addresses import CIVITAI_ENDPOINT, CivitaiSource, civitai_endpoint
 from artgen.registry.web.civitai_files import CivitaiFile, select_file, text_of, whole_number, words_of
-from artgen.spec import config
+from artgen.spec import shared_config
 from artgen.system.external_data import parse_json
 
 KINDS: Mapping[str, Kind] = {
@@ -81,7 +81,7 @@ def access_token() -> str | None:
     """
     if text := os.environ.get("CIVITAI_TOKEN", "").strip():
         return check_token("CIVITAI_TOKEN", text, TOKEN_HINT)
-    text = config.civitai_token() or ""
+    text = shared_config.civitai_token() or ""
     return check_token("The setting civitai_token", text, TOKEN_HINT) if text else None
 
 

@@ -1,0 +1,54 @@
+"""Read settings that apply to all commands: tokens, the limit of the cache, and the history."""
+
+import os
+
+from artgen.spec import settings
+from artgen.spec.config import shared_setting
+from artgen.spec.memory_budget import parse_bytes
+
+DEFAULT_CACHE_LIMIT_BYTES = 20 << 30
+
+
+def civitai_token() -> str | None:
+    """Return the user's token of Civitai, from `ARTGEN_CIVITAI_TOKEN` or a configuration file.
+
+    Raises:
+        InputFileError: a file is not valid TOML, or contains an invalid setting.
+    """
+    token = os.environ.get("ARTGEN_CIVITAI_TOKEN") or shared_setting("civitai_token")
+    return token.strip() if token else None
+
+
+def server_token() -> str | None:
+    """Return the token of the user's server, from `ARTGEN_SERVER_TOKEN` or a configuration file.
+
+    Raises:
+        InputFileError: a file is not valid TOML, or contains an invalid setting.
+    """
+    token = os.environ.get("ARTGEN_SERVER_TOKEN") or shared_setting("server_token")
+    return token.strip() if token else None
+
+
+def cache_limit() -> int:
+    """Return the maximum size of the converted models in bytes, from `ARTGEN_CACHE_LIMIT` or a configuration file.
+
+    Raises:
+        InputFileError: a file is not valid TOML, or contains an invalid setting.
+        UsageError: the variable is not a size.
+    """
+    if variable := os.environ.get("ARTGEN_CACHE_LIMIT"):
+        return parse_bytes(variable, "ARTGEN_CACHE_LIMIT")
+    text = shared_setting("cache_limit")
+    return parse_bytes(text, "cache_limit") if text else DEFAULT_CACHE_LIMIT_BYTES
+
+
+def history_is_on() -> bool:
+    """Return whether images are entered in the history, from `ARTGEN_HISTORY` or a configuration file.
+
+    Raises:
+        InputFileError: a file is not valid TOML, or contains an invalid setting.
+        UsageError: the variable is not true or false.
+    """
+    if text := os.environ.get("ARTGEN_HISTORY"):
+        return bool(settings.parse_value(settings.OutputSettings, "history", text))
+    return shared_setting("history") is not False
