@@ -154,6 +154,7 @@ def serve(
     from artgen.spec.fields import non_default_settings
 
     _check_packages()
+    from artgen import registry
     from artgen.server.run_server import run_server
     from artgen.server.settings import ServerSettings
 
@@ -178,6 +179,9 @@ def serve(
         verbose=verbose and not quiet,
         quiet=quiet,
     )
+
+    if model.model is not None:
+        registry.parse_reference(model.model)  # refuses an unknown name before the first job
 
     def on_start(url: str) -> None:
         print_result(url)

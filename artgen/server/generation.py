@@ -72,7 +72,9 @@ def _save(output: str, job: ServerJob, parsed: ParsedJob, outcome: Any, record: 
     """Save an image in the folder of the server. The client gets its image also if this fails."""
     try:
         settings = OutputSettings(output=output, metadata=parsed.metadata)
-        save_image(outcome.image, record, outcome.request, settings, outcome.low_bytes)
+        saved = save_image(outcome.image, record, outcome.request, settings, outcome.low_bytes, outcome.seconds)
+        for note in saved.notes:
+            job.add_note(parsed.files.with_names(note))
     except ArtgenError as error:
         log(f"Cannot save an image: {error.message}")
         job.add_note("The image was not saved on the server.")
