@@ -117,7 +117,8 @@ def test_every_help_ends_without_a_message(
 
 
 def test_the_list_contains_every_command() -> None:
-    assert {arguments[0] for arguments in PRINTING_COMMANDS} >= COMMAND_SUMMARIES.keys()
+    runs_until_stopped = {"serve"}
+    assert {arguments[0] for arguments in PRINTING_COMMANDS} >= COMMAND_SUMMARIES.keys() - runs_until_stopped
 
 
 @pytest.mark.usefixtures("_inputs")
