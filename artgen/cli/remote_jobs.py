@@ -134,7 +134,7 @@ class RemoteJobs:
         reporter: Reporter,
         on_outcome: OnOutcome,
     ) -> None:
-        from artgen.outputs.save_result import encoding_notes
+        from artgen.outputs.save_result import encoding_notes, history_notes
         from artgen.remote.errors import ServerError
         from artgen.remote.job import Numbering
         from artgen.remote.submission import run_in_order, submit_or_refuse
@@ -166,8 +166,10 @@ class RemoteJobs:
             for text in encoding_notes(result.image, result.low_bytes, destination.encoding, keeps_pixels=keeps_pixels):
                 listen(Notice(text))
             reporter.show_saving()
-            path = destination.save(result.image, result.record, low_bytes=result.low_bytes)
+            path = destination.save(result.image, result.record, low_bytes=result.low_bytes, seconds=result.seconds)
             reporter.close()
+            for text in history_notes():
+                listen(Notice(text))
             measure = partial(self.on_saved, result, path) if self.on_saved is not None else dict
             seconds = time.monotonic() - start_time
             label = job_label(result.request, result.record)

@@ -1,7 +1,8 @@
 """Run one job on a server: submit it, follow its events, and load its images."""
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from artgen.engine.results import GeneratedImage
@@ -104,7 +105,8 @@ class RemoteJob:
                     state = self._state()
             self._is_ended = True
             progress.add_notes(state.get("notes"))
-            return self._result(state)
+            seconds = progress.elapsed_seconds
+            return replace(self._result(state), seconds=seconds)
         finally:
             self._connection.on_wait = previous_on_wait
 
@@ -151,6 +153,7 @@ class _Progress:
         self._numbering = numbering
         self._last: Event = WaitingForServer(0)
         self._notes: set[str] = set()
+        self._first_step_time: float | None = None
         self._listener(self._last)
 
     def repeat(self) -> None:
@@ -170,12 +173,19 @@ class _Progress:
         """Report a state, or the number of steps."""
         step, steps, position = (_whole(state.get(name)) for name in ("step", "steps", "position"))
         if steps:
+            if self._first_step_time is None:
+                self._first_step_time = time.monotonic()
             self._last = StepEvent(step, steps, self._numbering.image, 1, self._numbering.total)
         elif state.get("state") == "queued":
             self._last = WaitingForServer(position)
         elif state.get("state") == "loading":
             self._last = WaitingForServer(0, is_loading=True)
         self._listener(self._last)
+
+    @property
+    def elapsed_seconds(self) -> float | None:
+        """Return the seconds since the first step; None before it."""
+        return None if self._first_step_time is None else time.monotonic() - self._first_step_time
 
     def add_notes(self, notes: Any) -> None:
         """Report notes that were not reported yet."""
