@@ -10,7 +10,7 @@ images are right. The choice does not depend on the scores.
 `--kind settings` measures trained concepts in a setting, such as "a fox at sunset": an image is right if the classifier
 names the concept. With guidance nearly all of these images are right, so this kind needs `--guidance-scale 1`.
 
-    python tests/benchmarks/best_of.py --work data/train_tiny --kind settings --guidance-scale 1 --candidates 240
+    python tests/benchmarks/best_of.py --work data/train_tiny --kind settings --guidance-scale 1 --candidates 370
 
 `--work` needs the files of `fetch.py`, `sprites.py`, `render.py` and `concept_classifier.py` of `examples/train_tiny`.
 """

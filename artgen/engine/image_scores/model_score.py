@@ -1,10 +1,7 @@
 """Score images with the diffusion model: how much lower its denoising error is with the prompt than without it.
 
 Li et al., "Your diffusion model is secretly a zero-shot classifier", ICCV 2023, arXiv 2303.16203. The noise is the same
-for all images and for both prompts, so that it adds little to the differences between scores. The score is the
-logarithm of the ratio of the errors, because the difference of the errors is larger for images with many details, and
-larger at high noise levels. For normally distributed errors of unknown variance, the logarithm of the ratio is
-proportional to the logarithm of the likelihood ratio of the two prompts.
+for all images and for both prompts, so that it adds little to the differences between scores.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,9 +30,7 @@ OnModelCall = Callable[[], object]
 def model_score(
     pipe: Any, image: Image.Image, prompts: Sequence[dict[str, torch.Tensor]], on_model_call: OnModelCall
 ) -> float:
-    """Return the natural logarithm of the error without the prompt divided by the error with it, mean over the levels.
-
-    The error is the mean squared error of v. The score is 0 if the prompt makes no difference.
+    """Return the mean squared error of v without the prompt minus the error with it, mean over the noise levels.
 
     Args:
         pipe: pipeline of Stable Diffusion 1, 2 or XL.
@@ -44,22 +39,22 @@ def model_score(
             parts.
         on_model_call: see `OnModelCall`.
     """
-    return float(np.mean(log_error_ratios(pipe, image, prompts, NOISE_LEVELS, on_model_call)))
+    return float(np.mean(error_reductions(pipe, image, prompts, NOISE_LEVELS, on_model_call)))
 
 
-def log_error_ratios(
+def error_reductions(
     pipe: Any,
     image: Image.Image,
     prompts: Sequence[dict[str, torch.Tensor]],
     noise_levels: Sequence[float],
     on_model_call: OnModelCall,
 ) -> list[float]:
-    """Return the logarithm of the ratio of the squared errors of v at each noise level; see `model_score`."""
+    """Return the reduction of the squared error of v at each noise level; see `model_score`."""
     device = execution_device(pipe)
     pixels = torch.from_numpy(np.asarray(image.convert("RGB"), np.float32).transpose(2, 0, 1))[None]
     latents = encode_images(pipe.vae, pixels.to(device) / PIXEL_HALF_RANGE - 1)
     pairs = [PromptPair(pipe, embeddings, latents.shape) for embeddings in prompts]
-    ratios = []
+    reductions = []
     for index, strength in enumerate(noise_levels):
         noise = torch.from_numpy(antithetic_noise(latents.shape, NOISE_SEED, index, 0)).to(device)
         total = 0.0
@@ -67,7 +62,7 @@ def log_error_ratios(
             timestep = pair.timestep_at(strength)
             state = add_noise(latents, noise, pair.level_at(timestep))
             errors = pair.v_errors(pair.predict(state, timestep), latents, noise, timestep).mean((1, 2))
-            total += float((errors[1] / errors[0]).log())
+            total += float(errors[1] - errors[0])
             on_model_call()
-        ratios.append(total / len(pairs))
-    return ratios
+        reductions.append(total / len(pairs))
+    return reductions
