@@ -246,3 +246,31 @@ def test_log_contains_no_control_characters(capsys: pytest.CaptureFixture[str]) 
     assert "GET /" in text
     assert text.count("\n") == 1
     assert text.rstrip("\n").isprintable()
+
+
+def test_memory_for_bodies_is_limited_and_released() -> None:
+    large = {
+        "content": json.dumps({**JOB, "negative_prompt": "x" * 2000}),
+        "headers": {"Content-Type": "application/json"},
+    }
+    with client_for(at_once(), max_body_bytes=1000) as client:
+        assert [client.post("/api/jobs", **large).status_code for _ in range(3)] == [413] * 3
+        wait_for(client, submit(client), "done")
+    with client_for(at_once(), max_total_body_bytes=1000) as client:
+        assert [client.post("/api/jobs", **large).status_code for _ in range(3)] == [503] * 3
+        for _ in range(12):  # together larger than the limit
+            wait_for(client, submit(client), "done")
+
+
+def test_a_full_queue_and_an_ending_server_refuse_jobs(jobs: ControlledJobs) -> None:
+    settings = ServerSettings(max_queue=1)
+    queue = JobQueue(settings, jobs)
+    with TestClient(create_app(settings, queue), base_url="http://127.0.0.1") as client:
+        submit(client)
+        assert jobs.started.wait(30)
+        waiting = submit(client)
+        refused = client.post("/api/jobs", json=JOB)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+        assert queue.close()
+        assert client.get(f"/api/jobs/{waiting}").json()["state"] == "canceled"
+        assert "the server is ending" in client.post("/api/jobs", json=JOB).json()["error"]["message"]
