@@ -90,7 +90,8 @@ if TYPE_CHECKING:
     from artgen.jobs.anomaly import Anomaly
     from artgen.spec.base_requests import Request
     from artgen.spec.presets import list_presets, remove_preset
-    from artgen.spec.requests import Denoise, Edit, Img2Img, Inpaint, Outpaint, Sample, Txt2Img, Upscale
+    from artgen.spec.requests import Edit, Img2Img, Inpaint, Outpaint, Sample, Txt2Img
+    from artgen.spec.restoration_requests import Denoise, Upscale
 
 
 _LAZY_IMPORTS = {

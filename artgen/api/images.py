@@ -26,7 +26,8 @@ from artgen.api.keyword_types import (
 )
 from artgen.jobs.size import resolve_size
 from artgen.spec.base_requests import Request
-from artgen.spec.requests import Denoise, Edit, Img2Img, Inpaint, Outpaint, Sample, Txt2Img, Upscale
+from artgen.spec.requests import Edit, Img2Img, Inpaint, Outpaint, Sample, Txt2Img
+from artgen.spec.restoration_requests import Denoise, Upscale
 from artgen.spec.settings import CanvasSettings, SizeSettings
 
 if TYPE_CHECKING:

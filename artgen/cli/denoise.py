@@ -83,7 +83,7 @@ def denoise(
     artgen denoise noisy.png --sigma 25 -o clean.png
     artgen denoise photos/ -o clean/
     """
-    from artgen.spec.requests import Denoise
+    from artgen.spec.restoration_requests import Denoise
 
     image_paths = [*([source.image] if source.image else []), *(image_args or [])]
     groups = (preset, source, denoise_settings, steps, seed, model, compute)

@@ -60,7 +60,7 @@ def upscale(
     artgen upscale photos/ --target-size 3840x2160 -o large/
     artgen upscale fox.png --by 4 --method redraw --strength 0.2
     """
-    from artgen.spec.requests import Upscale
+    from artgen.spec.restoration_requests import Upscale
 
     image_paths = [*([source.image] if source.image else []), *(image_args or [])]
     check_stdin_uses(*image_paths, prompt.prompt)

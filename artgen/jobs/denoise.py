@@ -5,7 +5,7 @@ from typing import Any
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.events import Listener, no_op
 from artgen.registry import ResolvedModel, default_model
-from artgen.spec.requests import Denoise
+from artgen.spec.restoration_requests import Denoise
 from artgen.spec.seeds import generate_seed
 
 DEFAULT_DENOISER = "denoiser"

@@ -26,7 +26,8 @@ from artgen.registry.embeddings import EmbeddingRequest
 from artgen.registry.score_models import ScoreModel
 from artgen.registry.upscalers import Upscaler
 from artgen.spec.base_requests import PromptRequest, Request
-from artgen.spec.requests import TASKS, Denoise, Sample, Upscale
+from artgen.spec.requests import TASKS, Sample
+from artgen.spec.restoration_requests import Denoise, Upscale
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from artgen.jobs.text_mask_input import TextMaskInput
 from artgen.jobs.upscaling.parent_record import parent_record
 from artgen.jobs.upscaling.size import upscaled_size
 from artgen.spec.base_requests import ImageRequest, OpaqueImageRequest, Request
-from artgen.spec.requests import Denoise, Edit, Img2Img, Inpaint, Outpaint, Upscale
+from artgen.spec.requests import Edit, Img2Img, Inpaint, Outpaint
+from artgen.spec.restoration_requests import Denoise, Upscale
 from artgen.spec.settings import settings_of
 from artgen.system.counts import counted
 

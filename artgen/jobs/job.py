@@ -18,7 +18,8 @@ from artgen.registry.score_models import ScoreModel
 from artgen.registry.upscalers import Upscaler
 from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.hires import HiresSpec, parse_hires
-from artgen.spec.requests import Denoise, Sample, Upscale
+from artgen.spec.requests import Sample
+from artgen.spec.restoration_requests import Denoise, Upscale
 from artgen.spec.settings import MAX_BATCH_SIZE
 
 

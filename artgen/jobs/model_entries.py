@@ -18,7 +18,8 @@ from artgen.registry.image_prompts import ImagePromptAdapter
 from artgen.registry.preprocessors import Preprocessor
 from artgen.registry.upscalers import Upscaler
 from artgen.spec.base_requests import PromptRequest, Request
-from artgen.spec.requests import Denoise, Edit, Sample, Upscale
+from artgen.spec.requests import Edit, Sample
+from artgen.spec.restoration_requests import Denoise, Upscale
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from artgen.spec.requests import Upscale
+from artgen.spec.restoration_requests import Upscale
 
 _NEEDED = {
     "hires_in": "hires",

@@ -10,7 +10,8 @@ from artgen.jobs.replay_prompts import PROMPTS
 from artgen.spec import settings
 from artgen.spec.base_requests import Request
 from artgen.spec.records import from_record
-from artgen.spec.requests import TASKS, Upscale
+from artgen.spec.requests import TASKS
+from artgen.spec.restoration_requests import Upscale
 from artgen.spec.settings import (
     FramesSettings,
     GenerationReportSettings,

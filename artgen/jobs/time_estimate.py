@@ -8,7 +8,7 @@ from artgen.jobs.edit_checks import INVERSION_CALLS_PER_STEP
 from artgen.jobs.inputs import scaled_size
 from artgen.registry.memory import parameter_counts
 from artgen.spec.base_requests import ImageRequest, PromptRequest
-from artgen.spec.requests import Denoise
+from artgen.spec.restoration_requests import Denoise
 from artgen.system import hardware
 from artgen.system.counts import format_duration
 

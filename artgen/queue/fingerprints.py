@@ -15,7 +15,7 @@ from artgen.queue.entries import LINE_SETTINGS
 from artgen.spec.base_requests import Request
 from artgen.spec.best_of import num_candidates, typed_settings
 from artgen.spec.records import to_record
-from artgen.spec.requests import Denoise
+from artgen.spec.restoration_requests import Denoise
 from artgen.spec.settings import OutputSettings, PromptSettings, SeriesSettings, Setting, settings_of
 from artgen.spec.sigma import MAX_SIGMA
 

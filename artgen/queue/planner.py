@@ -31,7 +31,8 @@ from artgen.queue.recorded_prompts import PROMPT_NAMES, PROMPT_STATE, RecordedPr
 from artgen.queue.remote_templates import RemoteTemplates
 from artgen.queue.variation_values import variation_values
 from artgen.spec.base_requests import PromptRequest, Request
-from artgen.spec.requests import TASKS, Upscale
+from artgen.spec.requests import TASKS
+from artgen.spec.restoration_requests import Upscale
 from artgen.spec.settings import (
     FramesSettings,
     PromptSettings,

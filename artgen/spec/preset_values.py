@@ -8,7 +8,8 @@ from typing import Any
 from artgen.errors import UsageError
 from artgen.spec import settings
 from artgen.spec.config import CONFIGURABLE_SETTINGS
-from artgen.spec.requests import Denoise, Inpaint, Upscale
+from artgen.spec.requests import Inpaint
+from artgen.spec.restoration_requests import Denoise, Upscale
 from artgen.spec.settings import options_of, type_of, unknown_setting_error
 from artgen.spec.settings.upscale import UPSCALE_METHODS
 

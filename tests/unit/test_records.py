@@ -16,7 +16,8 @@ from artgen.spec.base_requests import ImageRequest, PromptRequest, Request
 from artgen.spec.lora import LoraSpec
 from artgen.spec.record_notes import record_notes
 from artgen.spec.records import JSON_ONLY_KEYS, MAX_UNKNOWN_BYTES, PROVENANCE_FIELDS, from_record, to_record
-from artgen.spec.requests import TASKS, Denoise, Edit, Inpaint, Outpaint, Upscale
+from artgen.spec.requests import TASKS, Edit, Inpaint, Outpaint
+from artgen.spec.restoration_requests import Denoise, Upscale
 from artgen.spec.schedulers import SCHEDULERS
 from artgen.spec.settings import options_of, settings_of, type_of
 

@@ -27,7 +27,7 @@ from artgen.events import Listener, ModelSelected, Notice
 from artgen.jobs.job import DenoiseJob
 from artgen.registry import ResolvedModel
 from artgen.spec.records import WRITER_FIELDS, to_record
-from artgen.spec.requests import Denoise
+from artgen.spec.restoration_requests import Denoise
 from artgen.spec.settings import FramesSettings
 
 MIN_SIGMA = 0.5

@@ -9,7 +9,8 @@ from artgen.jobs.job import GenerationJob, UpscaleJob
 from artgen.jobs.time_estimate import estimate_seconds
 from artgen.jobs.upscaling.size import DEFAULT_FACTOR
 from artgen.jobs.upscaling.tile_request import completed_request, tile_overlap, tile_request, tile_sides
-from artgen.spec.requests import Img2Img, Upscale
+from artgen.spec.requests import Img2Img
+from artgen.spec.restoration_requests import Upscale
 from artgen.system.counts import format_duration
 
 if TYPE_CHECKING:

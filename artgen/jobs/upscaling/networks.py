@@ -8,7 +8,7 @@ from artgen.events import Listener, Notice
 from artgen.registry import save_location
 from artgen.registry.upscalers import DEFAULT_UPSCALER, Upscaler, resolve_upscaler, size_notes
 from artgen.spec.base_requests import Request
-from artgen.spec.requests import Upscale
+from artgen.spec.restoration_requests import Upscale
 from artgen.spec.seeds import generate_seed
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from artgen import images
 from artgen.errors import UsageError
-from artgen.spec.requests import Upscale
+from artgen.spec.restoration_requests import Upscale
 from artgen.spec.settings import MAX_SIDE_PX
 
 DEFAULT_FACTOR = 2.0

@@ -2,7 +2,8 @@
 
 from artgen.errors import UsageError
 from artgen.registry import BUNDLED_MODEL, ResolvedModel
-from artgen.spec.requests import TASKS, Img2Img, Upscale
+from artgen.spec.requests import TASKS, Img2Img
+from artgen.spec.restoration_requests import Upscale
 from artgen.spec.settings import options_of
 
 OVERLAP_RATIO = 1 / 4
