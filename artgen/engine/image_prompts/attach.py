@@ -15,10 +15,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from artgen.engine.image_prompts.encoder import encode_prompts
-from artgen.engine.loading import loaded_models, pipeline_cache
+from artgen.engine.loading import pipeline_cache
 from artgen.engine.loading.components import Pipeline, denoiser_of
 from artgen.engine.loading.device import DeviceConfig
-from artgen.engine.loading.loaded_parts import add_part, find_part
+from artgen.engine.loading.loaded_parts import cached_part
 from artgen.engine.loading.oom import first_line, is_device_lost, is_oom
 from artgen.errors import ModelUnavailableError, UsageError
 from artgen.events import Listener, Loading
@@ -137,17 +137,15 @@ def _load_cached(
     """Return the layers of adapters for a denoiser. The denoiser is changed."""
     files = tuple(file_identity(each.path) for each in adapters)
     shapes = (tuple(unet.config.block_out_channels), unet.config.cross_attention_dim, tuple(unet.attn_processors))
-    key = ("image prompts", shapes, device_config)
-    entry = find_part(key, files)
-    if entry is not None:
-        entry.active = entry.used = True
-        return entry.value  # type: ignore[no-any-return]
-    loaded_models.reserve_part()
-    listener(Loading("image prompt adapter"))
-    layers = _load(adapters, unet)
     name = ", ".join(dict.fromkeys(each.short_name for each in adapters))
-    add_part(key, files, layers, name, device_config.device, device_config.dtype)
-    return layers
+
+    def load() -> _Layers:
+        listener(Loading("image prompt adapter"))
+        return _load(adapters, unet)
+
+    entry = cached_part(("image prompts", shapes), files, name, load, device_config)
+    entry.active = True
+    return entry.value  # type: ignore[no-any-return]
 
 
 def _load(adapters: Sequence[ImagePromptAdapter], unet: Any) -> _Layers:

@@ -12,10 +12,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import SiglipImageProcessor, SiglipVisionModel
 
-from artgen.engine.loading import loaded_models, pipeline_cache
+from artgen.engine.loading import pipeline_cache
 from artgen.engine.loading.components import Pipeline
 from artgen.engine.loading.device import DeviceConfig
-from artgen.engine.loading.loaded_parts import add_part, find_part
+from artgen.engine.loading.loaded_parts import cached_part
 from artgen.engine.loading.oom import first_line, is_device_lost, is_oom
 from artgen.errors import ModelUnavailableError
 from artgen.events import Listener, Loading
@@ -94,16 +94,14 @@ def redux_arguments(
 
 def _load_cached(adapter: ImagePromptAdapter, device_config: DeviceConfig, listener: Listener) -> _Parts:
     files = tuple(file_identity(each) for each in (adapter.path, *adapter.encoder_files))
-    key = ("Flux Redux", device_config)
-    entry = find_part(key, files)
-    if entry is not None:
-        entry.active = entry.used = True
-        return entry.value  # type: ignore[no-any-return]
-    loaded_models.reserve_part()
-    listener(Loading("Flux Redux"))
-    parts = _load(adapter, device_config)
-    add_part(key, files, parts, adapter.short_name, device_config.device, device_config.dtype)
-    return parts
+
+    def load() -> _Parts:
+        listener(Loading("Flux Redux"))
+        return _load(adapter, device_config)
+
+    entry = cached_part(("Flux Redux",), files, adapter.short_name, load, device_config)
+    entry.active = True
+    return entry.value  # type: ignore[no-any-return]
 
 
 def _load(adapter: ImagePromptAdapter, device_config: DeviceConfig) -> _Parts:

@@ -1,9 +1,11 @@
 """Store parts that are used together with a model, such as control nets, among the loaded models."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from artgen.engine.loading import free_memory, loaded_models
+from artgen.engine.loading.device import DeviceConfig
 from artgen.system.files import FileIdentity
 
 
@@ -14,9 +16,32 @@ class _PartFiles:
     files: tuple[FileIdentity, ...]
 
 
-def find_part(key: tuple[Any, ...], files: tuple[FileIdentity, ...]) -> loaded_models.Entry | None:
-    """Return the entry of a loaded part; None if it must be loaded. See `add_part` and `loaded_models.find`."""
-    return loaded_models.find(_PartFiles(files), key)
+def cached_part(
+    key: tuple[Any, ...],
+    files: tuple[FileIdentity, ...],
+    name: str,
+    load: Callable[[], Any],
+    device_config: DeviceConfig,
+) -> loaded_models.Entry:
+    """Return the entry of a part; load the part if it is not among the loaded models.
+
+    Args:
+        key: properties of the part besides the contents of its files. `device_config` is added.
+        files: identities of all files that affect the part.
+        name: name of the part, as recorded.
+        load: notifies the listener, and returns a module, or an object with modules.
+        device_config: device and dtype of the part.
+
+    Raises:
+        ArtgenError: `load` cannot load the part.
+    """
+    key = (*key, device_config)
+    entry = loaded_models.find(_PartFiles(files), key)
+    if entry is None:
+        loaded_models.reserve_part()
+        entry = add_part(key, files, load(), name, device_config.device, device_config.dtype)
+    entry.used = True
+    return entry
 
 
 def add_part(

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors import SafetensorError
 
-from artgen.engine.loading import loaded_models, pipeline_cache
+from artgen.engine.loading import pipeline_cache
 from artgen.engine.loading.device import DeviceConfig
-from artgen.engine.loading.loaded_parts import add_part, find_part
+from artgen.engine.loading.loaded_parts import cached_part
 from artgen.engine.loading.oom import first_line, is_device_lost, is_oom
 from artgen.engine.upscaling.esrgan import load_esrgan, receptive_radius
 from artgen.errors import ArtgenError, ModelUnavailableError
@@ -198,15 +198,14 @@ def load_network(upscaler: Upscaler, device_config: DeviceConfig, listener: List
     """
     if not upscaler.files:
         raise ValueError("the upscaler is not downloaded")
-    files = upscaler.identities
-    key = ("upscaler", upscaler.class_name, device_config)
-    entry = find_part(key, files)
-    if entry is None:
-        loaded_models.reserve_part()
+
+    def load() -> Network:
         listener(Loading("upscaler"))
-        network: Any = _load(upscaler, device_config)
-        entry = add_part(key, files, network, upscaler.name, device_config.device, device_config.dtype)
-    entry.active, entry.used = False, True
+        return _load(upscaler, device_config)
+
+    key = ("upscaler", upscaler.class_name)
+    entry = cached_part(key, upscaler.identities, upscaler.name, load, device_config)
+    entry.active = False
     loaded: Network = entry.value
     return loaded
 
