@@ -22,7 +22,8 @@ from artgen.spec.settings import BatchRunSettings, OutputSettings
 
 if TYPE_CHECKING:
     from artgen.api.batch_inputs import PromptInput
-    from artgen.api.batch_run import BatchOutcome, BatchRun
+    from artgen.api.batch_outcome import BatchOutcome
+    from artgen.api.batch_run import BatchRun
     from artgen.api.sweep import Sweep
     from artgen.queue.job_queue import RunState
     from artgen.queue.plan import BatchPlan

@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from artgen.api import engine_checks
 from artgen.api.batch_checks import check_unused_settings, reject_selected_gpu
+from artgen.api.batch_outcome import BatchOutcome, OnInvalidEntries, OnOutcome, failed_outcome
+from artgen.api.batch_runner import create_runner
 from artgen.errors import ArtgenError, InputFileError, UsageError
 from artgen.events import Listener, Notice, no_op
 from artgen.jobs.batch_size import AutoTuneBatchSize, parse_batch_size
@@ -15,7 +17,7 @@ from artgen.jobs.trained_words import words_note
 from artgen.queue import job_queue
 from artgen.queue.entries import Entry, LineError
 from artgen.queue.failures import changed_failures, missing_images
-from artgen.queue.job_queue import JobFilter, Runner, RunState, in_process_runner, parse_shard, pending_jobs
+from artgen.queue.job_queue import JobFilter, RunState, parse_shard, pending_jobs
 from artgen.queue.ledger import JobResult, Ledger
 from artgen.queue.ledger_lines import JobRecord
 from artgen.queue.plan import BatchPlan, PlannedJob
@@ -28,41 +30,6 @@ from artgen.system import attempt
 
 if TYPE_CHECKING:
     from artgen.remote.connection import Server
-
-
-@dataclass(frozen=True)
-class BatchOutcome:
-    """Store the result of one job of a batch.
-
-    Attributes:
-        location: line of a prompt file such as `prompts.txt:12`, or the name of an image; empty without both.
-        job: the job; None for an invalid line.
-        path: the image file; None if the image could not be generated.
-        frames: the file or folder of the intermediate steps; None if there are none.
-        record: the record of the image; empty if the image is of an earlier run.
-        seconds: duration of the job.
-        error: the reason of a failure; None for an image.
-        is_reported: the first attempt of the same command has printed the result; see `artgen.system.attempt`.
-    """
-
-    location: str
-    job: PlannedJob | None
-    path: Path | None = None
-    frames: Path | None = None
-    record: Mapping[str, Any] = field(default_factory=dict)
-    seconds: float = 0.0
-    error: ArtgenError | None = None
-    is_reported: bool = False
-
-
-OnOutcome = Callable[[BatchOutcome], None]
-
-
-class OnInvalidEntries(Protocol):
-    """Report the errors of invalid entries; raise an exception if the batch must not run."""
-
-    def __call__(self, plan: BatchPlan, *, keep_going: bool) -> None:
-        """Report `plan.line_errors`."""
 
 
 class BatchRun:
@@ -156,7 +123,7 @@ class BatchRun:
         """Return the invalid entries, and the jobs that failed in an earlier run and are not retried."""
         return [
             *(BatchOutcome(line.location, None, error=line.error) for line in self.plan.line_errors),
-            *(_failed_outcome(job, record, record.error) for job, record in state.failed),
+            *(failed_outcome(job, record, record.error) for job, record in state.failed),
         ]
 
     def earlier_images(self, state: RunState) -> Iterator[BatchOutcome]:
@@ -251,7 +218,7 @@ class BatchRun:
             self.ledger.restore()
             self.ledger.close()
         for job, record in missing_images(state.jobs, self.ledger):
-            on_outcome(_failed_outcome(job, record, record.error))
+            on_outcome(failed_outcome(job, record, record.error))
 
     def _run_pending(
         self, state: RunState, on_outcome: OnOutcome, listener: Listener, waits_for_saves: bool
@@ -268,7 +235,7 @@ class BatchRun:
                 return
             self.ledger.records[job.fingerprint] = record
             if record.state == "failed":
-                on_outcome(_failed_outcome(job, record, result.message or record.error))
+                on_outcome(failed_outcome(job, record, result.message or record.error))
                 return
             if self._server is None:
                 timings.update(job, record.seconds)
@@ -278,7 +245,10 @@ class BatchRun:
             on_outcome(self._image_outcome(job, record, result.image_record or {}))
 
         try:
-            yield from job_queue.run_jobs(state, self._create_runner(waits_for_saves), policy, on_result, listener)
+            runner = create_runner(
+                self._folder, self._run_settings, self._server, self._suffix, waits_for_saves=waits_for_saves
+            )
+            yield from job_queue.run_jobs(state, runner, policy, on_result, listener)
         finally:
             if isinstance(policy, AutoTuneBatchSize):
                 timings.update_batch_sizes(state.pending, policy.best_sizes)
@@ -334,25 +304,3 @@ class BatchRun:
             return compute_sha256(self._folder / record.file) == record.sha256
         except InputFileError:
             return False
-
-    def _create_runner(self, waits_for_saves: bool) -> Runner:
-        if self._server is not None:
-            from artgen.queue.remote_pool import remote_runner
-
-            return remote_runner(self._folder, self._server, self._suffix)
-        if self._run_settings.ray is not None:
-            from artgen.queue.ray_pool import ray_runner
-
-            return ray_runner(self._folder, self._run_settings.ray, self._suffix)
-        if self._run_settings.workers > 1:
-            from artgen.queue.process_pool import worker_pool_runner
-
-            return worker_pool_runner(self._folder, self._run_settings.workers, self._suffix)
-        return in_process_runner(self._folder, self._suffix, waits_for_saves=waits_for_saves)
-
-
-def _failed_outcome(job: PlannedJob, record: JobRecord, message: str) -> BatchOutcome:
-    first_line, _, hint = message.partition("\n")
-    error = ArtgenError(first_line, hint)
-    error.exit_code = record.exit_code
-    return BatchOutcome(job.location, job, error=error)

@@ -5,7 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from artgen.api.batch_run import BatchOutcome, BatchRun
+from artgen.api.batch_outcome import BatchOutcome
+from artgen.api.batch_run import BatchRun
 from artgen.cli.batch_report import batch_summary, report_line_errors
 from artgen.cli.console import print_note
 from artgen.cli.load_times import LoadTimes
