@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from artgen.errors import ArtgenError
 from artgen.events import Listener
+from artgen.server.log import log_exception
 from artgen.server.parse_job import ParsedJob
 from artgen.server.server_job import JobCanceled, JobImage, JobListener, JobState, ServerJob
 from artgen.server.settings import ServerSettings
@@ -195,13 +196,20 @@ class JobQueue:
                     return
                 self._is_preload_requested = False
             if job is None:
-                self._runner()
+                self._preload()
                 continue
             job.update(state="loading")
             state, error = self._generate(job)
             with self._lock:
                 self._current = None
                 self._end(job, state, error)
+
+    def _preload(self) -> None:
+        """Import the engine. Log an error: the thread must continue, and each job reports the error."""
+        try:
+            self._runner()
+        except BaseException as error:
+            log_exception(error)
 
     def _generate(self, job: ServerJob) -> tuple[JobState, ArtgenError | None]:
         """Generate the images of a job. Return its final state and its error."""
@@ -211,9 +219,9 @@ class JobQueue:
             return "canceled", None
         except ArtgenError as error:
             return "failed", error
-        except Exception as error:  # a bug that one job triggers must not stop the server
-            from artgen.server.log import log_exception
-
+        except (
+            BaseException
+        ) as error:  # a bug that one job triggers must not stop the thread; also a panic of Rust code
             log_exception(error)
             return "failed", ArtgenError(f"{type(error).__name__}: {error}")
         return "done", None

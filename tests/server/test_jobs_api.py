@@ -1,6 +1,8 @@
 """Test the API of jobs, the queue and the security checks without the engine."""
 
+import asyncio
 import base64
+import io
 import json
 import time
 from collections.abc import Iterator
@@ -101,10 +103,12 @@ def test_failed_jobs_have_an_error_and_the_queue_continues() -> None:
             raise MemoryExhaustedError("Out of memory.", "Use a smaller size.", settings=("width",))
         if job.parsed is not None and job.parsed.requests[0].seed == 2:
             raise ZeroDivisionError("a bug\x1b[2J")
+        if job.parsed is not None and job.parsed.requests[0].seed == 3:
+            raise BaseException("a panic of Rust code")
         at_once()(job, listener)
 
     with client_for(run) as client:
-        ids = [submit(client, seed=seed) for seed in (1, 2, 3)]
+        ids = [submit(client, seed=seed) for seed in (1, 2, 3, 4)]
         assert wait_for(client, ids[0], "failed")["error"] == {
             "message": "Out of memory.",
             "hint": "Use a smaller size.",
@@ -113,12 +117,50 @@ def test_failed_jobs_have_an_error_and_the_queue_continues() -> None:
             "settings": ["width"],
         }
         assert "ZeroDivisionError" in wait_for(client, ids[1], "failed")["error"]["message"]
-        wait_for(client, ids[2], "done")
+        assert "a panic" in wait_for(client, ids[2], "failed")["error"]["message"]
+        wait_for(client, ids[3], "done")
         text = client.get("/metrics").text
-    assert 'artgen_jobs_total{state="failed"} 2.0' in text
+    assert 'artgen_jobs_total{state="failed"} 3.0' in text
     assert 'artgen_errors_total{type="MemoryExhaustedError"} 1.0' in text
     assert "artgen_image_seconds_count 1.0" in text
     assert "artgen_queue_depth 0.0" in text
+
+
+def test_queue_continues_after_a_failed_import_of_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = [ImportError("torch is damaged")]
+
+    def create_runner(_: ServerSettings) -> Any:
+        if errors:
+            raise errors.pop()
+        return at_once()
+
+    monkeypatch.setattr("artgen.server.generation.create_runner", create_runner)
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr("sys.stderr", closed)  # the log cannot be written
+    settings = ServerSettings()
+    queue = JobQueue(settings)
+    queue.preload()
+    with TestClient(create_app(settings, queue), base_url="http://127.0.0.1:7860") as client:
+        wait_for(client, submit(client), "done")
+
+
+def test_job_is_canceled_if_the_connection_is_closed_during_the_validation(jobs: ControlledJobs) -> None:
+    settings = ServerSettings()
+    queue = JobQueue(settings, jobs)
+    messages = [{"type": "http.request", "body": json.dumps(JOB).encode()}, {"type": "http.disconnect"}]
+    headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/api/jobs", "query_string": b"", "headers": headers}
+
+    async def receive() -> Any:
+        return messages.pop(0)
+
+    async def send(_: Any) -> None:
+        pass
+
+    asyncio.run(create_app(settings, queue)(scope, receive, send))
+    assert all(job.wait(30) and job.state == "canceled" for job in queue._copy_jobs())
+    assert queue.num_kept == 1
 
 
 def test_results_have_a_limit_of_bytes_but_the_newest_result_is_kept() -> None:
