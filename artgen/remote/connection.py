@@ -143,12 +143,10 @@ class Connection:
         error = _reported(answer.json())
         if error is None:
             raise errors.foreign_error(self.url)
-        if answer.status == 429:
+        if answer.status in (429, 503):
             raise errors.QueueFullError(f"The server '{self.url}' accepts no job: {error.message}", error.hint)
         if answer.status == 413 and not error.hint:
             error.hint = "Use smaller images, or start the server with a larger --max-body."
-        if answer.status == 503:
-            raise errors.ServerError(f"The server '{self.url}' cannot run the job: {error.message}", error.hint)
         raise error
 
     def events(self, path: str) -> Iterator[tuple[str, Any]]:

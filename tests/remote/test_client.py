@@ -152,6 +152,14 @@ def test_full_queue_is_an_error_after_a_time(server: RunningServer, monkeypatch:
         first.cancel()
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_full_queue_of_a_client_and_of_the_server_is_the_same_error(status: int) -> None:
+    body = {"error": {"message": "Cannot queue the job: 64 jobs are waiting.", "hint": "", "exit_code": 75}}
+    answer = remote_connection.Answer(status, json.dumps(body).encode())
+    with pytest.raises(remote_job.errors.QueueFullError):
+        Connection(Server("http://127.0.0.1:1")).checked(answer, expected=202)
+
+
 def test_upload_contains_each_file_once_and_no_path() -> None:
     save_inputs()
     folder = Path("secret")
