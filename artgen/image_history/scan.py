@@ -1,12 +1,13 @@
 """Enter the images of folders in the history, from their metadata and their hashes."""
 
+import contextlib
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from artgen.errors import InputFileError
+from artgen.errors import ArtgenError, InputFileError
 from artgen.image_history.connection import HistoryDamagedError, history_path
 from artgen.image_history.database import History, open_history
 from artgen.image_history.entry import HistoryEntry, create_entry, utc_text
@@ -82,8 +83,7 @@ def scan(folders: Sequence[Path], on_progress: OnProgress = lambda _, __: None) 
     path = history_path()
     damaged, marks = None, list[_Marks]()
     try:
-        history = open_history(path)
-        history.check()
+        history = _open_checked(path)
     except HistoryDamagedError:
         marks = _read_marks(path)
         damaged = _move_away(path)
@@ -92,6 +92,23 @@ def scan(folders: Sequence[Path], on_progress: OnProgress = lambda _, __: None) 
         result = scan_folders(history, folders, on_progress)
         num_marks = sum(history.import_marks(*each) for each in marks)
     return replace(result, damaged=damaged, num_marks=num_marks)
+
+
+def _open_checked(path: Path) -> History:
+    """Open a history, and check its structure. Close a damaged history, because its file will be renamed.
+
+    Raises:
+        HistoryDamagedError: The file is damaged.
+        InputFileError, OutputError: See `scan`.
+    """
+    history = open_history(path)
+    try:
+        history.check()
+    except BaseException:
+        with contextlib.suppress(ArtgenError):
+            history.close()
+        raise
+    return history
 
 
 def scan_folders(history: History, folders: Sequence[Path], on_progress: OnProgress = lambda _, __: None) -> ScanResult:
