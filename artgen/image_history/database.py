@@ -5,14 +5,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from artgen.errors import UsageError
 from artgen.image_history.connection import (
     COMMAND_BUSY_SECONDS,
     connect,
     convert_errors,
     history_path,
 )
-from artgen.image_history.entry import MAX_RATING, MIN_RATING, HistoryEntry
+from artgen.image_history.entry import HistoryEntry
 from artgen.image_history.moved_files import find_moved_file
 from artgen.image_history.rows import (
     ENTRY_SELECT,
@@ -268,6 +267,7 @@ def _update_fts(connection: sqlite3.Connection, entry_id: int) -> None:
 
 
 def _check_rating(rating: int | None) -> None:
-    is_number = isinstance(rating, int) and not isinstance(rating, bool)
-    if rating is not None and not (is_number and MIN_RATING <= rating <= MAX_RATING):
-        raise UsageError(f"A rating is a whole number from {MIN_RATING} to {MAX_RATING}, not {rating!r}.")
+    if rating is not None:
+        from artgen.image_history.query import check_rating
+
+        check_rating(rating)

@@ -18,6 +18,7 @@ from artgen._version import __version__
 from artgen.errors import ArtgenError
 from artgen.server import jobs_api, metrics
 from artgen.server.a1111.routes import a1111_routes
+from artgen.server.blocking_api import SERVER_ERROR
 from artgen.server.bodies import BodyGuard
 from artgen.server.errors import BAD_REQUEST, HttpError, error_response
 from artgen.server.job_queue import JobQueue
@@ -26,8 +27,6 @@ from artgen.server.log import log, log_exception
 from artgen.server.openai.routes import openai_routes
 from artgen.server.security import HostGuard, TokenGuard
 from artgen.server.settings import ServerSettings
-
-SERVER_ERROR = 500
 
 
 def create_app(settings: ServerSettings, queue: JobQueue | None = None) -> Starlette:

@@ -20,9 +20,7 @@ from artgen.gallery_site.folder import DATA_FOLDER, PAGE, SUMMARIES_PER_FILE, as
 from artgen.gallery_site.scan_files import find_frames, recorded_mask
 from artgen.image_history.database import History, open_existing_history
 from artgen.image_history.entry import HistoryEntry
-from artgen.server.errors import HttpError
-
-NOT_FOUND = 404
+from artgen.server.errors import NOT_FOUND, HttpError
 
 IMAGE_TYPES: Mapping[str, str] = {
     ".png": "image/png",

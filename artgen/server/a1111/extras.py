@@ -6,8 +6,8 @@ from typing import Any
 from artgen.registry.upscalers import upscaler_entries
 from artgen.server.a1111.errors import FieldError
 from artgen.server.a1111.image_fields import decode_base64
-from artgen.server.a1111.request_pairs import NOT_FOUND
 from artgen.server.a1111.typed_fields import read_integer, read_list, read_number, read_text
+from artgen.server.errors import NOT_FOUND
 from artgen.spec.fields import describe_value
 from artgen.spec.settings.sampling import MAX_SIDE_PX
 

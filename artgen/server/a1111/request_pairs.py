@@ -7,12 +7,12 @@ from artgen.errors import UsageError
 from artgen.registry.upscalers import upscaler_entries
 from artgen.server.a1111.errors import FieldError
 from artgen.server.a1111.typed_fields import read_flag, read_integer, read_number, read_object, read_text
+from artgen.server.errors import NOT_FOUND
 from artgen.spec.sampler_names import UNSUPPORTED_SCHEDULERS, split_spacing
 from artgen.spec.schedulers import find_scheduler, normalize_name
 from artgen.spec.settings.sampling import MAX_SIDE_PX
 
 MAX_SEED = 2**64 - 1
-NOT_FOUND = 404
 
 MAX_STEPS = 1000
 MAX_GUIDANCE_SCALE = 100
