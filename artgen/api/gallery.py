@@ -105,12 +105,13 @@ def result_note(result: GalleryResult) -> str:
 
 def _find_files(paths: Sequence[Path], folder: Path, on_note: Callable[[str], None]) -> list[Path]:
     from artgen.images import iter_images
+    from artgen.images.folders import GALLERY
     from artgen.system.files import missing_file_error
 
     for path in paths:
         if not os.path.lexists(path):
             raise missing_file_error(path)
-    excluded = {folder: "image of the gallery"} if folder.is_dir() else {}
+    excluded = {folder: GALLERY} if folder.is_dir() else {}
     found = (path for path, _ in iter_images(paths, excluded=excluded, on_note=on_note))
     return list(dict.fromkeys(found))
 

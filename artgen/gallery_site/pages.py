@@ -38,7 +38,7 @@ class GalleryResult:
     Attributes:
         path: path of the page.
         images: number of images in the gallery.
-        new: number of images that were read in this run.
+        new: number of images of which a file was read in this run.
         removed: number of images of the last run that do not exist any more.
         without_record: number of images without generation metadata.
         damaged: files that cannot be read, each with the reason.
@@ -88,17 +88,19 @@ def write_gallery(files: Sequence[Path], folder: Path, options: GalleryOptions) 
     gallery_folder.write_assets(folder)
     images: dict[str, ScannedImage] = {}
     paths: dict[str, Path] = {}
-    num_new = 0
+    state: dict[str, Any] = {}
+    num_new = number = 0
     try:
         for number, (path, image, is_new) in enumerate(_scan_files(files, folder, known), 1):
-            identifier = image_id(image.entry.sha256) or _path_key(path)[:16]
+            key = _path_key(path)
+            state[key] = scanned_to_json(image)
+            identifier = image_id(image.entry.sha256) or key[:16]
             if identifier not in images:
                 images[identifier], paths[identifier] = image, path
-            num_new += is_new
+                num_new += is_new
             options.on_progress(number)
     finally:
-        state = {_path_key(paths[each]): scanned_to_json(image) for each, image in images.items()}
-        gallery_folder.write_state(folder, {**known, **state} if len(images) < len(files) else state)
+        gallery_folder.write_state(folder, {**known, **state} if number < len(files) else state)
     order = sorted(images, key=lambda each: (images[each].entry.made_utc, paths[each]), reverse=True)
     links = {each: _links(each, paths[each], images[each], folder, copies=options.copies) for each in order}
     entries = {each: _with_marks(images[each], options.marks) for each in order}
@@ -113,7 +115,7 @@ def write_gallery(files: Sequence[Path], folder: Path, options: GalleryOptions) 
         folder / gallery_folder.PAGE,
         len(images),
         num_new,
-        len(known.keys() - state.keys()),
+        len({_known_id(key, known[key]) for key in known.keys() - state.keys()} - images.keys()),
         sum(not image.entry.record and not image.note for image in images.values()),
         {paths[each]: image.note for each, image in images.items() if image.note},
     )
@@ -152,6 +154,14 @@ def _earlier_image(path: Path, folder: Path, values: Any) -> ScannedImage | None
         return None
     is_complete = not earlier.entry.sha256 or _thumbnail_path(folder, earlier).is_file()
     return earlier if is_complete else None
+
+
+def _known_id(key: str, values: Any) -> str:
+    """Return the identifier of an image of an earlier run."""
+    try:
+        return image_id(values["entry"]["sha256"]) or key[:16]
+    except (KeyError, TypeError):  # the state is damaged
+        return key[:16]
 
 
 def _with_marks(image: ScannedImage, marks: Callable[[str], Marks]) -> Any:

@@ -14,6 +14,7 @@ from artgen.system.input_files import is_stdin
 
 OUTPUT = "image in the output folder"
 OWN_RESULT = "image of this batch"
+GALLERY = "image of the gallery"
 MASK = "mask"
 _DERIVED = "frame, sheet or map"
 _SPECIAL = "pipe or device"
@@ -23,6 +24,7 @@ _UNREADABLE = "unreadable folder"
 _PLURALS = {
     OUTPUT: "images in the output folder",
     OWN_RESULT: "images of this batch",
+    GALLERY: "images of the gallery",
     _DERIVED: "frames, sheets or maps",
     _SPECIAL: "pipes or devices",
 }

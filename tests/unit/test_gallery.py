@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -13,6 +14,7 @@ from gallery_images import save_image
 from PIL import Image
 
 import artgen
+from artgen.api.gallery import create_gallery
 from artgen.errors import InputFileError, OutputError, UsageError
 from artgen.gallery_site.data import record_key
 from artgen.image_history.database import open_history
@@ -72,6 +74,22 @@ def test_an_update_reads_only_changed_images_and_removes_old_thumbnails() -> Non
     assert len(after.items() & before.items()) == 2  # the thumbnail of image 0, and the file of the user
     Path("in/site/gallery/state.json").write_text('{"version": 1, "files": {"x": []}}')
     assert artgen.gallery("in", "in/site").new == 2
+
+
+def test_copies_of_an_image_are_counted_once_and_read_once() -> None:
+    save_image("in/a.png", "image a")
+    shutil.copy2("in/a.png", "in/b.png")
+    notes: list[str] = []
+    counts = []
+    for removed in ("", "in/a.png", "in/b.png"):
+        if removed:
+            Path(removed).unlink()
+            save_image("in/c.png", "image c")
+        for _ in range(2):
+            result = create_gallery([Path("in")], Path("in/site"), on_note=notes.append)
+            counts.append((result.images, result.new, result.removed))
+    assert counts == [(1, 1, 0), (1, 0, 0), (2, 1, 0), (2, 0, 0), (1, 0, 1), (1, 0, 0)]
+    assert "Skipped in 'in': 2 images of the gallery." in notes
 
 
 def test_masks_and_frames_are_shown() -> None:
