@@ -1,6 +1,7 @@
 """Run the server: open the socket, serve requests, and stop between two steps."""
 
 import asyncio
+import errno
 import logging
 import socket
 import threading
@@ -11,6 +12,7 @@ import uvicorn
 
 from artgen.errors import UsageError
 from artgen.server.app import create_app
+from artgen.server.check_settings import MAX_PORT, check_settings
 from artgen.server.connections import timed_protocol
 from artgen.server.job_queue import JobQueue, ServerJob
 from artgen.server.log import log, log_exception
@@ -23,9 +25,8 @@ BACKLOG = 256
 CLOSE_SECONDS = 10
 """Time in which clients must read the last responses when the server ends."""
 
-MIN_TOKEN_CHARS = 16
-
-_MAX_PORT = 65_535
+_PORT_ERRORS = (errno.EADDRINUSE, errno.EACCES)
+"""Reasons that depend on the port."""
 
 
 class _LogHandler(logging.Handler):
@@ -59,27 +60,6 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def check_settings(settings: ServerSettings) -> None:
-    """Check the address and the token.
-
-    Raises:
-        UsageError: a server that other machines can reach has no token, or the token is too short or not ASCII.
-    """
-    if not 0 <= settings.port <= _MAX_PORT:
-        raise UsageError(f"--port must be 0 to {_MAX_PORT}, not {settings.port}.", "--port 7860")
-    token = settings.token
-    if token is None and not settings.is_loopback:
-        raise UsageError(
-            f"--host {settings.host} needs a token: other machines can reach the server.",
-            "openssl rand -hex 32 > token.txt; artgen serve --host HOST --token-file token.txt",
-        )
-    if token is not None and (len(token) < MIN_TOKEN_CHARS or not token.isascii() or not token.isprintable()):
-        raise UsageError(
-            f"The token must have at least {MIN_TOKEN_CHARS} printable ASCII characters.",
-            "openssl rand -hex 32 > token.txt; artgen serve --token-file token.txt",
-        )
-
-
 def open_socket(settings: ServerSettings) -> socket.socket:
     """Return a socket that listens on the address of the server.
 
@@ -98,10 +78,15 @@ def open_socket(settings: ServerSettings) -> socket.socket:
         except OSError:
             listener.close()
             raise
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: the name has an empty or too long part
+        is_port = isinstance(error, OSError) and error.errno in _PORT_ERRORS
+        reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "the name is not valid"
+        port = settings.port + 1 if settings.port < MAX_PORT else 7861
         raise UsageError(
-            f"Cannot listen on {settings.host}:{settings.port}: {(error.strerror or str(error)).lower()}.",
-            f"Use another port: artgen serve --port {settings.port + 1 if settings.port < _MAX_PORT else 7861}",
+            f"Cannot listen on {settings.host}:{settings.port}: {reason}.",
+            f"Use another port: artgen serve --port {port}"
+            if is_port
+            else "Use an address of this machine: artgen serve --host 127.0.0.1",
         ) from error
     return listener
 
@@ -123,6 +108,7 @@ def run_server(
 
     Raises:
         UsageError: see `check_settings` and `open_socket`.
+        OutputError: see `check_settings`.
     """
     check_settings(settings)
     listener = open_socket(settings)
