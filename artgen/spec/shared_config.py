@@ -2,6 +2,7 @@
 
 import os
 
+from artgen.errors import UsageError
 from artgen.spec import settings
 from artgen.spec.config import shared_setting
 from artgen.spec.memory_budget import parse_bytes
@@ -24,9 +25,15 @@ def server_token() -> str | None:
 
     Raises:
         InputFileError: a file is not valid TOML, or contains an invalid setting.
+        UsageError: the token contains characters that a header cannot contain. The message does not contain it.
     """
-    token = os.environ.get("ARTGEN_SERVER_TOKEN") or shared_setting("server_token")
-    return token.strip() if token else None
+    token = (os.environ.get("ARTGEN_SERVER_TOKEN") or shared_setting("server_token") or "").strip()
+    if not (token.isascii() and token.isprintable()):
+        raise UsageError(
+            "The token of the server (ARTGEN_SERVER_TOKEN or server_token) must have printable ASCII characters.",
+            "export ARTGEN_SERVER_TOKEN=TOKEN",
+        )
+    return token or None
 
 
 def cache_limit() -> int:

@@ -223,4 +223,10 @@ def test_configured_server_is_used_by_all_commands(monkeypatch: pytest.MonkeyPat
         ("txt2img", "a fox", "--sweep", "seed=1,2"),
     ):  # fmt: skip
         assert "Cannot connect to the server" in run(*arguments, code=4).stderr, arguments
+    for token in ("first\nsecond", "caf\u00e9", "\u20ac" * 20):
+        monkeypatch.setenv("ARTGEN_SERVER_TOKEN", token)
+        error = run(*FOX, code=2).stderr
+        assert "must have printable ASCII characters" in error
+        assert token not in error
+    monkeypatch.delenv("ARTGEN_SERVER_TOKEN")
     run(*FOX, "-o", "local.png", "--server", "none")
