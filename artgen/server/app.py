@@ -20,7 +20,7 @@ from artgen.server import jobs_api, metrics
 from artgen.server.a1111.routes import a1111_routes
 from artgen.server.blocking_api import SERVER_ERROR
 from artgen.server.bodies import BodyGuard
-from artgen.server.errors import BAD_REQUEST, HttpError, error_response
+from artgen.server.errors import BAD_REQUEST, HttpError, error_response, http_error
 from artgen.server.job_queue import JobQueue
 from artgen.server.live_gallery import gallery_routes
 from artgen.server.log import log, log_exception
@@ -149,4 +149,6 @@ async def _on_error(request: Request, error: Any) -> Response:
 
 async def _on_http_error(request: Request, error: Any) -> Response:
     """Convert the errors of Starlette: unknown paths and methods, and invalid forms."""
-    return error_response(HttpError(error.status_code, f"{error.detail.rstrip('.')}."), request.url.path)
+    response = error_response(http_error(error, request.method), request.url.path)
+    response.headers.update(error.headers or {})
+    return response

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from artgen.errors import ArtgenError
@@ -9,6 +10,7 @@ from artgen.server.job_queue import QueueFull
 
 BAD_REQUEST = 400
 NOT_FOUND = 404
+METHOD_NOT_ALLOWED = 405
 
 
 class HttpError(ArtgenError):
@@ -25,6 +27,14 @@ class HttpError(ArtgenError):
     def __init__(self, status: int, message: str, hint: str = "") -> None:
         super().__init__(message, hint)
         self.status = status
+
+
+def http_error(error: HTTPException, method: str) -> HttpError:
+    """Convert an error of Starlette to an error of artgen: an unknown path, a wrong method, or an invalid form."""
+    allowed = (error.headers or {}).get("Allow", "")
+    if error.status_code == METHOD_NOT_ALLOWED and allowed:
+        return HttpError(METHOD_NOT_ALLOWED, f"The address does not support {method}.", f"It supports {allowed}.")
+    return HttpError(error.status_code, f"{error.detail.rstrip('.')}.")
 
 
 def status_of(error: ArtgenError) -> int:

@@ -17,6 +17,7 @@ from artgen.server.errors import NOT_FOUND, HttpError, error_fields
 from artgen.server.job_queue import SHUTDOWN_SECONDS, ServerJob
 from artgen.server.submit import queue_of, settings_of, submit_job
 from artgen.server.uploads import Upload, is_upload_name
+from artgen.spec.fields import describe_value
 from artgen.system.external_data import parse_json
 
 ACCEPTED = 202
@@ -25,6 +26,7 @@ MAX_JOB_BYTES = 4 << 20
 """Limit of the JSON of a job."""
 
 _HINT = '{"prompt": "a red fox", "seed": 7}'
+_FORM_HINT = "curl -F job=@job.json -F photo=@photo.png"
 
 
 def routes() -> list[BaseRoute]:
@@ -131,19 +133,25 @@ async def read_job(request: Request) -> tuple[Mapping[str, Any], dict[str, Uploa
         raise HttpError(415, "The body must be application/json or multipart/form-data.", _HINT)
     uploads: dict[str, Upload] = {}
     job: Mapping[str, Any] | None = None
-    async with request.form(max_files=MAX_PARTS, max_fields=1, max_part_size=MAX_JOB_BYTES) as form:
+    async with request.form(max_files=MAX_PARTS, max_fields=MAX_PARTS, max_part_size=MAX_JOB_BYTES) as form:
         for name, part in form.multi_items():
+            if name == "job" and job is not None:
+                raise UsageError("The field 'job' occurs twice.", _FORM_HINT)
             if name == "job":
                 job = _parse_object(await part.read() if isinstance(part, UploadFile) else part.encode())
-            elif not isinstance(part, UploadFile) or not is_upload_name(name) or name in uploads:
+            elif not isinstance(part, UploadFile):
+                raise UsageError(
+                    f"The part {describe_value(name)} must be a file; settings are in the field 'job'.", _FORM_HINT
+                )
+            elif not is_upload_name(name) or name in uploads:
                 raise UsageError(
                     f"Cannot use the part {name!r}: each file has its own name of letters, digits, '.', '_' and '-'.",
-                    "curl -F job=@job.json -F photo=@photo.png",
+                    _FORM_HINT,
                 )
             else:
                 uploads[name] = Upload(part.filename or name, await part.read())
     if job is None:
-        raise UsageError("The request has no field 'job'.", "curl -F job=@job.json -F photo=@photo.png")
+        raise UsageError("The request has no field 'job'.", _FORM_HINT)
     return job, uploads
 
 

@@ -190,10 +190,14 @@ def test_bodies_are_checked(client: TestClient, jobs: ControlledJobs) -> None:
     assert "Each file".lower() in post(data={"job": json.dumps(JOB)}, files={"a b": b"x"})[1]
     many = [(f"f{number}", b"x") for number in range(65)]
     assert post(data={"job": json.dumps(JOB)}, files=many)[0] == 400
-    assert post(data={"job": json.dumps(JOB), "more": "x"}, files={"photo": b"x"})[0] == 400
+    more = post(data={"job": json.dumps(JOB), "more": "x"}, files={"photo": b"x"})
+    assert more == (400, "The part 'more' must be a file; settings are in the field 'job'.")
+    assert post(data={"job": [json.dumps(JOB)] * 2}, files={"photo": b"x"})[1] == "The field 'job' occurs twice."
     assert post(json={"prompt": "a", "text": "x" * (5 << 20)})[0] == 413
     assert post(content=b"--x--", headers={"Content-Type": "multipart/form-data"})[0] == 400
-    assert client.put("/api/jobs").status_code == 405
+    wrong_method = client.put("/api/jobs")
+    assert (wrong_method.status_code, wrong_method.headers["allow"]) == (405, "POST")
+    assert wrong_method.json()["error"]["message"] == "The address does not support PUT."
     assert not jobs.started.is_set()
 
 

@@ -99,8 +99,8 @@ ERRORS: list[tuple[dict[str, Any], type[openai.APIStatusError], str | None, str 
     ({"output_compression": 50}, openai.BadRequestError, "invalid_value", "output_compression"),
     ({"stream": True}, openai.BadRequestError, "invalid_value", "stream"),
     ({"extra_body": {"image": "/etc/passwd"}}, openai.BadRequestError, "unknown_parameter", "image"),
-    ({"extra_body": {"steps": 0}}, openai.BadRequestError, None, None),
-    ({"extra_body": {"seed": "seven"}}, openai.BadRequestError, None, None),
+    ({"extra_body": {"steps": 0}}, openai.BadRequestError, None, "steps"),
+    ({"extra_body": {"seed": "seven"}}, openai.BadRequestError, None, "seed"),
 ]
 
 
@@ -131,6 +131,8 @@ def test_invalid_requests_raise_the_errors_of_the_client() -> None:
             {"data": b"x", "headers": {"Content-Type": "multipart/form-data"}},
             {"data": {"prompt": "x", "image": "text"}, "files": {"file": b"x"}},
             {"json": {"prompt": "x", "image": "http://127.0.0.1/photo.png"}},
+            {"data": {"prompt": ["x", "y"]}, "files": {"image": photo}},
+            {"data": {"prompt": "x"}, "files": [("image", photo), ("mask", photo), ("mask", photo)]},
         ]
         for form in forms:
             response = requests.post(f"{url}/v1/images/edits", timeout=60, **form)

@@ -1,5 +1,6 @@
 """Create errors in the form of OpenAI's API. Its clients select the class of the exception by the status."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -61,7 +62,7 @@ def job_error_body(status: int, error: ArtgenError) -> dict[str, Any]:
         code = "content_policy_violation"
     elif is_unknown_model(error):
         code = "model_not_found"
-    param = "model" if code == "model_not_found" else _param(error.settings)
+    param = "model" if code == "model_not_found" else _param(error)
     return error_body(status, error.message, error.hint, param=param, code=code)
 
 
@@ -69,5 +70,11 @@ _PARAMS: Mapping[str, str] = {"width": "size", "height": "size", "count": "n"}
 """Names of artgen's settings -> fields of OpenAI's API."""
 
 
-def _param(settings: tuple[str, ...]) -> str | None:
-    return _PARAMS.get(settings[0], settings[0]) if settings else None
+_SETTING = re.compile(r"(?:--)?([a-z][a-z_-]*) must be ", re.ASCII)
+"""Name of the setting at the start of a message about an invalid value."""
+
+
+def _param(error: ArtgenError) -> str | None:
+    match = _SETTING.match(error.message)
+    names = error.settings or ((match[1].replace("-", "_"),) if match else ())
+    return _PARAMS.get(names[0], names[0]) if names else None

@@ -149,6 +149,8 @@ async def _read_form(request: Request) -> EditForm:
             is_file = isinstance(part, UploadFile)
             if is_file != (name in (*IMAGE_FIELDS, "mask")):
                 raise FieldError(f"{name} must be {'a text' if is_file else 'a file'}.", name[:64], "invalid_type")
+            if name in fields or (name == "mask" and mask is not None):
+                raise FieldError(f"{name} occurs twice.", name[:64], "duplicate_parameter")
             if isinstance(part, str):
                 fields[name] = part
             elif name == "mask":
