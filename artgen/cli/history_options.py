@@ -21,7 +21,7 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print no notes.")]
 
 EntryIds = Annotated[
     list[str],
-    typer.Argument(metavar="ID...", help="Number, `last`, begin of the SHA-256 (6 digits or more), or image file."),
+    typer.Argument(metavar="ID...", help="Number, `last`, first digits of the SHA-256 (6 or more), or image file."),
 ]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask for confirmation.")]
 

@@ -55,7 +55,7 @@ class RankFiles:
         *,
         overwrite: bool,
     ) -> None:
-        """Write the table and the contact sheet. The part that is finished last writes those of all parts."""
+        """Write the table and the contact sheet. The last finished part writes the files of all parts."""
         table = self.parts_table
         shown: Sequence[ImageScore] | None = ranked
         if table is not None:

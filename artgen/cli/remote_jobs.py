@@ -44,8 +44,9 @@ def create_jobs(
 
     Args:
         recorded: record of the image that a server generates again; None for other images.
-        check_record: raises an ArtgenError if the result of a server with this record must not be saved. The other
-            arguments are those of `RequestJobs`; on a server, only `on_saved` of them is used.
+        check_record: raises an ArtgenError if the result of a server with this record must not be saved.
+
+    See `RequestJobs` for the other arguments. A server uses only `on_saved` of them.
     """
     server = find_server(options.remote)
     if server is None:

@@ -217,8 +217,8 @@ class History(SqliteFile):
     def find_file(self, entry: HistoryEntry) -> Path | None:
         """Return the path of the image file of an entry, or None if the file is not found.
 
-        If the file is not at its path, or if it has another hash, files of the same size are hashed in the folders of
-        all entries. The new path is stored. Files in other folders are found by `artgen history scan FOLDER`.
+        If the file is missing or has another hash, the method searches the folders of all entries for a file with the
+        same size and hash, and stores its path. `artgen history scan FOLDER` finds files in other folders.
         """
         rows = self._fetch("SELECT num_bytes FROM image WHERE id = ?", (entry.id,))
         num_bytes = int(rows[0][0]) if rows else None

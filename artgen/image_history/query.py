@@ -79,7 +79,7 @@ class QueryValues(TypedDict, total=False):
         lora: part of the name of a LoRA.
         size: `512x512`, `>=1024` (longer side), `>=1024x768`, or `1024+`.
         rating: smallest rating.
-        since: date; its begin is the earliest time.
+        since: date; its start is the earliest time.
         until: date; its end is the latest time.
         tags: one tag or several.
         limit: largest number of entries, >= 1.
@@ -199,7 +199,7 @@ def parse_tag(text: str) -> str:
 
 
 def _bound(name: str, value: str | datetime, now: datetime, *, end: bool) -> str:
-    """Return the begin or the end of a date, in the form of `HistoryEntry.made_utc`."""
+    """Return the start or the end of a date, in the form of `HistoryEntry.made_utc`."""
     if isinstance(value, datetime):
         return utc_text(value)
     if not isinstance(value, str):

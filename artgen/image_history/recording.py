@@ -1,6 +1,7 @@
 """Enter saved images in the history. An error of the history never fails a command.
 
-The history stays open until the next command of the process. One note per command tells why images have no entry.
+The history stays open until the next command of the process. If images have no entry, one note per command has the
+reason.
 """
 
 import contextlib

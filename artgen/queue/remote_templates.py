@@ -13,10 +13,10 @@ from artgen.spec.base_requests import Request
 
 @dataclass(frozen=True, kw_only=True)
 class UnresolvedJob(Job):
-    """Represent a job whose model and defaults only a server knows.
+    """Represent a job whose model and defaults a server selects.
 
     Attributes:
-        size: width and height of the result in pixels; 0 if only the server knows them.
+        size: width and height of the result in pixels; 0 if the server selects them.
         is_transparent: whether the result keeps transparent pixels of the input image.
     """
 

@@ -49,7 +49,7 @@ class Answer:
     Attributes:
         status: HTTP status.
         data: body.
-        retry_after: seconds after which the server accepts another attempt; None if it does not tell.
+        retry_after: seconds after which the server accepts another attempt; None if the answer does not contain it.
     """
 
     status: int

@@ -19,7 +19,7 @@ def decode_result(data: bytes, record: Mapping[str, Any], request: Request, fact
         data: PNG file.
         record: record of the image.
         request: request of the job.
-        facts: values of the record that only this machine knows.
+        facts: values of the record that only this machine has, see `Upload`.
 
     Raises:
         InputFileError: the file is not an image.

@@ -36,7 +36,7 @@ class Upload:
     Attributes:
         values: the job, as a line of a `.jsonl` prompt file. `upload:NAME` in a value names a file.
         files: name -> file name and content.
-        facts: values of the record that only this machine knows: the names of the input files, of presets and styles,
+        facts: values of the record that only this machine has: the names of the input files, of presets and styles,
             and the prompts before their expansion.
     """
 
@@ -120,7 +120,7 @@ def _with_uploads(spec: Any, files: _Files, prefix: str) -> Any:
 
 
 def _facts(request: Request) -> dict[str, Any]:
-    """Return the values of the record that the server does not know."""
+    """Return the values of the record that only this machine has."""
     record = to_record(request)
     names = {*_FACTS, *path_settings(type(request)), "preset", "reference"} & record.keys()
     return {**request.unknown_fields, **{name: record[name] for name in names}}

@@ -45,7 +45,7 @@ async def create_job(request: Request) -> Response:
     """Validate a job and add it to the queue."""
     values, uploads = await read_job(request)
     job = await submit_job(request, values, uploads)
-    if await request.is_disconnected():  # no client knows the id of the job
+    if await request.is_disconnected():  # the client did not receive the id of the job
         queue_of(request).cancel(job.id)
     body = {"id": job.id, "state": job.state, "position": job.position}
     return JSONResponse(body, ACCEPTED, headers={"Location": f"/api/jobs/{job.id}"})

@@ -93,7 +93,7 @@ def parse_job(
 def _parse_values(values: Any, files: UploadedFiles, on_note: Callable[[str], None]) -> dict[str, Any]:
     """Return the settings of a job. The images of a record are uploaded files; its nets are found by their hashes.
 
-    With `final_prompts`, the prompts are those of a record, whose tags are text.
+    With `final_prompts`, tags in the prompts are text, as in the prompts of a record.
     """
     if isinstance(values, Mapping) and values.get("final_prompts") is True:
         parsed = parse_settings(

@@ -18,7 +18,7 @@ FORBIDDEN = 403
 UNAUTHORIZED = 401
 
 _OPEN_PATH = re.compile(r"/health|/v1/images/files/[\w-]{20,64}\.(?:png|jpg|webp)", re.ASCII)
-"""Paths that need no token: the state of the server, and images whose address only one client knows."""
+"""Paths that need no token: the state of the server, and images whose address contains a random name."""
 
 _RESPONSE_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 
@@ -104,8 +104,9 @@ def has_token(authorization: str, token: str) -> bool:
 def is_allowed_host(header: str, settings: ServerSettings) -> bool:
     """Return whether a Host header names the server.
 
-    Names of a server on a loopback address are `localhost` and loopback addresses. Names of another server are also all
-    IP addresses, because a name that a page controls is not an IP address, and the name of the machine.
+    `localhost`, loopback addresses and the names of `--allow-host` are always allowed. If other machines can reach the
+    server, its address, the name of the machine and all IP addresses are allowed too. IP addresses are safe: DNS
+    rebinding needs a name that the web page controls.
     """
     name = _host_name(header)
     allowed = {"localhost", *(each.lower() for each in settings.allowed_hosts)}

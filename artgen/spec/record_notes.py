@@ -1,4 +1,4 @@
-"""Describe the fields of a record that this version does not know."""
+"""Describe the unknown fields of a record."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

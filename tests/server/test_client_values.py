@@ -175,7 +175,7 @@ def test_every_setting_that_names_files_is_checked() -> None:
     assert declared <= checked
 
 
-def test_control_images_and_names_of_files_are_those_of_the_client() -> None:
+def test_control_images_and_file_names_come_from_the_client() -> None:
     uploads = {"c": Upload("../../my edges.png", png()), "i": Upload("in\x1b[31mput.png", png())}
     values = {
         "task": "img2img",

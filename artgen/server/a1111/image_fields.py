@@ -60,7 +60,7 @@ def resize_images(
         max_pixels: limit of width times height of an image.
 
     Returns:
-        The images, unchanged if `resize_mode` is 0 or 3, or if their proportions are those of the result.
+        The images, unchanged if `resize_mode` is 0 or 3, or if they have the proportions of the result.
 
     Raises:
         FieldError: `resize_mode` is not 0 to 3.

@@ -54,7 +54,7 @@ def loras() -> list[dict[str, Any]]:
 
 
 def embeddings() -> dict[str, dict[str, Any]]:
-    """Return the embeddings in the model folders, and those that cannot be read as `skipped`."""
+    """Return the embeddings in the model folders. `skipped` has the embeddings that cannot be read."""
     loaded: dict[str, Any] = {}
     skipped: dict[str, Any] = {}
     files = [each for each in model_folders.iter_files("embedding") if not each.is_pickle]

@@ -1,7 +1,7 @@
 """Convert the fields of `txt2img` and `img2img` to a job.
 
-The fields become the parameters of A1111's text, so that the conversion is that of `replay` for images of A1111: names
-of samplers and schedules, hires fix, variation seeds and notes about what artgen does not support.
+The fields are first converted to the parameters of A1111's text. Then the conversion of `replay` for images of A1111
+is used: names of samplers and schedules, hires fix, variation seeds and notes about what artgen does not support.
 """
 
 import re
