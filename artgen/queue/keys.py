@@ -29,10 +29,12 @@ class Keys:
     Attributes:
         ignored: keys to ignore; see `normal_key`.
         ignores_unknown: ignore all unknown keys.
+        has_option: name the option `--ignore-columns` in the error about an unknown key.
     """
 
     ignored: frozenset[str] = frozenset()
     ignores_unknown: bool = False
+    has_option: bool = True
 
     @classmethod
     def parse(cls, text: str | None) -> "Keys":
@@ -90,7 +92,7 @@ class Keys:
         all_keys = list(keys)
         names, unknown = self.split(all_keys, on_note)
         if unknown and not allow_unknown:
-            raise _unknown_error(unknown)
+            raise _unknown_error(unknown, has_option=self.has_option)
         first_keys: dict[str, str] = {}
         for key in all_keys:
             name = names.get(key, key if allow_unknown else None)
@@ -143,15 +145,15 @@ def _split_names(text: str) -> list[str]:
         raise UsageError(f"Cannot parse --ignore-columns {describe_value(text)}: {error}.", "all") from None
 
 
-def _unknown_error(unknown: list[str]) -> UsageError:
+def _unknown_error(unknown: list[str], *, has_option: bool) -> UsageError:
     known = (*LINE_SETTINGS, "task")
     message, hint = unknown_setting_error(unknown[0], known)
     if len(unknown) > 1:
         message = f"Unknown settings: {', '.join(map(describe_value, unknown))}."
         hints = {key: unknown_setting_error(key, known)[1] for key in unknown[:MAX_HINTS]}
         hint = " ".join(f"'{key}': {text}" for key, text in hints.items() if text)
-    option = "all" if any(not key or "," in key for key in unknown) else ",".join(unknown)
-    quoted = f"'{option}'" if " " in option else option
-    return UsageError(
-        message, f"{hint} To ignore {'it' if len(unknown) == 1 else 'them'}, add --ignore-columns {quoted}.".lstrip()
-    )
+    if has_option:
+        option = "all" if any(not key or "," in key for key in unknown) else ",".join(unknown)
+        quoted = f"'{option}'" if " " in option else option
+        hint += f" To ignore {'it' if len(unknown) == 1 else 'them'}, add --ignore-columns {quoted}."
+    return UsageError(message, hint.strip() or f"Remove {'it' if len(unknown) == 1 else 'them'}.")

@@ -59,6 +59,9 @@ class ParsedJob:
     num_bytes: int = 0
 
 
+_KEYS = Keys(has_option=False)
+
+
 def parse_job(
     values: Mapping[str, Any], uploads: Mapping[str, Upload] = NO_UPLOADS, settings: ServerSettings | None = None
 ) -> ParsedJob:
@@ -96,19 +99,17 @@ def _parse_values(values: Any, files: UploadedFiles, on_note: Callable[[str], No
     With `final_prompts`, tags in the prompts are text, as in the prompts of a record.
     """
     if isinstance(values, Mapping) and values.get("final_prompts") is True:
-        parsed = parse_settings(
-            {key: value for key, value in values.items() if key != "final_prompts"}, Keys(), on_note
-        )
+        parsed = parse_settings({key: value for key, value in values.items() if key != "final_prompts"}, _KEYS, on_note)
         return {**parsed, "expansion": PromptExpansion()}
     if not isinstance(values, Mapping) or "artgen" not in values:
-        return parse_settings(values, Keys(), on_note)
+        return parse_settings(values, _KEYS, on_note)
     record = dict(values)
     found = {}
     for name, find in (("control", find_controls), ("image_prompt", find_image_prompts)):
         if record.get(name) and record.get(f"{name}_sha256"):
             found[name] = tuple(find(Path("record"), record, files.known_paths))
             del record[name]
-    return {**parse_settings(record, Keys(), on_note), **found}
+    return {**parse_settings(record, _KEYS, on_note), **found}
 
 
 def _expand(request: Request, on_note: Callable[[str], None]) -> Request:
@@ -136,10 +137,10 @@ def _take_output_settings(values: dict[str, Any]) -> tuple[dict[str, Any], str]:
     metadata = rest.pop("metadata", "full")
     if rest.get("format") in ("png", None):
         rest.pop("format", None)
-    for name in (*options_of(OutputSettings), "combinatorial"):
-        if rest.get(name):
+    defaults = {name: getattr(OutputSettings(), name) for name in options_of(OutputSettings)}
+    for name, default in {**defaults, "combinatorial": False}.items():
+        if rest.pop(name, None) not in (None, default):
             raise UsageError(f"A job of the server takes no {name}: each image is a PNG file.", f"Remove {name}.")
-        rest.pop(name, None)
     return rest, metadata
 
 

@@ -196,6 +196,8 @@ def test_control_images_and_file_names_come_from_the_client() -> None:
     [
         ({"prompt": "x", "output": "x.png"}, "takes no output"),
         ({"prompt": "x", "format": "webp"}, "takes no format"),
+        ({"prompt": "x", "history": False}, "takes no history"),
+        ({"prompt": "x", "png_level": 0}, "takes no png_level"),
         ({"prompt": "x", "steps": 5000}, "steps must be"),
         ({"prompt": "x", "count": 33}, "The limit of this server is 32".lower()),
         ({"prompt": "x", "seed": "1-40"}, "the limit of this server is 32"),
@@ -212,8 +214,9 @@ def test_control_images_and_file_names_come_from_the_client() -> None:
 )
 def test_invalid_jobs_are_refused_before_a_model_is_loaded(values: Any, message: str) -> None:
     uses_upload = "is not used" in message or "upload:photo" in str(values)
-    with pytest.raises(ArtgenError, match=message):
+    with pytest.raises(ArtgenError, match=message) as found:
         parse_job(values, {"photo": Upload("photo.png", png())} if uses_upload else {})
+    assert "--ignore-columns" not in found.value.hint  # an option of `artgen batch`
 
 
 def test_large_and_damaged_uploads_are_refused() -> None:
