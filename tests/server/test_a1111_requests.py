@@ -212,6 +212,9 @@ INVALID: list[dict[str, Any]] = [
     {"override_settings": []},
     {"alwayson_scripts": {"controlnet": {"args": [{"image": "http://127.0.0.1/x.png", "module": "canny"}]}}},
     {"alwayson_scripts": {"controlnet": {"args": [{"module": "canny", "model": "unknown [0123abcd]"}]}}},
+    {"alwayson_scripts": {"controlnet": "canny"}},
+    {"alwayson_scripts": {"controlnet": {"args": "canny"}}},
+    {"alwayson_scripts": {"controlnet": {"args": [True]}}},
     {"alwayson_scripts": {"controlnet": {"args": [{"module": "unknown", "model": "None"}]}}},
     {"alwayson_scripts": {"controlnet": {"args": [{"module": "canny", "model": "None", "weight": -1}]}}},
 ]

@@ -93,10 +93,11 @@ def _enabled_units(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     for name, script in scripts.items():
         if str(name).lower() != "controlnet":
             continue
-        args = script.get("args") if isinstance(script, dict) else None
-        units = args if isinstance(args, list) else []
+        units = script.get("args") or [] if isinstance(script, dict) else script
+        if not isinstance(units, list) or not all(isinstance(unit, dict) for unit in units):
+            raise FieldError("alwayson_scripts.controlnet.args must be a list of objects.", "alwayson_scripts")
         if len(units) > MAX_UNITS:
             raise FieldError(f"ControlNet takes at most {MAX_UNITS} units, not {len(units)}.", "alwayson_scripts")
         for unit in units:
-            if isinstance(unit, dict) and read_flag(unit, "enabled", default=True):
+            if read_flag(unit, "enabled", default=True):
                 yield unit
