@@ -114,7 +114,9 @@ def create_query(text: str = "", *, now: datetime | None = None, **values: Unpac
         if value is not None and not isinstance(value, str):
             raise UsageError(f"{name} must be text, not {describe_value(value)}.")
     if text.strip() and not any(text_expressions(text)):
-        raise UsageError(f"Cannot search for {describe_value(text)}: the text contains no letter and no digit.")
+        raise UsageError(
+            f"Cannot search for {describe_value(text)}: the text contains no letter and no digit.", "fox snow"
+        )
     if task is not None:
         check_choice("task", task, tuple(TASKS))
     if rating is not None:
@@ -125,7 +127,7 @@ def create_query(text: str = "", *, now: datetime | None = None, **values: Unpac
     earliest = None if since is None else _bound("since", since, now, end=False)
     latest = None if until is None else _bound("until", until, now, end=True)
     if earliest is not None and latest is not None and earliest >= latest:
-        raise UsageError(f"since ({since}) must be before until ({until}).")
+        raise UsageError(f"since ({since}) must be before until ({until}).", "Exchange the dates.")
     return HistoryQuery(
         text=text,
         model=model or None,
@@ -148,7 +150,10 @@ def check_rating(rating: int, *, minimum: int = MIN_RATING) -> None:
         UsageError: the rating is not an integer of `minimum` to 5.
     """
     if isinstance(rating, bool) or not isinstance(rating, int) or not minimum <= rating <= MAX_RATING:
-        raise UsageError(f"A rating is {minimum} to {MAX_RATING}, not {describe_value(rating)}.")
+        raise UsageError(
+            f"A rating is {minimum} to {MAX_RATING}, not {describe_value(rating)}.",
+            f"{MAX_RATING} is the best rating, {MIN_RATING} is the worst.",
+        )
 
 
 def parse_size(text: str) -> SizeRange:
@@ -186,15 +191,18 @@ def parse_tag(text: str) -> str:
     """Return a tag in the form in which it is stored. See `parse_tags`."""
     tag = unicodedata.normalize("NFC", " ".join(text.split()).casefold()) if isinstance(text, str) else ""
     if not tag:
-        raise UsageError(f"A tag is a text, not {describe_value(text)}.")
+        raise UsageError(f"A tag is a text, not {describe_value(text)}.", "For example: winter")
     if len(tag) > MAX_TAG_CHARS:
-        raise UsageError(f"A tag has at most {MAX_TAG_CHARS} characters, not {len(tag)}.")
+        raise UsageError(f"A tag has at most {MAX_TAG_CHARS} characters, not {len(tag)}.", "Use several tags.")
     if "," in tag or not tag.isprintable():
-        raise UsageError(f"A tag cannot contain commas or control characters: {describe_value(tag)}.")
+        raise UsageError(
+            f"A tag cannot contain commas or control characters: {describe_value(tag)}.",
+            "Tags are separated by spaces: winter 'to print'",
+        )
     if tag.isdecimal():
         raise UsageError(f"A tag cannot be a number: {describe_value(tag)}.", "Add a letter.")
     if tag.startswith(("-", "history:")):
-        raise UsageError(f"A tag cannot begin with '-' or 'history:': {describe_value(tag)}.")
+        raise UsageError(f"A tag cannot begin with '-' or 'history:': {describe_value(tag)}.", "Begin with a letter.")
     return tag
 
 

@@ -67,8 +67,11 @@ def file_identity(path: Path) -> FileIdentity:
 
 def missing_file_error(path: Path) -> InputFileError:
     """Return the error to raise for a file that does not exist."""
-    is_address = str(path).startswith(("http:/", "https:/"))
-    hint = "Download the file first." if is_address else "Check the spelling and the folder."
+    hint = "Check the spelling and the folder."
+    if str(path).startswith(("http:/", "https:/")):
+        hint = "Download the file first."
+    elif str(path).startswith("history:"):
+        hint = "`artgen history` lists the entries: name one as history:12 or history:last."
     return InputFileError(f"'{path}' does not exist.", hint)
 
 

@@ -107,6 +107,10 @@ def test_ratings_and_tags_are_set_and_exported(files: list[str]) -> None:
         (("tag", "1"), "the tags are missing"),
         (("tag", "1", "9", "winter"), "has no entry '9'"),
         (("tag", "1", "a,b"), "A tag cannot contain commas"),
+        (("tag", "1", ""), "A tag is a text"),
+        (("tag", "1", "x" * 65), "A tag has at most 64"),
+        (("search", "*"), "no letter and no digit"),
+        (("--since", "today", "--until", "yesterday"), "must be before"),
         (("forget",), "the images are missing"),
         (("forget", "1", "--all"), "either IDs or filters"),
         (("forget", "1", "2"), "Add --yes."),
@@ -119,6 +123,7 @@ def test_ratings_and_tags_are_set_and_exported(files: list[str]) -> None:
 def test_wrong_arguments_change_nothing(arguments: tuple[str, ...], message: str) -> None:
     result = run("history", *arguments, code=2)
     assert message in result.stderr
+    assert "\n  " in result.stderr  # a hint
     assert "\x1b" not in result.stderr
     assert ids() == [4, 3, 2, 1]
     assert ids("--rating", "1") == []
