@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from artgen.errors import ArtgenError, InputFileError
-from artgen.image_history.connection import HistoryDamagedError, history_path
+from artgen.image_history.connection import HistoryDamagedError, convert_errors, history_path
 from artgen.image_history.database import History, open_history
-from artgen.image_history.entry import HistoryEntry, create_entry, utc_text
+from artgen.image_history.entry import MAX_RATING, MIN_RATING, HistoryEntry, create_entry, utc_text
 from artgen.image_history.recording import set_seconds, stored_seconds
 from artgen.images import load_lossless
 from artgen.images.folders import iter_images
@@ -70,7 +70,7 @@ class ScanResult:
 
 
 def scan(folders: Sequence[Path], on_progress: OnProgress = lambda _, __: None) -> ScanResult:
-    """Enter the images of folders in the user's history. A damaged history is moved away and replaced.
+    """Enter the images of folders in the user's history. Move a damaged history away at the end, and replace it.
 
     Args:
         folders: image files, and folders to search recursively.
@@ -81,16 +81,31 @@ def scan(folders: Sequence[Path], on_progress: OnProgress = lambda _, __: None) 
         OutputError: The history is locked, or it cannot be read or written.
     """
     path = history_path()
-    damaged, marks = None, list[_Marks]()
     try:
         history = _open_checked(path)
     except HistoryDamagedError:
-        marks = _read_marks(path)
-        damaged = _move_away(path)
-        history = open_history(path)
+        return _replace_damaged(path, folders, on_progress)
     with history:
+        return scan_folders(history, folders, on_progress)
+
+
+def _replace_damaged(path: Path, folders: Sequence[Path], on_progress: OnProgress) -> ScanResult:
+    """Write a new history beside a damaged history, then replace it. After an interruption, a scan starts again.
+
+    Raises:
+        InputFileError, OutputError: See `scan`.
+    """
+    new_path = path.with_name(f"{path.name}.new")
+    with convert_errors(path):
+        for each in _files_of(new_path):  # of an interrupted scan
+            each.unlink()
+    with open_history(new_path) as history:
         result = scan_folders(history, folders, on_progress)
-        num_marks = sum(history.import_marks(*each) for each in marks)
+        num_marks = sum(history.import_marks(*each) for each in _read_marks(path))
+    with convert_errors(path):
+        damaged = _move_away(path)
+        for each in _files_of(new_path):
+            each.rename(path.with_name(path.name + each.name.removeprefix(new_path.name)))
     return replace(result, damaged=damaged, num_marks=num_marks)
 
 
@@ -215,12 +230,14 @@ def _read_marks(path: Path) -> list[_Marks]:
         return []
     try:
         for sha256, rating in connection.execute("SELECT sha256, rating FROM image WHERE rating IS NOT NULL"):
-            ratings[sha256] = rating
+            if isinstance(rating, int) and MIN_RATING <= rating <= MAX_RATING:
+                ratings[sha256] = rating
     except sqlite3.Error:
         pass
     try:
         for sha256, name in connection.execute("SELECT sha256, name FROM tag JOIN image ON image.id = tag.image_id"):
-            tags.setdefault(sha256, []).append(name)
+            if isinstance(name, str):
+                tags.setdefault(sha256, []).append(name)
     except sqlite3.Error:
         pass
     connection.close()
@@ -232,8 +249,12 @@ def _move_away(path: Path) -> Path:
     number = 1
     while (target := path.with_name(f"{path.name}.damaged-{number}")).exists():
         number += 1
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        source = path.with_name(path.name + suffix)
-        if source.exists():
-            source.rename(target.with_name(target.name + suffix))
+    for each in _files_of(path):
+        each.rename(target.with_name(target.name + each.name.removeprefix(path.name)))
     return target
+
+
+def _files_of(path: Path) -> list[Path]:
+    """Return the existing files of a history: the SQLite file and its journals."""
+    paths = [path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm", "-journal")]
+    return [each for each in paths if each.exists()]

@@ -167,10 +167,18 @@ def test_scan_replaces_a_damaged_history_and_keeps_its_marks() -> None:
     last_text = pages.rindex(b"fox 2")
     page_start = last_text // 4096 * 4096
     path.write_bytes(pages[:page_start] + b"\xff" * 4096 + pages[page_start + 4096 :])
+
+    def interrupt(number: int, _: int) -> None:
+        if number == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        scan([Path()], interrupt)  # the damaged history remains, so that no mark is lost
     result = scan([Path()])
     assert (result.added, result.damaged) == (3, path.with_name("history.db.damaged-1"))
     assert result.num_marks == 3
     assert entries() == expected
+    assert not list(path.parent.glob("*.new*"))
     path.write_bytes(b"x" * 5000)
     result = scan([Path()])
     assert (result.damaged, result.num_marks) == (path.with_name("history.db.damaged-2"), 0)
