@@ -90,7 +90,7 @@ class _Writer:
         self.lock = threading.RLock()
         self._history: History | None = None
         self._process_id = os.getpid()
-        self._failed_path: Path | None = None
+        self._failed: tuple[Path, tuple[int, int] | None] | None = None
         self._note = ""
         self._is_noted = False
 
@@ -105,14 +105,18 @@ class _Writer:
         from artgen.image_history.connection import ENTRY_BUSY_SECONDS, HistoryLockedError, history_path
         from artgen.image_history.database import open_history
         from artgen.image_history.entry import create_entry
+        from artgen.image_history.sqlite_file import file_id
         from artgen.images.thumbnails import encode_thumbnail
 
         set_seconds(saved.path, saved.seconds)
         if os.getpid() != self._process_id:  # a forked process must not use the connection of its parent
             self._history, self._process_id = None, os.getpid()
         path = history_path()
-        if path == self._failed_path:
+        if (path, file_id(path)) == self._failed:
             return
+        if self._history is not None and not self._history.is_current:  # deleted or replaced
+            self._history.abandon()
+            self._history = None
         if self._history is None or self._history.path != path:
             self.close()
             try:
@@ -120,7 +124,7 @@ class _Writer:
             except HistoryLockedError:
                 raise
             except ArtgenError:
-                self._failed_path = path  # the same error would occur for each image
+                self._failed = path, file_id(path)  # the same error would occur for each image
                 raise
         sha256 = hashlib.sha256(saved.data).hexdigest()
         entry = create_entry(saved.path, sha256, saved.record, saved.image.size, saved.seconds)
@@ -150,7 +154,7 @@ class _Writer:
         """Close the history at the end of a command."""
         with self.lock:
             self.close()
-            self._failed_path, self._note, self._is_noted = None, "", False
+            self._failed, self._note, self._is_noted = None, "", False
 
 
 _writer = _Writer()

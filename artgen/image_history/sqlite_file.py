@@ -9,6 +9,18 @@ from typing import Any, Self
 
 from artgen.image_history.connection import SCAN_HINT, HistoryDamagedError, convert_errors
 
+_abandoned: list[sqlite3.Connection] = []
+"""Connections that are never closed; see `SqliteFile.abandon`."""
+
+
+def file_id(path: Path) -> tuple[int, int] | None:
+    """Return the device and the inode of a file; None if it does not exist."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
 
 class SqliteFile:
     """Represent an open file. All methods can be called from several threads."""
@@ -16,6 +28,7 @@ class SqliteFile:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         """Store a connection that `artgen.image_history.connection.connect` opened."""
         self.path = path
+        self._file_id = file_id(path)
         self._connection = connection
         self._lock = threading.RLock()
 
@@ -29,6 +42,15 @@ class SqliteFile:
         """Close the file."""
         with self._lock, convert_errors(self.path):
             self._connection.close()
+
+    @property
+    def is_current(self) -> bool:
+        """Return whether the path names the open file. The file can be deleted or renamed while it is open."""
+        return self._file_id == file_id(self.path)
+
+    def abandon(self) -> None:
+        """Stop using a file that is not current. Closing it would delete the journal of a new file at this path."""
+        _abandoned.append(self._connection)
 
     def check(self) -> None:
         """Check the structure of the file.

@@ -136,6 +136,9 @@ class _LivePages:
 
     def _opened(self) -> History | None:
         with self._lock:
+            if self._history is not None and not self._history.is_current:  # deleted or replaced
+                self._history.abandon()
+                self._history = None
             if self._history is None:
                 self._history = self._open_history()
             return self._history

@@ -220,6 +220,27 @@ def test_damaged_history_gives_one_note_per_command() -> None:
     assert "not entered" not in run("denoise", "in.png", "--method", "tv", "--sigma", "9", "-q", "-o", "b.png").stderr
 
 
+def test_a_process_uses_a_new_history_after_the_file_was_deleted_or_repaired() -> None:
+    save_inputs()
+
+    def save(name: str, sigma: int) -> None:
+        artgen.denoise("in.png", method="tv", sigma=str(sigma)).save(name)
+
+    save("a.png", 9)
+    history_path().parent.rename("moved")
+    save("b.png", 10)
+    assert [each.path.name for each in entries()] == ["b.png"]
+    with open_history(Path("moved/history.db").absolute()) as moved:
+        assert [each.path.name for each in moved.all()] == ["a.png"]
+    delete_history()
+    history_path().parent.mkdir()
+    history_path().write_bytes(b"x" * 5000)
+    save("c.png", 11)
+    scan([Path("b.png")])
+    save("d.png", 12)
+    assert [each.path.name for each in entries()] == ["b.png", "d.png"]
+
+
 def test_locked_history_does_not_delay_or_fail_a_command() -> None:
     save_inputs()
     open_history().close()

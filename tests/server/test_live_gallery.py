@@ -82,6 +82,19 @@ def test_the_page_needs_the_token_and_can_be_disabled(history: History) -> None:
     assert client().get("/gallery/data/entries-0.json", headers={"sec-fetch-site": "cross-site"}).status_code == 403
 
 
+def test_a_deleted_history_is_not_shown(history: History) -> None:
+    browser = client()
+    assert browser.get("/gallery/data/config.json").json()["count"] == 3
+    identifier = browser.get("/gallery/data/entries-0.json").json()[0]["id"]
+    history.path.parent.rename("moved")
+    assert browser.get("/gallery/data/config.json").json()["count"] == 0
+    assert browser.get(f"/gallery/images/{identifier}").status_code == 404
+    scanned = scan_image(Path("in/1.png"))
+    with open_history() as opened:
+        opened.add(scanned.entry, 1, scanned.thumbnail)
+    assert browser.get("/gallery/data/config.json").json()["count"] == 1
+
+
 def test_a_missing_history_gives_an_empty_page() -> None:
     assert client().get("/gallery/data/config.json").json()["count"] == 0
     assert client().get("/gallery/data/entries-0.json").json() == []
