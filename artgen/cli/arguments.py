@@ -13,7 +13,7 @@ from artgen.errors import UsageError
 _COMMAND_LINE: ContextVar[tuple[Any, tuple[str, ...]]] = ContextVar("command line")
 
 _LONG_DASHES = "\N{EN DASH}\N{EM DASH}"
-_NEVER_EMPTY = frozenset({"device", "family", "mask_model", "model", "output", "ray", "sigma"})
+_NEVER_EMPTY = frozenset({"device", "family", "mask_model", "model", "output", "ray", "server", "sigma"})
 """Options whose value cannot be empty, besides files, numbers and choices."""
 
 _WORD_AFTER_ONE_DASH = re.compile(r"-[A-Za-z][A-Za-z_-]{2,}")

@@ -71,7 +71,7 @@ def missing_file_error(path: Path) -> InputFileError:
     if str(path).startswith(("http:/", "https:/")):
         hint = "Download the file first."
     elif str(path).startswith("history:"):
-        hint = "`artgen history` lists the entries: name one as history:12 or history:last."
+        hint = "Use a name such as history:12 or history:last. In a prompt file, use the path of the image."
     return InputFileError(f"'{path}' does not exist.", hint)
 
 

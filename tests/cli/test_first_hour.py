@@ -512,7 +512,7 @@ def test_text_without_a_command_is_a_prompt(text: str) -> None:
         ("img2img", "", "a fox"), ("inpaint", ""), ("denoise", ""), ("info", ""), ("sheet", "in.png", ""),
         ("mask", "", "dog"), ("mask", "in.png", "dog", "--output="), ("inpaint", "in.png", "x", "--mask", ""),
         ("inpaint", "in.png", "x", "--mask-text", "dog", "--save-mask="), ("edit", "in.png", "x", "--reference", ""),
-        ("txt2img", "x", "--control="), ("txt2img", "x", "--image-prompt", ""),
+        ("txt2img", "x", "--control="), ("txt2img", "x", "--image-prompt", ""), ("txt2img", "x", "--server", ""),
     ],
 )  # fmt: skip
 def test_empty_texts_are_not_the_working_directory(arguments: tuple[str, ...]) -> None:
