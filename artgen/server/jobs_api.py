@@ -15,10 +15,10 @@ from starlette.routing import BaseRoute, Route
 from artgen.errors import UsageError
 from artgen.server.errors import NOT_FOUND, HttpError, error_fields
 from artgen.server.job_queue import SHUTDOWN_SECONDS, ServerJob
+from artgen.server.json_body import parse_json_body
 from artgen.server.submit import queue_of, settings_of, submit_job
 from artgen.server.uploads import Upload, is_upload_name
 from artgen.spec.fields import describe_value
-from artgen.system.external_data import parse_json
 
 ACCEPTED = 202
 MAX_PARTS = 64
@@ -161,8 +161,8 @@ def _parse_object(data: bytes) -> Mapping[str, Any]:
             413, f"The job has {len(data):,} bytes; the limit is {MAX_JOB_BYTES:,}.", "Upload files as parts."
         )
     try:
-        value = parse_json(data.decode("utf-8"), unique_keys=True)
-    except (UnicodeDecodeError, ValueError) as error:
+        value = parse_json_body(data, unique_keys=True)
+    except ValueError as error:
         raise UsageError(f"Cannot parse the job as JSON: {error}.", _HINT) from None
     if not isinstance(value, dict):
         raise UsageError("Cannot use the JSON as a job: it is not an object.", _HINT)

@@ -22,11 +22,11 @@ from artgen.server.a1111.typed_fields import read_text
 from artgen.server.ascii_json import AsciiJson
 from artgen.server.blocking_api import Endpoint, with_errors
 from artgen.server.errors import NOT_FOUND
+from artgen.server.json_body import parse_json_body
 from artgen.server.run_locked import run_locked
 from artgen.server.server_models import default_name, find_model
 from artgen.server.submit import client_of, queue_of, settings_of
 from artgen.spec.fields import describe_value
-from artgen.system.external_data import parse_json
 
 _LISTS: Mapping[str, Callable[[], Any]] = {
     "cmd-flags": lists.cmd_flags,
@@ -193,8 +193,8 @@ async def _read_body(request: Request) -> Mapping[str, Any]:
     """
     data = await request.body()
     try:
-        value = await run_in_threadpool(parse_json, data.decode("utf-8"), unique_keys=False)
-    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        value = await run_in_threadpool(parse_json_body, data)
+    except ValueError as error:
         raise FieldError(f"Cannot parse the body as JSON: {error}.", "body") from None
     if not isinstance(value, dict):
         raise FieldError("The body must be a JSON object.", "body")

@@ -13,6 +13,7 @@ from artgen.errors import InputFileError
 from artgen.server.ascii_json import AsciiJson
 from artgen.server.blocking_api import SERVER_ERROR, Endpoint, with_errors
 from artgen.server.errors import NOT_FOUND, HttpError
+from artgen.server.json_body import parse_json_body
 from artgen.server.openai.edits import EditForm, read_edit
 from artgen.server.openai.errors import FieldError, job_error_body
 from artgen.server.openai.fields import ImagesRequest, read_generation
@@ -24,7 +25,6 @@ from artgen.server.submit import client_of, queue_of, settings_of, submit_job
 from artgen.server.uploads import Upload
 from artgen.server.wait_for_job import wait_for_job
 from artgen.spec.fields import describe_value
-from artgen.system.external_data import parse_json
 
 MAX_FORM_FIELDS = 64
 MAX_FIELD_BYTES = 1 << 20
@@ -121,8 +121,8 @@ def _links(request: Request) -> ImageLinks:
 
 def _parse_object(data: bytes) -> Mapping[str, Any]:
     try:
-        value = parse_json(data.decode("utf-8"), unique_keys=False)
-    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        value = parse_json_body(data)
+    except ValueError as error:
         raise FieldError(f"Cannot parse the body as JSON: {error}.", None, "invalid_json") from None
     if not isinstance(value, dict):
         raise FieldError("The body must be a JSON object.", None, "invalid_json")
