@@ -59,17 +59,27 @@ def tag(
     artgen history tag 12 13 winter "to print"
     artgen history tag 12 winter --remove
     """
+    from artgen.api.history_access import select_entries
     from artgen.api.history_functions import tag_history
     from artgen.image_history.query import parse_tags
 
     ids, names = _split_ids_and_tags(arguments)
     tags = parse_tags(names)
+    found = {each for entry in select_entries(ids) for each in entry.tags} if remove else set(tags)
     entries = tag_history(ids, tags, remove=remove)
-    done = "Removed" if remove else "Added"
-    preposition = "from" if remove else "to"
-    labels = ", ".join(f"'{each}'" for each in tags)
-    text = f"{done} the tag{'s' if len(tags) > 1 else ''} {labels} {preposition} {_names(entries)}."
-    _report(entries, text, as_json=as_json, quiet=quiet)
+    changed, absent = [each for each in tags if each in found], [each for each in tags if each not in found]
+    texts = []
+    if changed:
+        done, preposition = ("Removed", "from") if remove else ("Added", "to")
+        texts.append(f"{done} {_labels(changed)} {preposition} {_names(entries)}.")
+    if absent:
+        texts.append(f"Not in {_names(entries)}: {_labels(absent)}.")
+    _report(entries, " ".join(texts), as_json=as_json, quiet=quiet)
+
+
+def _labels(tags: Sequence[str]) -> str:
+    names = ", ".join(f"'{each}'" for each in tags)
+    return f"the tag{'s' if len(tags) > 1 else ''} {names}"
 
 
 def _split_ids_and_tags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

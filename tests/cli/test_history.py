@@ -80,7 +80,9 @@ def test_ratings_and_tags_are_set_and_exported(files: list[str]) -> None:
     assert ids("--tag", "winter", "--tag", "To Print") == ids("winter") == [2, 1]
     run("history", "export", "-o", "marks.jsonl")
     run("history", "rate", "last", "1", "0")
-    run("history", "tag", "1", "2", "winter", "--remove")
+    removed = run("history", "tag", "1", "2", "winter", "fall", "--remove")
+    assert "Removed the tag 'winter' from " in removed.stderr
+    assert ": the tag 'fall'." in removed.stderr  # no image had this tag
     assert ids("--rating", "4") == [3, 2]
     assert ids("winter") == []
     run("history", "forget", "3")
