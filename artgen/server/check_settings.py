@@ -10,6 +10,8 @@ from artgen.spec.fields import describe_value
 MIN_TOKEN_CHARS = 16
 MAX_PORT = 65_535
 
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
 _HOST_NAME = re.compile(r"[\w.-]+|[0-9A-Fa-f:.]+", re.ASCII)
 """Name of a Host header: a name, or an address without brackets."""
 
@@ -39,22 +41,21 @@ def _check_allowed(settings: ServerSettings) -> None:
     for origin in settings.allowed_origins:
         if origin != "*" and not _is_origin(origin):
             raise UsageError(
-                f"--allow-origin must be SCHEME://HOST or SCHEME://HOST:PORT without a path, "
-                f"not {describe_value(origin)}.",
+                f"--allow-origin must be SCHEME://HOST or SCHEME://HOST:PORT, not {describe_value(origin)}: "
+                "browsers send lower case, no path and no default port.",
                 "--allow-origin http://nas:3000",
             )
 
 
 def _is_origin(text: str) -> bool:
-    """Return whether a browser can send a text as the header Origin."""
+    """Return whether a browser can send a text as the header Origin: in lower case, without a default port."""
     try:
         parts = urlsplit(text)
         has_host = bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         return False
-    return (
-        has_host and text == f"{parts.scheme}://{parts.netloc}" and text.isprintable() and not re.search(r"[\s@]", text)
-    )
+    is_normal = text == f"{parts.scheme}://{parts.netloc}".lower() and parts.port != _DEFAULT_PORTS.get(parts.scheme, 0)
+    return has_host and is_normal and text.isprintable() and not re.search(r"[\s@]", text)
 
 
 def _check_token(settings: ServerSettings) -> None:

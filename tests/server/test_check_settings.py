@@ -43,6 +43,8 @@ def test_valid_settings(settings: dict[str, Any]) -> None:
         ({"allowed_origins": ("http://nas:port",)}, "--allow-origin must be"),
         ({"allowed_origins": ("http://user@nas",)}, "--allow-origin must be"),
         ({"allowed_origins": ("null",)}, "--allow-origin must be"),
+        ({"allowed_origins": ("http://NAS:3000",)}, "--allow-origin must be"),
+        ({"allowed_origins": ("https://nas:443",)}, "--allow-origin must be"),
         ({"output": "fox.png"}, "must be a folder"),
         ({"output": "images"}, "must be a folder"),
         ({"output": "-"}, "must be a folder"),
