@@ -314,6 +314,23 @@ def test_import_sends_no_usage_data() -> None:
     assert done.stdout.split() == ["False", "1"]
 
 
+def test_signals_are_handled_after_a_thread_releases_the_last_model() -> None:
+    code = (
+        "import signal, threading\n"
+        "from artgen.engine.acceleration.openvino.library import openvino_core\n"
+        "from openvino import Model, opset13\n"
+        "parameter = opset13.parameter([1])\n"
+        "models = [openvino_core().compile_model(Model([opset13.relu(parameter)], [parameter]), 'CPU')]\n"
+        "thread = threading.Thread(target=models.clear)\n"
+        "thread.start()\n"
+        "thread.join()\n"
+        "signal.signal(signal.SIGINT, lambda *_: print('handled'))\n"
+        "signal.raise_signal(signal.SIGINT)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "handled\n"
+
+
 def test_structures_are_restored() -> None:
     values = {"a": torch.ones(2, dtype=torch.bfloat16), "b": [1, None, (torch.zeros(1), "x")], "c": {"d": True}}
     tensors: list[torch.Tensor] = []

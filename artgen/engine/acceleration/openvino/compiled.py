@@ -11,7 +11,7 @@ import torch
 
 from artgen.engine.acceleration.openvino.arguments import Structure, restore, without_half
 from artgen.engine.acceleration.openvino.convert import output_structure
-from artgen.engine.acceleration.openvino.library import compile_settings, import_openvino
+from artgen.engine.acceleration.openvino.library import compile_settings, import_openvino, openvino_core
 
 MAX_STORED_BYTES = 512 << 20
 """Largest size of the weights of a module whose compiled models are cached. For the bundled model, reading a compiled
@@ -71,7 +71,7 @@ def compile_model(model: Any, shapes: list[list[int]] | None, dtype: str) -> Com
     outputs = output_structure(model)
     if shapes is not None:
         model.reshape(dict(enumerate(shapes)))
-    return Compiled(import_openvino().Core().compile_model(model, "CPU", compile_settings(dtype)), outputs)
+    return Compiled(openvino_core().compile_model(model, "CPU", compile_settings(dtype)), outputs)
 
 
 def import_compiled(path: Path, outputs: str, dtype: str) -> Compiled:
@@ -83,12 +83,12 @@ def import_compiled(path: Path, outputs: str, dtype: str) -> Compiled:
         dtype: dtype of the pipeline: fp32 or bf16.
     """
     openvino, data = import_openvino(), np.fromfile(path, np.uint8)
-    model = openvino.Core().import_model(openvino.Tensor(data), "CPU", compile_settings(dtype))
+    model = openvino_core().import_model(openvino.Tensor(data), "CPU", compile_settings(dtype))
     return Compiled(model, json.loads(outputs), data)
 
 
 def compilation_properties(dtype: str) -> dict[str, Any]:
     """Return the properties of the CPU and the settings that affect a compiled model."""
-    core = import_openvino().Core()
+    core = openvino_core()
     names = ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
     return {**compile_settings(dtype), **{name: core.get_property("CPU", name) for name in names}}

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from artgen.engine.acceleration.openvino.arguments import Structure, flatten, restore, without_half
-from artgen.engine.acceleration.openvino.library import import_openvino
+from artgen.engine.acceleration.openvino.library import import_openvino, openvino_core
 
 _OUTPUTS_KEY = ["artgen", "outputs"]
 """Path of the structure of the outputs in the model's runtime information, which is saved with the model."""
@@ -58,7 +58,7 @@ def save(model: Any, path: Path) -> None:
 
 def read(path: Path) -> Any:
     """Return the `openvino.Model` of a file. Its weights are mapped into memory."""
-    return import_openvino().Core().read_model(path)
+    return openvino_core().read_model(path)
 
 
 def output_structure(model: Any) -> Structure:

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -21,6 +22,16 @@ def import_openvino() -> Any:
         with _without_module(_TELEMETRY):
             importlib.import_module("openvino")
     return sys.modules["openvino"]
+
+
+@cache
+def openvino_core() -> Any:
+    """Return the `openvino.Core` of this process, which is never released.
+
+    The first compilation of a core replaces the stack on which the signal handlers of the calling thread run (Linux).
+    When the last core is released, this stack is unmapped, and the next signal, such as Ctrl-C, ends the process.
+    """
+    return import_openvino().Core()
 
 
 def version() -> str:
