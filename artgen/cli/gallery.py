@@ -13,6 +13,7 @@ from artgen.cli.json_output import JsonOutput
 from artgen.cli.reporter import Reporter
 from artgen.errors import InputFileError, UsageError
 from artgen.events import CheckingImages
+from artgen.system.counts import counted
 
 MAX_DAMAGED_NOTES = 5
 """Number of damaged files that are named."""
@@ -103,7 +104,8 @@ def gallery(
     for note in list(result.damaged.values())[:MAX_DAMAGED_NOTES]:
         on_note(note)
     if len(result.damaged) > MAX_DAMAGED_NOTES:
-        on_note(f"{len(result.damaged) - MAX_DAMAGED_NOTES:,} more files have notes, which the page shows.")
+        num_other = len(result.damaged) - MAX_DAMAGED_NOTES
+        on_note(f"The page shows notes about {counted(num_other, 'other file')}.")
     on_note(result_note(result))
     if opens and (reason := open_path(result.path)):
         on_note(f"Cannot open the page: {reason}.")

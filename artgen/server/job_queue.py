@@ -10,6 +10,7 @@ from artgen.server.log import log_exception
 from artgen.server.parse_job import ParsedJob
 from artgen.server.server_job import JobCanceled, JobImage, JobListener, JobState, ServerJob
 from artgen.server.settings import ServerSettings
+from artgen.system.counts import counted
 
 __all__ = ["ClientQueueFull", "JobImage", "JobQueue", "QueueFull", "ServerJob"]
 
@@ -130,11 +131,15 @@ class JobQueue:
         if self._is_closed:
             raise QueueFull("Cannot queue the job: the server is ending.", "Start the server again.")
         if len(self._waiting) >= self._settings.max_queue:
-            raise QueueFull(f"Cannot queue the job: {len(self._waiting)} jobs are waiting.", "Try again later.")
+            raise QueueFull(
+                f"Cannot queue the job: {counted(len(self._waiting), 'job is', 'jobs are')} waiting.",
+                "Try again later.",
+            )
         own = sum(each.client == client for each in (*self._waiting, self._current) if each is not None)
         if own >= self._settings.max_per_client:
+            jobs = counted(own, "job of this client is", "jobs of this client are")
             raise ClientQueueFull(
-                f"Cannot queue the job: {own} jobs of this client are waiting or running.",
+                f"Cannot queue the job: {jobs} waiting or running.",
                 "Wait for one of them, or stop one: DELETE /api/jobs/ID",
             )
 

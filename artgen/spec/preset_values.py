@@ -16,7 +16,8 @@ from artgen.spec.settings.upscale import UPSCALE_METHODS
 PRESET_SETTINGS: dict[str, type] = {
     name: group
     for name, group in CONFIGURABLE_SETTINGS.items()
-    if group not in (settings.PresetSettings, *settings.CONFIGURED_GROUPS, *settings.TRAINING_GROUPS)
+    if group
+    not in (settings.PresetSettings, settings.RemoteSettings, *settings.CONFIGURED_GROUPS, *settings.TRAINING_GROUPS)
     and not issubclass(group, settings.ShowSettings)
 } | {
     **dict.fromkeys(options_of(settings.BestOfSettings), settings.BestOfSettings),

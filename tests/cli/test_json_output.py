@@ -222,7 +222,7 @@ def test_each_command_that_prints_data_has_a_schema() -> None:
     without = {name for name, _ in all_commands()} - with_json
     assert without == {
         ("models", "alias"), ("models", "remove"), ("config", "set"), ("config", "unset"),
-        ("preset", "save"), ("preset", "remove"), ("worker", "start"), ("worker", "stop"),
+        ("preset", "save"), ("preset", "remove"), ("worker", "start"), ("worker", "stop"), ("serve",),
     }  # fmt: skip
 
 

@@ -102,6 +102,7 @@ OF_OBJECTS = {
 OF_PROCESS = {
     "engine/acceleration/cuda_graphs.py:_capture_stream",
     "engine/acceleration/openvino/library.py:openvino_core",
+    "image_history/sqlite_file.py:_abandoned",
     "server/security.py:_machine_names",
     "system/attempt.py:_first",
     "system/attempt.py:_random",

@@ -50,6 +50,8 @@ def test_messages_have_no_plural_after_a_number_that_can_be_one() -> None:
 
 
 _NEVER_ONE = (
+    "names {len(entries)} entries of the history",
+    "A job of {count:,} images is too large",
     "images; the {used} image is used",
     "lines from stdin are one prompt",
     "Using the recorded prompts of {len(found):,} images",

@@ -17,6 +17,7 @@ MAX_SUGGESTIONS = 3
 _CONFIGURED_ONLY = {
     **dict.fromkeys(("model_folders", "lora_folder", "embedding_folder", "wildcard_folder", "style_folder"), "FOLDER"),
     "civitai_token": "TOKEN",
+    "server_token": "TOKEN",
     "cache_limit": "SIZE",
     "worker": "on",
     "max_loaded": "NUMBER",
