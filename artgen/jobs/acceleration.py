@@ -12,8 +12,11 @@ from artgen.system.optional_packages import install_command, installed_version
 COMPLEX_ARCHITECTURES = ("lumina", "lumina2", "z-image")
 """Architectures whose position embeddings are complex numbers, which OpenVINO 2026.4 cannot convert."""
 
+CACHING_ARCHITECTURES = ("qwen-image21",)
+"""Architectures whose transformer returns keys and values in an object, which a converted model cannot do."""
+
 CACHING_PIPELINE = "Flux2KleinKVPipeline"
-"""Pipeline whose transformer caches keys and values in an object, which a converted model cannot return."""
+"""Pipeline whose transformer returns keys and values in an object only if it has an input image."""
 
 
 def check_acceleration(device: str, acceleration: str | None) -> None:
@@ -56,6 +59,7 @@ def check_openvino(request: PromptRequest, model: ResolvedModel) -> None:
         (model.has_quantized_denoiser, "its weights are quantized"),
         (refiner is not None and refiner.has_quantized_denoiser, "the weights of its refiner are quantized"),
         (model.architecture in COMPLEX_ARCHITECTURES, "its transformer computes with complex numbers"),
+        (model.architecture in CACHING_ARCHITECTURES, "its transformer stores values from one step to the next"),
         (
             model.pipeline == CACHING_PIPELINE and request.task == "img2img",
             "its transformer stores values of the input image from one step to the next",
