@@ -307,7 +307,8 @@ WRITE_ENTRIES = """
 import sys
 from pathlib import Path
 from PIL import Image
-from artgen.image_history import recording
+from artgen.image_history import connection, recording
+connection.ENTRY_BUSY_SECONDS = 60  # a slow machine must not skip an entry
 for number in range(int(sys.argv[2])):
     path = Path(f"{sys.argv[1]}-{number}.png")
     path.write_bytes(data := str(path).encode())
@@ -344,7 +345,7 @@ def test_history_survives_killed_writers() -> None:
         lines = [writer.stdout.readline().strip() for _ in range(1 + 17 * attempt)]
         os.kill(writer.pid, signal.SIGKILL)
         rest, _ = writer.communicate(timeout=60)
-        written += [*lines, *(line for line in rest.splitlines() if line.endswith(".png"))]
+        written += [line for line in (*lines, *rest.splitlines()) if line.endswith(".png")]
         with open_history() as history:
             history.check()
             names = {each.path.name for each in history.all()}
