@@ -344,7 +344,8 @@ def test_history_survives_killed_writers() -> None:
         assert writer.stdout is not None
         lines = [writer.stdout.readline().strip() for _ in range(1 + 17 * attempt)]
         os.kill(writer.pid, signal.SIGKILL)
-        rest, _ = writer.communicate(timeout=60)
+        rest = writer.stdout.read()  # `communicate` would lose the lines in the buffer
+        writer.communicate(timeout=60)
         written += [line for line in (*lines, *rest.splitlines()) if line.endswith(".png")]
         with open_history() as history:
             history.check()
