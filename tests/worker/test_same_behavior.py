@@ -52,7 +52,7 @@ GENERATING = commands("""
     artgen img2img in.png 'a car' --invert FAST
     artgen outpaint in.png 'a car' --expand 16 FAST
     artgen denoise in.png --sigma 20 -m denoiser --compare c.png
-    artgen denoise photos --method nlm -o clean/ --verbose
+    artgen denoise photos --method nlm --sigma 25 -o clean/ --verbose
     artgen upscale photos --by 8 -o large/; artgen upscale in.png --method redraw FAST --strength 0.5 -o redrawn.png
     artgen batch prompts.txt FAST -o out/ && artgen batch prompts.txt FAST -o out/ && artgen batch status out
     artgen batch - FAST -o out/ --json < prompts.txt
