@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import hypothesis
@@ -49,7 +49,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_exit() -> Iterator[None]:
     """Let a test fail that would end pytest. Processes that a test forks can exit."""
     process_id, exit_process = os.getpid(), os._exit
 
@@ -58,7 +58,9 @@ def _no_exit(monkeypatch: pytest.MonkeyPatch) -> None:
             exit_process(code)
         raise AssertionError(f"os._exit({code}) was called in the process of pytest")
 
-    monkeypatch.setattr(os, "_exit", reject)
+    os._exit = reject  # type: ignore[assignment]
+    yield
+    os._exit = exit_process
 
 
 @pytest.fixture(autouse=True)
