@@ -72,7 +72,7 @@ def test_a_network_of_the_table_is_downloaded_once(hub: hub_server.Hub, tmp_path
     assert command_line.run("models", "path", "swin2sr-x2").stdout.strip() == str(found.path)
     shown = json.loads(command_line.run("models", "show", "swin2sr-x2", "--json").stdout)
     assert (shown["complete"], shown["family"], shown["path"]) == (True, "upscaler", str(found.path))
-    assert "swin2sr-x2: 2 files match" in command_line.run("models", "verify").stdout
+    assert "swin2sr-x2: 2 files match" in command_line.run("models", "verify", "swin2sr-x2").stdout
     weights = (found.path / "model.safetensors").resolve()
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     damaged = command_line.run("models", "verify", "swin2sr-x2", code=5)

@@ -36,7 +36,12 @@ def worker_status() -> dict[str, Any] | None:
     if connection is None:
         return None
     with closing(connection):
-        hello = receive_hello(connection)
+        try:
+            hello = receive_hello(connection)
+        except WorkerUnavailable as error:
+            if isinstance(error.__cause__, ConnectionResetError):  # the worker was killed a moment ago
+                return None
+            raise
         connection.socket.settimeout(socket_file.HELLO_SECONDS)
         try:
             connection.send("status")
