@@ -160,22 +160,18 @@ class History(SqliteFile):
 
     def add_tags(self, entry_ids: Iterable[int], tags: Iterable[str]) -> None:
         """Add tags to entries. Unknown ids are ignored."""
-        names = [stored_text(tag) for tag in tags]
-        with self._transaction() as connection:
-            for number in entry_ids:
-                connection.executemany(
-                    "INSERT OR IGNORE INTO tag SELECT id, ? FROM image WHERE id = ?", [(name, number) for name in names]
-                )
-                _update_fts(connection, number)
+        self._change_tags("INSERT OR IGNORE INTO tag SELECT id, ? FROM image WHERE id = ?", entry_ids, tags)
 
     def remove_tags(self, entry_ids: Iterable[int], tags: Iterable[str]) -> None:
         """Remove tags from entries. Unknown ids and tags are ignored."""
+        self._change_tags("DELETE FROM tag WHERE name = ? AND image_id = ?", entry_ids, tags)
+
+    def _change_tags(self, statement: str, entry_ids: Iterable[int], tags: Iterable[str]) -> None:
+        """Run a statement with the parameters tag and id for each tag of each entry, and update the search index."""
         names = [stored_text(tag) for tag in tags]
         with self._transaction() as connection:
             for number in entry_ids:
-                connection.executemany(
-                    "DELETE FROM tag WHERE image_id = ? AND name = ?", [(number, name) for name in names]
-                )
+                connection.executemany(statement, [(name, number) for name in names])
                 _update_fts(connection, number)
 
     def list_tags(self) -> list[tuple[str, int]]:

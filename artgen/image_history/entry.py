@@ -97,6 +97,10 @@ def create_entry(
     )
 
 
+UTC_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
+"""Form of `HistoryEntry.made_utc`, whose order as text is the order of the times."""
+
+
 def utc_text(time_ns: int) -> str:
     """Return a time as `YYYY-MM-DDTHH:MM:SS.ffffffZ`.
 
@@ -104,7 +108,7 @@ def utc_text(time_ns: int) -> str:
         time_ns: nanoseconds since 1970-01-01 UTC.
     """
     time = datetime.fromtimestamp(time_ns // 10**9, UTC).replace(microsecond=time_ns // 1000 % 10**6)
-    return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return time.strftime(UTC_FORMAT)
 
 
 def lora_names(record: Mapping[str, Any]) -> list[str]:

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 
 from artgen.errors import UsageError
+from artgen.image_history.entry import UTC_FORMAT
 from artgen.spec.fields import describe_value
 
 DATE_HINT = "Examples: today, yesterday, monday, 3d, '2 weeks', 2026-11, 2026-11-30, '2026-11-30 18:00'."
@@ -61,7 +62,7 @@ def parse_period(name: str, text: str, now: datetime) -> Period:
 
 def utc_text(moment: datetime) -> str:
     """Return a time in the form of `HistoryEntry.made_utc`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).strftime(UTC_FORMAT)
 
 
 def _named_period(words: str, now: datetime) -> Period | None:

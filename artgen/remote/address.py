@@ -7,7 +7,7 @@ from artgen.errors import UsageError
 from artgen.spec.fields import describe_value
 
 DEFAULT_PORT = 7860
-"""Port of `artgen serve`."""
+"""Port of `artgen serve`. It is the port of AUTOMATIC1111, which its clients use by default."""
 
 LOCAL = "none"
 """Value of `server` that selects this machine, although the environment or a configuration file names a server."""

@@ -144,7 +144,7 @@ class JobQueue:
             )
 
     def get(self, job_id: str) -> ServerJob | None:
-        """Return a job; None if the id is unknown or its results are no longer kept."""
+        """Return a job; None if the id is unknown or the results of the job were removed."""
         return self._jobs.get(job_id)
 
     def position(self, job: ServerJob) -> int:

@@ -172,7 +172,7 @@ def _parse_object(data: bytes) -> Mapping[str, Any]:
 def _find(request: Request) -> ServerJob:
     job = queue_of(request).get(request.path_params["id"])
     if job is None:
-        raise HttpError(NOT_FOUND, "The job is unknown, or its results are no longer kept.", "POST /api/jobs")
+        raise HttpError(NOT_FOUND, "The job is unknown, or the server has removed its results.", "POST /api/jobs")
     return job
 
 

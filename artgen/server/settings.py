@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-DEFAULT_PORT = 7860
-"""Port of AUTOMATIC1111, which its clients use by default."""
+from artgen.remote.address import DEFAULT_PORT
 
 LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 
