@@ -20,6 +20,7 @@ class Extra:
 
 
 EXTRAS = (
+    Extra("c2pa", "c2pa-python", "--sign and artgen verify"),
     Extra("gguf", "gguf", "GGUF files"),
     Extra("heif", "pillow-heif", "HEIC images"),
     Extra("int8", "torchao", "--quantize int8"),
