@@ -12,6 +12,7 @@ from artgen.errors import ModelUnavailableError, UsageError
 from artgen.events import Listener, Loading, Notice
 from artgen.registry import web
 from artgen.registry.hub import cache
+from artgen.registry.training_provenance import read_training_provenance
 
 MAX_README_BYTES = 1 << 20
 """Maximum number of bytes of a README that is read."""
@@ -60,6 +61,7 @@ def describe_model(name: str) -> ModelCard:
     stored = find_stored(name)
     if stored and stored.kind != "model":
         details = _unset_details() | dict(stored.details) | asdict(stored_details(stored)) | {"path": str(stored.path)}
+        details |= _training_fields(stored.path)
         return ModelCard(name, stored.path, details, "", "")
     if entry := upscaler_models.find_upscaler(name):
         folder = upscaler_models.local_folder(entry)
@@ -77,6 +79,7 @@ def describe_model(name: str) -> ModelCard:
     details |= _details_of_files(described) if described else _details_of_catalog(model_info)
     if details.get("architecture") == "pixel":
         details |= dict.fromkeys(TXT2IMG_ONLY_FIELDS)
+    details |= _training_fields(model.path) if model else {}
     return ModelCard(
         name,
         model.path if model else None,
@@ -88,6 +91,14 @@ def describe_model(name: str) -> ModelCard:
 
 def _unset_details() -> dict[str, Any]:
     return dict.fromkeys((*MODEL_FILE_FIELDS, "included", "base"))
+
+
+def _training_fields(path: Path) -> dict[str, Any]:
+    """Return the provenance of the training images of a LoRA or a model; empty if artgen did not train it."""
+    if not path.is_dir() and path.suffix != ".safetensors":
+        return {}
+    provenance = read_training_provenance(path)
+    return provenance.fields() if provenance else {}
 
 
 def _details_of_files(model: registry.ResolvedModel) -> dict[str, Any]:

@@ -61,6 +61,10 @@ class WeightFileFields(TypedDict, total=False):
         embeddings: embeddings in the file of the LoRA.
         sha256: SHA-256 of the file.
         autov3: AutoV3 hash of the LoRA.
+        datasheet_sha256: SHA-256 of the datasheet of the training images, for files of `artgen train`.
+        training_licenses: number of training images of each license.
+        training_images: number of training images.
+        base_training: the same values for the training images of the base model, if artgen trained it.
         metadata: metadata of the safetensors header, unchanged.
         family: family of the models that the embedding fits.
         vectors: number of vectors of the embedding.
@@ -82,6 +86,10 @@ class WeightFileFields(TypedDict, total=False):
     embeddings: list[str]
     sha256: str
     autov3: str
+    datasheet_sha256: str
+    training_licenses: dict[str, int]
+    training_images: int
+    base_training: dict[str, Any]
     metadata: dict[str, str]
     family: str
     vectors: int

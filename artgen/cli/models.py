@@ -49,6 +49,10 @@ class ShownFields(TypedDict):
         page: web page of a download.
         sha256: SHA-256 of a download.
         kind: kind of a download, such as `lora`.
+        datasheet_sha256: SHA-256 of the datasheet of the training images, if artgen trained the LoRA or the model.
+        training_licenses: number of training images of each license.
+        training_images: number of training images.
+        base_training: the same values for the training images of the base model, if artgen trained it.
     """
 
     path: str | None
@@ -62,6 +66,10 @@ class ShownFields(TypedDict):
     page: NotRequired[Any]
     sha256: NotRequired[Any]
     kind: NotRequired[Any]
+    datasheet_sha256: NotRequired[str]
+    training_licenses: NotRequired[dict[str, int]]
+    training_images: NotRequired[int]
+    base_training: NotRequired[dict[str, Any]]
 
 
 def _details_schema() -> dict[str, Any]:
@@ -117,9 +125,14 @@ def _print_details(details: Mapping[str, Any], as_json: bool) -> None:
     for key, value in details.items():
         if value is not None and value is not False and value not in ("", [], ()):  # 0.0 == False
             text = format_bytes(value) if key in ("on_disk", "download_size", "gpu_memory") else value
-            print_result(
-                f"{key.replace('_', ' ')}: {', '.join(map(str, text)) if isinstance(text, list | tuple) else text}"
-            )
+            print_result(f"{key.replace('_', ' ')}: {_format_value(text)}")
+
+
+def _format_value(value: Any) -> str:
+    """Return a value as text: lists and objects with commas."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {_format_value(each)}" for name, each in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 app.command()(words)

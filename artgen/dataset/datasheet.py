@@ -56,7 +56,7 @@ def datasheet_record(dataset: Dataset, run_info: Mapping[str, Any]) -> dict[str,
         "version": FORMAT_VERSION,
         "about": dict(run_info),
         "images": len(dataset.images),
-        "licenses": dict(_count_values(dataset, "license")),
+        "licenses": license_counts(dataset),
         "authors": dict(_count_values(dataset, "author")),
         "sources": dict(_count_values(dataset, "source")),
         "consents": dict(_count_values(dataset, "consent")),
@@ -66,6 +66,11 @@ def datasheet_record(dataset: Dataset, run_info: Mapping[str, Any]) -> dict[str,
         "notes": list(dataset.notes),
         "examples": [_image_entry(each) for each in dataset.images],
     }
+
+
+def license_counts(dataset: Dataset) -> dict[str, int]:
+    """Return the number of images of each license, most frequent first; the key `not stated` is a missing license."""
+    return dict(_count_values(dataset, "license"))
 
 
 def _image_entry(image: TrainingImage) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Test training end to end with tiny real models: results, output files, and resuming after a crash."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -18,6 +19,8 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+
+from artgen.registry.training_provenance import DatasheetCheck, check_datasheet, read_training_provenance
 
 SMALL = ("--rank", "4", "--batch-size", "2", "--snapshot-every", "0", "--resolution", "32", "--flip", "--seed", "3")
 
@@ -61,6 +64,36 @@ def test_diffusers_loads_the_trained_lora(models: dict[str, Path], name: str, cl
     assert record["trigger"] == header["modelspec.trigger_phrase"] == "zzz"
     assert record["steps"] == 3
     assert len(record["base_model_hash"]) == len(record["datasheet_sha256"]) == 64
+
+
+@pytest.mark.usefixtures("image_folder")
+def test_results_contain_the_provenance_of_their_images_and_of_their_base_model(sd1: str) -> None:
+    """Train a model, then a LoRA on it with other images; both have the hash of the datasheet and the licenses."""
+    rows = [{"file_name": "*", "license": "CC0-1.0"}, {"file_name": "1.png", "license": "MIT"}]
+    Path("images/provenance.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    options = ("--train-steps", "1")
+    train("-m", sd1, "--mode", "full", "-o", "full", *options)
+    for name in ("0", "2"):
+        Path(f"images/{name}.png").unlink()
+    train("-m", "full", "-o", "mine.safetensors", *options, "--licences", "CC0-1.0", "--require-licence")
+    provenance = read_training_provenance(Path("mine.safetensors"))
+    base = read_training_provenance(Path("full"))
+    assert provenance
+    assert base
+    assert (provenance.licenses, provenance.num_images) == ({"CC0-1.0": 2}, 2)
+    assert (base.licenses, base.num_images, base.base) == ({"CC0-1.0": 4, "MIT": 1}, 5, None)
+    assert provenance.base == base
+    digest = hashlib.sha256(Path("mine-training/datasheet.json").read_bytes()).hexdigest()
+    assert provenance.datasheet_sha256 == digest
+    info = json.loads(run("info", "mine.safetensors", "--json").stdout)
+    assert (info["datasheet_sha256"], info["training_licenses"]) == (digest, {"CC0-1.0": 2})
+    assert info["base_training"]["licenses"] == {"CC0-1.0": 4, "MIT": 1}
+    assert "training licenses: CC0-1.0: 4, MIT: 1" in run("models", "show", "./full").stdout
+    assert check_datasheet(Path("mine.safetensors"), provenance).is_equal is True
+    with Path("mine-training/datasheet.json").open("a") as file:
+        file.write(" ")
+    assert check_datasheet(Path("mine.safetensors"), provenance).is_equal is False
+    assert check_datasheet(Path("full"), base) == DatasheetCheck(Path("full-training/datasheet.json"), True)
 
 
 def generate(pipe: Any) -> np.ndarray:

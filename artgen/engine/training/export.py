@@ -8,11 +8,13 @@ from typing import Any
 from safetensors.torch import save
 
 from artgen._version import __version__
+from artgen.dataset.datasheet import license_counts
 from artgen.engine.loading import pipeline_cache
 from artgen.engine.training import lora
 from artgen.engine.training.setup import TrainingSetup
 from artgen.jobs.training_plan import TrainingPlan
 from artgen.registry import ResolvedModel
+from artgen.registry.training_provenance import read_training_provenance
 from artgen.system.counts import counted
 from artgen.system.files import atomic_folder, wrap_write_errors, write_atomically
 from artgen.system.temporary import clean_stale
@@ -53,17 +55,23 @@ def build_training_record(plan: TrainingPlan, steps: int, datasheet_sha256: str)
         "trigger": plan.settings.training.trigger,
         "images": len(plan.dataset.images),
         "datasheet_sha256": datasheet_sha256,
+        "licenses": license_counts(plan.dataset),
         "settings": {name: value for name, value in settings.items() if value is not None and name != "model"},
     }
 
 
 def _base_model_record(model: ResolvedModel) -> dict[str, Any]:
+    """Return the entries of the base model, with the provenance of its training images if artgen trained it."""
+    provenance = None
+    if not model.is_file or model.path.suffix == ".safetensors":
+        provenance = read_training_provenance(model.path)
     return {
         "base_model": model.short_name if model.source == model.path.name else model.name,
         "base_model_source": model.source,
         "base_model_revision": model.revision,
         "base_model_hash": model.model_hash(),
         "architecture": model.architecture,
+        **({"base_training": provenance.record()} if provenance else {}),
     }
 
 

@@ -18,6 +18,7 @@ from artgen.registry.lora_layers.architecture import adapter_kind, detect_archit
 from artgen.registry.lora_layers.keys import DENOISER, LayerKey, parse_tensor_key
 from artgen.registry.lora_layers.shapes import LayerShape, layer_shape
 from artgen.registry.safetensors_header import MAX_NAME_LENGTH, SafetensorsHeader, read_header, reject_pickle
+from artgen.registry.training_provenance import provenance_in_metadata
 from artgen.system.files import FileIdentity, file_identity
 
 _METADATA_ARCHITECTURES = (
@@ -221,12 +222,13 @@ def _layer_shape(path: Path, layer: LayerKey, factors: Mapping[str, tuple[int, .
 
 
 def describe_lora(path: Path) -> dict[str, Any]:
-    """Return the properties of a LoRA as a flat JSON object, with the unchanged `metadata` of the file.
+    """Return the properties of a LoRA as a JSON object, with the provenance of its training images if it is stated.
 
     Raises:
         RefusedError, InputFileError: see `read_lora`.
     """
     lora = read_lora(path)
+    provenance = provenance_in_metadata(lora.metadata)
     return {
         "kind": "lora",
         "types": list(lora.kinds),
@@ -240,5 +242,6 @@ def describe_lora(path: Path) -> dict[str, Any]:
         "size": path.stat().st_size,
         "sha256": lora.sha256,
         "autov3": lora.autov3,
+        **(provenance.fields() if provenance else {}),
         "metadata": dict(lora.metadata),
     }
