@@ -77,7 +77,7 @@ def _decode_thumbnail(data: bytes) -> "Image.Image | None":
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(data), formats=("WEBP",)) as image:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "WEBP")) as image:
             return image.convert("RGB")
     except (OSError, ValueError, Image.DecompressionBombError):  # a damaged thumbnail, or Pillow without WebP
         return None

@@ -79,7 +79,7 @@ class History(SqliteFile):
         Args:
             entry: entry of an image file, see `create_entry`; `id` is ignored.
             num_bytes: size of the image file.
-            thumbnail: WebP file of `artgen.images.thumbnails.encode_thumbnail`.
+            thumbnail: file of `artgen.images.thumbnails.encode_thumbnail`.
         """
         columns = to_columns(entry, num_bytes)
         with self._transaction() as connection:
@@ -144,8 +144,8 @@ class History(SqliteFile):
         return int(self._fetch("SELECT count(*) FROM image")[0][0])
 
     def thumbnail(self, entry_id: int) -> bytes | None:
-        """Return the thumbnail of an entry as a WebP file; None if the history does not have it."""
-        rows = self._fetch("SELECT webp FROM thumbnail WHERE image_id = ?", (entry_id,))
+        """Return the thumbnail of an entry as a JPEG or WebP file; None if the history does not have it."""
+        rows = self._fetch("SELECT data FROM thumbnail WHERE image_id = ?", (entry_id,))
         return bytes(rows[0][0]) if rows else None
 
     def set_rating(self, entry_ids: Iterable[int], rating: int | None) -> None:

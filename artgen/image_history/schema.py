@@ -59,6 +59,7 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )
         """,
     ),
+    ("ALTER TABLE thumbnail RENAME COLUMN webp TO data",),
 )
 """SQL statements of each version. A released migration never changes; a new version appends one.
 

@@ -20,6 +20,7 @@ from artgen.gallery_site.folder import DATA_FOLDER, PAGE, SUMMARIES_PER_FILE, as
 from artgen.gallery_site.scan_files import find_frames, recorded_mask
 from artgen.image_history.database import History, open_existing_history
 from artgen.image_history.entry import HistoryEntry
+from artgen.images.thumbnails import thumbnail_type
 from artgen.server.errors import NOT_FOUND, HttpError
 
 IMAGE_TYPES: Mapping[str, str] = {
@@ -61,7 +62,7 @@ def gallery_routes(open_history: Callable[[], History | None] = open_existing_hi
         Route(f"{data}/config.json", pages.show_config),
         Route(f"{data}/entries-{{page:int}}.json", pages.show_entries),
         Route(f"{data}/details-{{id}}.json", pages.show_details),
-        Route(f"/{DATA_FOLDER}/thumbnails/{{id}}.webp", pages.show_thumbnail),
+        Route(f"/{DATA_FOLDER}/thumbnails/{{id}}", pages.show_thumbnail),
         Route(f"/{DATA_FOLDER}/masks/{{id}}.webp", pages.show_mask),
         Route(f"/{DATA_FOLDER}/images/{{id}}", pages.show_image),
         Route(f"/{DATA_FOLDER}/frames/{{id}}", pages.show_frames),
@@ -118,12 +119,12 @@ class _LivePages:
     def show_thumbnail(self, request: Request) -> Response:
         """Return the thumbnail in the history."""
         history, entry = self._entry(request)
-        return _webp(history.thumbnail(entry.id))
+        return _thumbnail(history.thumbnail(entry.id))
 
     def show_mask(self, request: Request) -> Response:
         """Return the mask in the record."""
         _, entry = self._entry(request)
-        return _webp(recorded_mask(entry.record, (entry.width, entry.height)))
+        return _thumbnail(recorded_mask(entry.record, (entry.width, entry.height)))
 
     def show_image(self, request: Request) -> Response:
         """Return the original file, if it exists with the recorded hash."""
@@ -169,17 +170,17 @@ def _links(entry: HistoryEntry, *, with_files: bool = False) -> Links:
         identifier,
         entry.path.name,
         f"{DATA_FOLDER}/images/{identifier}",
-        f"{DATA_FOLDER}/thumbnails/{identifier}.webp",
+        f"{DATA_FOLDER}/thumbnails/{identifier}",
         f"history:{entry.id}",
         f"{DATA_FOLDER}/frames/{identifier}?name={quote(os.fsencode(frames.name))}" if frames else "",
         f"{DATA_FOLDER}/masks/{identifier}.webp" if "mask_data" in entry.record else "",
     )
 
 
-def _webp(data: bytes | None) -> Response:
+def _thumbnail(data: bytes | None) -> Response:
     if data is None:
         raise HttpError(NOT_FOUND, "The image has no thumbnail.")
-    return Response(data, media_type="image/webp", headers=_UNCHANGING)
+    return Response(data, media_type=thumbnail_type(data), headers=_UNCHANGING)
 
 
 def _file(path: Path | None) -> Response:

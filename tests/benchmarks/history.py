@@ -175,7 +175,7 @@ def main() -> None:
         with open_history(busy_seconds=ENTRY_BUSY_SECONDS) as history:
             seconds = fill(history, count)
             print(f"{count:,} entries in one transaction: {seconds:.1f} s of CPU time")
-            thumbnail_bytes = history._fetch("SELECT sum(length(webp)) FROM thumbnail")[0][0]
+            thumbnail_bytes = history._fetch("SELECT sum(length(data)) FROM thumbnail")[0][0]
             size = path.stat().st_size
             print(f"file: {size / 1e6:.0f} MB, of which thumbnails {thumbnail_bytes / 1e6:.0f} MB")
             print("\n| operation | CPU time in ms | wall time in ms |\n|---|---|---|")

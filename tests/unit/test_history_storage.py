@@ -1,5 +1,6 @@
 """Test the file of the history: entries, migrations, journal modes, failures, killed processes, moved files."""
 
+import contextlib
 import hashlib
 import io
 import os
@@ -21,7 +22,7 @@ from artgen.image_history.database import History, open_existing_history, open_h
 from artgen.image_history.entry import HistoryEntry, create_entry
 from artgen.image_history.query import HistoryQuery
 from artgen.image_history.recording import SavedFile
-from artgen.images.thumbnails import encode_thumbnail
+from artgen.images.thumbnails import encode_thumbnail, thumbnail_type
 from artgen.system.file_systems import is_local_file_system
 
 RECORD = {
@@ -288,7 +289,7 @@ def test_history_is_off_by_setting_variable_or_file(monkeypatch: pytest.MonkeyPa
     assert take_note() == ""
 
 
-def test_thumbnail_is_a_small_webp_without_metadata() -> None:
+def test_thumbnail_is_a_small_file_without_metadata() -> None:
     for mode, size, expected in (
         ("RGB", (1000, 500), (256, 128)),
         ("RGBA", (40, 30), (40, 30)),
@@ -296,11 +297,28 @@ def test_thumbnail_is_a_small_webp_without_metadata() -> None:
         ("P", (300, 300), (256, 256)),
     ):
         image = Image.new(mode, size)
-        image.info["exif"] = b"Exif\0\0secret"
-        data = encode_thumbnail(image)
-        with Image.open(io.BytesIO(data)) as loaded:
-            assert (loaded.format, loaded.size, loaded.mode) == ("WEBP", expected, "RGBA" if mode == "RGBA" else "RGB")
-        assert b"secret" not in data
+        image.info |= {"exif": b"Exif\0\0secret", "comment": b"secret", "xmp": b"secret"}
+        for is_file in (False, True):
+            data = encode_thumbnail(image, is_file=is_file)
+            file_format = "WEBP" if is_file or mode == "RGBA" else "JPEG"
+            with Image.open(io.BytesIO(data)) as loaded:
+                assert (loaded.format, loaded.size) == (file_format, expected)
+                assert loaded.mode == ("RGBA" if mode == "RGBA" else "RGB")
+                assert loaded.get_format_mimetype() == thumbnail_type(data)
+            assert b"secret" not in data
+
+
+def test_thumbnails_of_the_first_version_are_kept() -> None:
+    with contextlib.closing(sqlite3.connect("old.db")) as old:
+        for statement in schema._MIGRATIONS[0]:
+            old.execute(statement)
+        old.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+        old.execute("PRAGMA user_version = 1")
+        old.execute("INSERT INTO image VALUES (1, 'a', 'a.png', 1, '', '', '', '', '', '', '', '', 8, 8, 1, '', NULL)")
+        old.execute("INSERT INTO thumbnail VALUES (1, x'00')")
+        old.commit()
+    with open_history(Path("old.db").absolute()) as history:
+        assert history.thumbnail(1) == b"\0"
 
 
 WRITE_ENTRIES = """
