@@ -20,7 +20,7 @@ from PIL import Image
 from scipy import ndimage
 
 sys.path.append(str(Path(__file__).parents[1] / "train_tiny"))
-from concept_classifier import load_classifier, probabilities
+from concept_network import load_classifier, probabilities
 from concepts import IMAGE_COUNT_KEY, read_concepts, read_focus, with_article
 from render import load_sprites
 from render_control import BUNDLED, FOCUS, SIDE_PX, vary_placement

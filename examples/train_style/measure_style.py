@@ -64,7 +64,7 @@ def _count(style_classifier: StyleClassifier, images: list[Image.Image]) -> str:
 def measure_concepts(generator: ImageGenerator, work: Path, count: int) -> dict[str, float]:
     """Return the accuracy of other prompts, without and with the LoRA, measured with the classifier of the recipe."""
     import numpy as np
-    from concept_classifier import load_classifier, probabilities
+    from concept_network import load_classifier, probabilities
 
     concept_classifier, core = load_classifier(work / "concept_classifier.pt"), read_core()
     classes = [set(core[name][0]) if name in core else {name.replace("-", " ")} for name in concept_classifier.names]

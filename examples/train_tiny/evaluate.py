@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from concept_classifier import ConceptClassifier, load_classifier, probabilities
+from concept_network import ConceptClassifier, load_classifier, probabilities
 from concepts import IMAGE_COUNT_KEY, Concept, has_no_article, plural, read_concepts, read_focus, with_article
 from diffusers import StableDiffusionPipeline
+from named_colors import BACKGROUNDS, HUES
 from prompt_adherence import background_color, count_objects, halves, object_color
 from render import load_sprites
 from scene_generator import SceneGenerator
-from scenes import BACKGROUNDS, HUES, Scene, Thing, render_scene
+from scenes import Scene, Thing, render_scene
 from snapshot import generate_images, tile
 
 SHEET = (

@@ -1,32 +1,53 @@
 """Measure prompt adherence from pixels: background color, object color, order, and count."""
 
 import numpy as np
+from named_colors import BACKGROUNDS, HUES
 from PIL import Image
-from scenes import BACKGROUNDS, HUES
 from scipy import ndimage
 
+WHITE = (255, 255, 255)
+COLOR_TOLERANCE = 40
+"""Largest difference of a channel at which two colors count as equal, 0 to 255."""
+PLAIN_FRACTION = 0.8
+"""Smallest fraction of the border of a plain background that has the median color."""
 
-def background_color(image: np.ndarray) -> str:
-    """Return the named color nearest to the median of the border (1/16 of the side)."""
+
+def border(image: np.ndarray) -> np.ndarray:
+    """Return the pixels of the border (1/16 of the side), shape (n, 3)."""
     edge = max(2, len(image) // 16)
-    border = np.concatenate(
+    return np.concatenate(
         [image[:edge].reshape(-1, 3), image[-edge:].reshape(-1, 3),
          image[:, :edge].reshape(-1, 3), image[:, -edge:].reshape(-1, 3)]
     )  # fmt: skip
-    median = np.median(border, axis=0)
+
+
+def border_color(image: np.ndarray) -> tuple[int, ...]:
+    """Return the median color of the border."""
+    return tuple(int(value) for value in np.median(border(image), axis=0))
+
+
+def background_color(image: np.ndarray) -> str:
+    """Return the named color nearest to the median of the border."""
+    median = np.median(border(image), axis=0)
     return min(BACKGROUNDS, key=lambda n: float(np.square(median - BACKGROUNDS[n]).sum()))
 
 
-def foreground(image: np.ndarray) -> np.ndarray:
-    """Return a mask of the pixels that differ from white by more than 40 of 255 in a channel."""
-    mask: np.ndarray = (255 - image.astype(int)).max(axis=2) > 40
+def has_plain_background(image: np.ndarray) -> bool:
+    """Return whether most of the border has one color. A gradient, a landscape or a pattern is not plain."""
+    difference = np.abs(border(image).astype(int) - border_color(image)).max(axis=1)
+    return bool((difference <= COLOR_TOLERANCE).mean() >= PLAIN_FRACTION)
+
+
+def foreground(image: np.ndarray, background: tuple[int, ...] = WHITE) -> np.ndarray:
+    """Return a mask of the pixels that differ from the background by more than 40 of 255 in a channel."""
+    mask: np.ndarray = np.abs(image.astype(int) - background).max(axis=2) > COLOR_TOLERANCE
     return mask
 
 
-def object_color(image: np.ndarray) -> str:
+def object_color(image: np.ndarray, background: tuple[int, ...] = WHITE) -> str:
     """Return the named hue nearest to the most frequent hue of the saturated foreground pixels."""
     hsv = np.asarray(Image.fromarray(image).convert("HSV"), np.float32) / 255
-    weight = hsv[..., 1] * hsv[..., 2] * foreground(image) * (hsv[..., 1] > 0.2)
+    weight = hsv[..., 1] * hsv[..., 2] * foreground(image, background) * (hsv[..., 1] > 0.2)
     counts = np.bincount((hsv[..., 0].ravel() * 36).astype(int) % 36, weight.ravel(), 36)
     smooth = counts + np.roll(counts, 1) + np.roll(counts, -1)
     hue = (int(smooth.argmax()) + 0.5) / 36
@@ -37,13 +58,13 @@ def object_color(image: np.ndarray) -> str:
     return min(HUES, key=hue_distance)
 
 
-def count_objects(image: np.ndarray) -> int:
-    """Count separate objects on white: connected components of at least 2.5 % of the image.
+def count_objects(image: np.ndarray, background: tuple[int, ...] = WHITE) -> int:
+    """Count separate objects on a plain background: connected components of at least 2.5 % of the image.
 
     Gaps of up to 1/16 of the side are closed first, so that the parts of one object are connected.
     """
     side = len(image)
-    mask = ndimage.binary_closing(foreground(image), iterations=max(1, side // 64))
+    mask = ndimage.binary_closing(foreground(image, background), iterations=max(1, side // 64))
     _, parts = ndimage.label(mask)
     if parts == 0:
         return 0

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 from concepts import Concept
-from scenes import BACKGROUNDS, HUES, PLACES, SETTINGS, Scene, Sprites, Thing, colorful_fraction
+from named_colors import BACKGROUNDS, HUES
+from scenes import PLACES, SETTINGS, Scene, Sprites, Thing, colorful_fraction
 
 KINDS = {"one": 0.55, "setting": 0.13, "color": 0.11, "place": 0.07, "count": 0.08, "pair": 0.06}
 STYLES = {"flat": 0.52, "glossy": 0.38, "noto": 0.10}

@@ -20,8 +20,9 @@ import numpy as np
 import torch
 from checkpoint import EMA, load, save
 from diffusers import AutoencoderKL
+from named_colors import BACKGROUNDS
 from PIL import Image
-from scenes import BACKGROUNDS, Scene, Sprites, Thing, render_scene
+from scenes import Scene, Sprites, Thing, render_scene
 from torch import Tensor
 from torch.nn import functional
 

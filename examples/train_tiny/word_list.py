@@ -14,8 +14,9 @@ from pathlib import Path
 from captions import CAPTION_TEMPLATES, COLOR_SYNONYMS, FILLERS, NUMBERS, SETTING_WORDS, STYLE_WORDS
 from concepts import EXCLUDED_WORDS, IRREGULAR_PLURALS, Concept, read_concepts, read_core, read_focus
 from export import sha256_sums
+from named_colors import BACKGROUNDS
 from paraphrase import PROMPT_WORDS
-from scenes import BACKGROUNDS, PLACES, SETTINGS
+from scenes import PLACES, SETTINGS
 from sources import KEYWORD_PACKAGES, PACKS, read_characters, read_synonyms
 
 MAX_RELATED_SUBJECTS = 4

@@ -53,7 +53,7 @@ class Judge:
     """Decide whether an image shows the object of a prompt, or its two objects on their sides."""
 
     def __init__(self, work: Path, data: Path) -> None:
-        from concept_classifier import load_classifier
+        from concept_network import load_classifier
         from concepts import read_concepts, read_focus
 
         concepts = read_concepts(data, work)
@@ -65,7 +65,7 @@ class Judge:
 
     def is_right(self, nouns: tuple[str, ...], image: np.ndarray) -> bool:
         """Return whether an image (H, W, 3) shows its object, or both halves show their objects."""
-        from concept_classifier import probabilities
+        from concept_network import probabilities
         from prompt_adherence import halves
 
         parts, count = (np.stack(halves(image)), 5) if len(nouns) == 2 else (image[None], 1)
