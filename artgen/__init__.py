@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from artgen.api.schedulers import SchedulerInfo, list_schedulers
     from artgen.api.sheet import sheet
     from artgen.api.sheet_pages import Sheet
+    from artgen.api.signing import SigningKeyInfo, create_signing_key, signing_key
     from artgen.api.styles import list_styles
     from artgen.api.train import TrainingResult, train
     from artgen.api.trained_words import TrainedWords, model_words
@@ -132,6 +133,7 @@ _LAZY_IMPORTS = {
     **dict.fromkeys(("list_presets", "remove_preset"), "artgen.spec.presets"),
     "save_preset": "artgen.api.preset_functions",
     **dict.fromkeys(("WorkerStatus", "start_worker", "stop_worker", "worker_status"), "artgen.api.worker_functions"),
+    **dict.fromkeys(("SigningKeyInfo", "create_signing_key", "signing_key"), "artgen.api.signing"),
     "batch": "artgen.api.batch",
     **dict.fromkeys(("batch_status", "verify_batch"), "artgen.api.batch_folder"),
     **dict.fromkeys(("BatchResult", "BatchResults", "InvalidBatchError"), "artgen.api.batch_results"),
@@ -211,6 +213,7 @@ __all__ = [
     "SchedulerInfo",
     "SelectedMask",
     "Sheet",
+    "SigningKeyInfo",
     "SomeFailedError",
     "TrainedWords",
     "TrainingResult",
@@ -225,6 +228,7 @@ __all__ = [
     "clear_cache",
     "control_map",
     "convert_model",
+    "create_signing_key",
     "denoise",
     "doctor",
     "edit",
@@ -268,6 +272,7 @@ __all__ = [
     "set_alias",
     "sheet",
     "show_model",
+    "signing_key",
     "start_worker",
     "stop_worker",
     "tag_history",

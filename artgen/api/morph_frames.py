@@ -42,6 +42,7 @@ class Morph:
         *,
         fps: float | None = None,
         quality: int | None = None,
+        sign: bool | None = None,
         overwrite: bool = False,
     ) -> "Path":
         """Write the animation with its record, and return the path.
@@ -50,6 +51,7 @@ class Morph:
             path: .gif, .webp or .mp4 file.
             fps: Frames per second. None: as in the record, or a total of 4 seconds.
             quality: WebP quality, 1 to 100; 100 is lossless. None: as in the record, or 90.
+            sign: Sign the file with a C2PA manifest; None: as configured, by default no.
             overwrite: Replace an existing file.
 
         Raises:
@@ -64,7 +66,7 @@ class Morph:
         with for_python():
             fps, quality = fps or self.record.get("fps"), quality or self.record.get("quality")
             output = parse_morph_output(
-                output_text(path, "path"), overwrite=overwrite, fps=fps, quality=quality, loop=self.loop
+                output_text(path, "path"), overwrite=overwrite, fps=fps, quality=quality, loop=self.loop, sign=sign
             )
             if output is None:
                 raise UsageError("A morph is one file.", "Use a .gif, .webp or .mp4 file, or save each frame.")

@@ -97,7 +97,7 @@ def control(
     check_settings(kind, device)
     on_note = discard_note if report.quiet else print_note
     files = [path for path, _ in images.iter_images(image_paths, on_note=on_note)]
-    settings = OutputSettings(output=output, overwrite=overwrite, metadata="none")
+    settings = OutputSettings(output=output, overwrite=overwrite, metadata="none", sign=False)
     destination = outputs.parse_destination(settings, f"{{stem}}-{kind}", len(files), tuple(files))
     check_stdout_image(destination.is_stdout, json=report.json, dry_run=report.dry_run)
     sizes = []

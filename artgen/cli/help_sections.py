@@ -54,6 +54,7 @@ SECTION_TITLES: dict[type, str] = {
     settings.DeviceSettings: "Compute",
     settings.RemoteSettings: "Remote server",
     settings.RemoteToken: "Remote server",
+    settings.SigningFiles: "Output",
     settings.ComputeSettings: "Compute",
     settings.OutputSettings: "Output",
     settings.AnimationSettings: "Frames",

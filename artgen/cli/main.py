@@ -57,6 +57,7 @@ COMMAND_SUMMARIES = {
     "doctor": "Check the installation: versions, devices and models.",
     "config": "Show and set your default settings.",
     "preset": "Save, list, show and remove presets: named settings for --preset.",
+    "sign": "Create and show the key that signs images.",
     "serve": "Serve images over HTTP, with OpenAI's and A1111's APIs.",
     "worker": "Control the worker: a process that keeps models loaded.",
     "cache": "List and clear artgen's cache: converted models and other data.",
@@ -74,13 +75,13 @@ COMMAND_SECTIONS = {
     ),
     "Models": ("models", "train", "schedulers"),
     "Prompts": ("prompt", "styles"),
-    "Set up": ("config", "preset", "serve", "worker", "cache", "doctor"),
+    "Set up": ("config", "preset", "sign", "serve", "worker", "cache", "doctor"),
 }
 """Names of the commands in each section of `artgen --help`."""
 
 
 COMMANDS_WITHOUT_DEFAULTS = frozenset(
-    {"history", "models", "schedulers", "styles", "doctor", "config", "preset", "worker", "cache", "gallery"}
+    {"history", "models", "schedulers", "styles", "doctor", "config", "preset", "sign", "worker", "cache", "gallery"}
 )
 """Commands that take no settings of configuration files. Their help needs no configuration file."""
 

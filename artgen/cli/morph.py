@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from artgen.remote.connection import Server
 
 DEFAULT_OUTPUT = "morph.webp"
-REPLAY_OPTIONS = ("output", "quality", "overwrite")
+REPLAY_OPTIONS = ("output", "quality", "sign", "overwrite")
 """Settings of files that `artgen replay` uses for an animation."""
 
 
@@ -82,6 +82,10 @@ def morph(
         typer.Option("--quality", min=1, max=100, help="WebP quality. 100 is lossless.  [default: 90]"),
     ] = None,
     set_: SetOption = None,
+    sign: Annotated[
+        bool | None,
+        typer.Option("--sign/--no-sign", help="Sign the file with a C2PA manifest.", show_default=False),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
 ) -> None:
@@ -100,7 +104,7 @@ def morph(
 
     if len(images) < 2:
         raise UsageError("A morph needs two images or more.", "artgen morph a.png b.png -o morph.webp")
-    target = parse_morph_output(output, overwrite=overwrite, fps=fps, quality=quality, loop=loop)
+    target = parse_morph_output(output, overwrite=overwrite, fps=fps, quality=quality, loop=loop, sign=sign)
     source = MorphSource([each.name for each in images], images, frames, loop, fps, quality)
     is_remote = find_server(remote) is not None
     plan = _plan(source, parse_changes(set_), offline=offline, is_remote=is_remote)
@@ -256,7 +260,12 @@ def replay_morph(
     output = options.output.output or f"outputs/{file.stem.partition('.')[0]}-replay.webp"
     source = replace(source, quality=options.output.quality or source.quality)
     target = parse_morph_output(
-        output, overwrite=options.output.overwrite, fps=source.fps, quality=source.quality, loop=source.loop
+        output,
+        overwrite=options.output.overwrite,
+        fps=source.fps,
+        quality=source.quality,
+        loop=source.loop,
+        sign=options.output.sign,
     )
     if target is None:
         raise UsageError("Cannot replay a morph to a folder: it is an animation.", "-o morph.webp")

@@ -129,7 +129,7 @@ def noise(
     for note in () if report.quiet else loaded.notes:
         print_note(note)
     record = {"task": "noise", "image": source.image.name, "seed": seed, "steps": steps}
-    output_settings = OutputSettings(output=output, overwrite=overwrite, metadata="none")
+    output_settings = OutputSettings(output=output, overwrite=overwrite, metadata="none", sign=False)
     destination = outputs.parse_destination(output_settings, "{stem}-noise", input_paths=(source.image,))
     check_stdout_image(destination.is_stdout, json=report.json, dry_run=report.dry_run)
     animation_output = outputs.parse_frames_option(

@@ -167,7 +167,13 @@ class RemoteJobs:
             for text in encoding_notes(result.image, result.low_bytes, destination.encoding, keeps_pixels=keeps_pixels):
                 listen(Notice(text))
             reporter.show_saving()
-            path = destination.save(result.image, result.record, low_bytes=result.low_bytes, seconds=result.seconds)
+            path = destination.save(
+                result.image,
+                result.record,
+                low_bytes=result.low_bytes,
+                seconds=result.seconds,
+                request=result.request,
+            )
             reporter.close()
             for text in history_notes():
                 listen(Notice(text))

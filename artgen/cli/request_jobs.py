@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from artgen.jobs.job import Job
     from artgen.jobs.prepare import PrepareJobs
     from artgen.outputs import AnimationOutput, Destination
+    from artgen.outputs.signatures import Signing
     from artgen.spec.base_requests import Request
 
 OnSaved = Callable[["GeneratedImage", Path], dict[str, Any]]
@@ -168,8 +169,14 @@ class RequestJobs:
                 continue
             reporter.show_saving()
             attempt.report("saving", number=number)
-            path = destination.save(result.image, result.record, low_bytes=result.low_bytes, seconds=result.seconds)
-            frames_path, error = _save_frames(animation, result, path)
+            path = destination.save(
+                result.image,
+                result.record,
+                low_bytes=result.low_bytes,
+                seconds=result.seconds,
+                request=result.request,
+            )
+            frames_path, error = _save_frames(animation, result, path, destination.encoding.signing)
             reporter.close()
             for note in history_notes():
                 reporter(Notice(note))
@@ -209,13 +216,14 @@ def preview_record(job: "Job") -> dict[str, Any]:
 
 
 def _save_frames(
-    animation: "AnimationOutput | None", result: "GeneratedImage", image_path: Path
+    animation: "AnimationOutput | None", result: "GeneratedImage", image_path: Path, signing: "Signing | None"
 ) -> tuple[Path | None, OutputError | None]:
     """Save the frames of an image. Return their path, or the error: the image itself is saved already."""
     if animation is None:
         return None, None
     try:
-        return animation.save(result.frames, result.record, image_path), None
+        path = animation.save(result.frames, result.record, image_path, signing=signing, request=result.request)
+        return path, None
     except OutputError as error:
         return None, error
 

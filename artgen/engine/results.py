@@ -67,6 +67,7 @@ class GeneratedImage:
         quality: int | None = None,
         png_level: int | None = None,
         metadata: Literal["full", "minimal", "none"] = "full",
+        sign: bool | None = None,
         overwrite: bool = False,
         history: bool | None = None,
     ) -> Path:
@@ -82,6 +83,7 @@ class GeneratedImage:
             quality: JPEG and WebP quality, 1 to 100; 100 is lossless WebP. None: 95.
             png_level: PNG compression level, 0 to 9; None: the fastest.
             metadata: Metadata to embed: the record, only the mark of a generated image, or nothing.
+            sign: Sign the file with a C2PA manifest; None: as configured, by default no.
             overwrite: Replace an existing file.
             history: Enter the image in the history of this computer; None: as configured, by default yes. Images
                 without metadata have no entry.
@@ -89,7 +91,8 @@ class GeneratedImage:
         Raises:
             UsageError: An argument is invalid, or the format cannot store the image.
             OutputError: Another file with this name exists, or the file cannot be written.
-            RefusedError: The path is a symbolic link.
+            InputFileError: The file is signed, but the key is missing.
+            RefusedError: The path is a symbolic link, or the key cannot be used.
         """
         from artgen.outputs.save_result import save_image
 
@@ -100,6 +103,7 @@ class GeneratedImage:
                 quality=plain_value(quality),
                 png_level=plain_value(png_level),
                 metadata=metadata,
+                sign=sign,
                 overwrite=overwrite,
                 history=history,
             )

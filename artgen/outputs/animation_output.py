@@ -19,6 +19,8 @@ from artgen.outputs.animation import (
 from artgen.outputs.destination import Destination
 from artgen.outputs.encoding import EncodingOptions
 from artgen.outputs.names import EMPTY_NAME, parse_template
+from artgen.outputs.signatures import Signing
+from artgen.spec.base_requests import Request
 from artgen.spec.settings import FramesSettings
 from artgen.system.files import atomic_folder
 from artgen.system.input_files import input_stem
@@ -55,7 +57,14 @@ class AnimationOutput:
         return f"Frames are scaled down to {frame_size[0]}x{frame_size[1]} in a {self.destination.suffix} file."
 
     def save(
-        self, frames: Sequence[Image.Image], record: Mapping[str, object], image_path: Path, index: int | None = None
+        self,
+        frames: Sequence[Image.Image],
+        record: Mapping[str, object],
+        image_path: Path,
+        index: int | None = None,
+        *,
+        signing: Signing | None = None,
+        request: Request | None = None,
     ) -> Path:
         """Write the frames of an image atomically under a free name, and return the path.
 
@@ -64,18 +73,25 @@ class AnimationOutput:
             record: record of the image, for the fields of the name.
             image_path: path of the image; `{stem}` is its stem.
             index: value of `{index}`; None selects the next free index.
+            signing: how the files are signed; None: not at all.
+            request: request of the image, whose input images signed files name.
 
         Raises:
             OutputError, RefusedError: See `Destination.save`.
         """
         destination = self.destination
+
+        def signed(data: bytes, kind: str) -> bytes:
+            return data if signing is None else signing.sign(data, kind, record, request)
+
         if destination.encoding.format == FOLDER_FORMAT:
-            files = encode_png_frames(frames)
+            files = {name: signed(data, "png") for name, data in encode_png_frames(frames).items()}
 
             def write(path: Path) -> bool:
                 return _create_folder(path, files, destination.overwrite)
         else:
-            data = encode_animation(frames, destination.encoding.format, self.settings.fps)
+            kind = destination.encoding.format
+            data = signed(encode_animation(frames, kind, self.settings.fps), kind)
 
             def write(path: Path) -> bool:
                 return destination.write(path, data)

@@ -11,11 +11,12 @@ from PIL import Image
 from artgen.errors import OutputError, UsageError
 from artgen.image_history.recording import SavedFile, enter_image
 from artgen.metadata import has_sidecar, needs_sidecar, sidecar_path, stored_record
-from artgen.outputs.encoding import EncodingOptions, encode_image
+from artgen.outputs.encoding import EncodingOptions, encode_image, encoded_record
 from artgen.outputs.image_and_sidecar import create_with_sidecar, overwrite_with_sidecar, reject_symlink
 from artgen.outputs.names import Template, next_index, template_values
 from artgen.outputs.streams import reject_special_file
 from artgen.outputs.writing import check_folder, check_inside
+from artgen.spec.base_requests import Request
 from artgen.system.file_names import MAX_NAME_BYTES
 from artgen.system.files import wrap_write_errors
 
@@ -167,6 +168,7 @@ class Destination:
         on_name_chosen: Callable[[Path, bytes], None] | None = None,
         low_bytes: Image.Image | None = None,
         seconds: float | None = None,
+        request: Request | None = None,
     ) -> Path:
         """Write an image with its record atomically, enter it in the history, and return its path.
 
@@ -184,12 +186,13 @@ class Destination:
             on_name_chosen: called with the path and the file's bytes before each attempt to take a name.
             low_bytes: low bytes of an image with 16 bits per channel; see `artgen.outputs.encoding.encode_image`.
             seconds: duration of the generation in seconds, for the history; None: unknown.
+            request: request of the image, whose input images a signed file names.
 
         Raises:
             OutputError: The image cannot be written (no space, no permission, no free name).
             RefusedError: The target to overwrite is a symbolic link, or a field leads out of the output folder.
         """
-        data, sidecar = encode_image(image, record, self.encoding, low_bytes)
+        data, sidecar = encode_image(image, record, self.encoding, low_bytes, request)
 
         def write(path: Path) -> bool:
             if on_name_chosen is not None:
@@ -198,7 +201,7 @@ class Destination:
 
         path = self.reserve_name(record, write, stem=stem, index=index)
         if self.history is not False and self.encoding.metadata != "none":
-            stored = stored_record(record, self.encoding.metadata)
+            stored = stored_record(encoded_record(record, self.encoding), self.encoding.metadata)
             enter_image(SavedFile(path, data, image, stored, seconds), self.history)
         return path
 

@@ -14,6 +14,8 @@ from artgen.images.derived import derived_save_args
 from artgen.images.file_attributes import complete_jpeg_exif, merge_exif
 from artgen.metadata import image_save_args
 from artgen.outputs.png import encode_png
+from artgen.outputs.signatures import SIGNED_WITH, Signing
+from artgen.spec.base_requests import Request
 from artgen.spec.settings import TASK_NAMES
 
 DEFAULT_QUALITY = 95
@@ -29,12 +31,14 @@ class EncodingOptions:
         quality: 1 to 100 for JPEG and WebP. 100 selects lossless WebP.
         metadata: `full`, `minimal` or `none`.
         png_level: zlib level of PNG, 0 to 9. None selects the fastest encoding with a small file.
+        signing: how files are signed; None: not at all.
     """
 
     format: str
     quality: int = DEFAULT_QUALITY
     metadata: str = "full"
     png_level: int | None = None
+    signing: Signing | None = None
 
     @property
     def is_lossless(self) -> bool:
@@ -43,9 +47,42 @@ class EncodingOptions:
 
 
 def encode_image(
-    image: Image.Image, record: Mapping[str, object], encoding: EncodingOptions, low_bytes: Image.Image | None = None
+    image: Image.Image,
+    record: Mapping[str, object],
+    encoding: EncodingOptions,
+    low_bytes: Image.Image | None = None,
+    request: Request | None = None,
 ) -> tuple[bytes, str | None]:
     """Return the bytes of an image file, and the text of its JSON sidecar if the format cannot store the record.
+
+    The file is signed if the options contain a key. Two signed files of the same image differ.
+
+    Args:
+        image: see `encode_unsigned`.
+        record: see `encode_unsigned`.
+        encoding: see `encode_unsigned`.
+        low_bytes: see `encode_unsigned`.
+        request: request of the image, whose input images a signed file names.
+
+    Raises:
+        OutputError: The format cannot store the image, or the file cannot be signed.
+        RefusedError: The key cannot be used.
+    """
+    data, sidecar = encode_unsigned(image, record, encoding, low_bytes)
+    if encoding.signing is not None:
+        data = encoding.signing.sign(data, encoding.format, record, request)
+    return data, sidecar
+
+
+def encoded_record(record: Mapping[str, object], encoding: EncodingOptions) -> Mapping[str, object]:
+    """Return the complete record of a file: in a signed file, it names the certificate of the signer."""
+    return record if encoding.signing is None or not record else {**record, SIGNED_WITH: encoding.signing.key.sha256}
+
+
+def encode_unsigned(
+    image: Image.Image, record: Mapping[str, object], encoding: EncodingOptions, low_bytes: Image.Image | None = None
+) -> tuple[bytes, str | None]:
+    """Return the bytes of an image file without a signature, and the text of its JSON sidecar, see `encode_image`.
 
     Args:
         image: image to encode. Of its own metadata, the color profile is written, and the resolution and the harmless
@@ -58,6 +95,7 @@ def encode_image(
     Raises:
         OutputError: The format cannot store the image.
     """
+    record = encoded_record(record, encoding)
     save_args = image_save_args(record, encoding.format, encoding.metadata)
     save_kwargs: dict[str, object] = dict(save_args.save_kwargs)
     if encoding.metadata != "none":

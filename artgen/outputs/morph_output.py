@@ -19,6 +19,7 @@ from artgen.outputs.animation import (
 )
 from artgen.outputs.animation_output import build_destination
 from artgen.outputs.destination import Destination
+from artgen.outputs.signatures import Signing, configured_signing
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,14 @@ class MorphOutput:
         fps: frames per second; None: a total of 4 s, at most 25 and at least 3 frames per second.
         quality: WebP quality, 1 to 100; 100 is lossless; None: 90.
         loop: whether the last frame is followed by the first. Otherwise the last frame is displayed longer.
+        signing: how the file is signed; None: not at all.
     """
 
     destination: Destination
     fps: float | None
     quality: int | None
     loop: bool
+    signing: Signing | None = None
 
     def check(self, record: Mapping[str, Any]) -> None:
         """Check before generating that `save` can succeed.
@@ -76,6 +79,8 @@ class MorphOutput:
             quality=self.quality,
             xmp=packet,
         )
+        if self.signing is not None:
+            data = self.signing.sign(data, kind, keys[0], None)
         sidecar = None if packet is not None else sidecar_text(record)
         return self.destination.reserve_name(
             record, lambda path: self.destination.write(path, data, sidecar), stem="morph"
@@ -83,12 +88,13 @@ class MorphOutput:
 
 
 def parse_morph_output(
-    output: str, *, overwrite: bool, fps: float | None, quality: int | None, loop: bool
+    output: str, *, overwrite: bool, fps: float | None, quality: int | None, loop: bool, sign: bool | None = None
 ) -> MorphOutput | None:
     """Parse `--output` of a morph. Return None for a folder of single images.
 
     Raises:
         UsageError: the suffix is not that of an animation, the encoder is not installed, or an option does not fit.
+        InputFileError, RefusedError: the file is signed, but the key is missing or cannot be used.
     """
     names = [part for part in PurePath(output).parts if part != PurePath(output).anchor]
     is_folder = output.endswith(("/", os.sep)) or Path(output).is_dir()
@@ -104,4 +110,4 @@ def parse_morph_output(
         )
     require_encoder(kind)
     destination = build_destination(names, PurePath(output).anchor, suffix, kind, overwrite, "--output")
-    return MorphOutput(destination, fps, quality, loop)
+    return MorphOutput(destination, fps, quality, loop, configured_signing(sign, "full"))

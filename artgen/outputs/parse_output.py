@@ -9,6 +9,7 @@ from artgen.metadata import METADATA_LEVELS
 from artgen.outputs.destination import Destination
 from artgen.outputs.encoding import DEFAULT_QUALITY, EncodingOptions
 from artgen.outputs.names import parse_template
+from artgen.outputs.signatures import Signing, configured_signing
 from artgen.outputs.stream_destination import StreamDestination
 from artgen.outputs.streams import STDOUT, find_stream
 from artgen.spec.base_requests import Request
@@ -60,6 +61,7 @@ def parse_destination(
     Raises:
         UsageError: The field or the format is unknown, the suffix and the format contradict each other, the quality is
             outside 1 to 100, the PNG level is outside 0 to 9, or several images are written to standard output.
+        InputFileError, RefusedError: Images are signed, but the key is missing or cannot be used.
         OutputError: The output is a pipe, a socket or a device that cannot be written.
     """
     if output.metadata not in METADATA_LEVELS:
@@ -70,8 +72,9 @@ def parse_destination(
         raise UsageError(
             f"--png-level is {output.png_level}; use 0 to 9.", "Omit --png-level for the fastest encoding."
         )
+    signing = configured_signing(output.sign, output.metadata)
     if (stream := find_stream(output.output)) is not None:
-        return _stream_destination(stream, output, image_count)
+        return _stream_destination(stream, output, image_count, signing)
     folder, components = split_output(output.output, default_template)
     stem, suffix, format_name = resolve_format(components[-1], output.format)
     parts = [parse_template(component) for component in (*components[:-1], stem)]
@@ -79,7 +82,7 @@ def parse_destination(
         raise UsageError(f"--output '{output.output}' has {{index}} in a folder name.", "Use {index} in the file name.")
     while len(parts) > 1 and not parts[0].fields:
         folder /= parts.pop(0).render({})
-    encoding = EncodingOptions(format_name, output.quality or DEFAULT_QUALITY, output.metadata, output.png_level)
+    encoding = _encoding(format_name, output, signing)
     return Destination(
         folder,
         tuple(parts),
@@ -125,13 +128,20 @@ def is_folder_name(output: str) -> bool:
     return output.endswith(("/", os.sep)) or (output != STDOUT and os.path.isdir(output))  # noqa: PTH112 - as above
 
 
-def _stream_destination(stream: str, output: OutputSettings, image_count: int) -> StreamDestination:
+def _encoding(format_name: str, output: OutputSettings, signing: Signing | None) -> EncodingOptions:
+    quality = output.quality or DEFAULT_QUALITY
+    return EncodingOptions(format_name, quality, output.metadata, output.png_level, signing)
+
+
+def _stream_destination(
+    stream: str, output: OutputSettings, image_count: int, signing: Signing | None
+) -> StreamDestination:
     if stream == STDOUT and image_count > 1:
         raise UsageError(
             "Cannot write several images to standard output: it takes one image.", "Use -o images/ for a folder."
         )
     name, suffix, format_name = resolve_format("image", output.format)
-    encoding = EncodingOptions(format_name, output.quality or DEFAULT_QUALITY, output.metadata, output.png_level)
+    encoding = _encoding(format_name, output, signing)
     return StreamDestination(
         Path(), (parse_template(name),), suffix, encoding, output.overwrite, image_count, (), stream=stream
     )

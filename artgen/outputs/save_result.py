@@ -8,7 +8,9 @@ from PIL import Image
 
 from artgen.image_history import recording
 from artgen.images import has_transparency
-from artgen.outputs.encoding import EncodingOptions, encode_image
+from artgen.metadata.content_credentials.content_hashes import content_hashes
+from artgen.metadata.content_credentials.manifest_store import find_manifest_store
+from artgen.outputs.encoding import EncodingOptions, encode_unsigned
 from artgen.outputs.parse_output import parse_destination
 from artgen.spec.base_requests import Request
 from artgen.spec.settings import OutputSettings
@@ -54,11 +56,12 @@ def save_image(
     notes = encoding_notes(image, low_bytes, destination.encoding, keeps_pixels=keeps_pixels)
     is_png = destination.encoding.format == "png" and destination.encoding.metadata == "full"
     if destination.is_fixed and (existing := destination.existing_paths(record, index=1)):
-        data, sidecar = encode_image(image, record, destination.encoding, low_bytes)
-        if sidecar is None and existing[0].is_file() and _has_content(existing[0], data):
+        data, sidecar = encode_unsigned(image, record, destination.encoding, low_bytes)
+        is_signed = destination.encoding.signing is not None
+        if sidecar is None and existing[0].is_file() and _has_content(existing[0], data, is_signed=is_signed):
             return SavedImage(existing[0], notes, is_png)
     destination.check(*image.size, record, has_alpha=has_transparency(image))
-    path = destination.save(image, record, low_bytes=low_bytes, seconds=seconds)
+    path = destination.save(image, record, low_bytes=low_bytes, seconds=seconds, request=request)
     return SavedImage(path, (*notes, *history_notes()), is_png)
 
 
@@ -68,11 +71,23 @@ def history_notes() -> tuple[str, ...]:
     return (note,) if note else ()
 
 
-def _has_content(path: Path, data: bytes) -> bool:
+def _has_content(path: Path, data: bytes, *, is_signed: bool) -> bool:
+    """Return whether a file contains the same image as an unsigned file. Signed files: the same pixels and texts.
+
+    Args:
+        path: existing file.
+        data: content of the unsigned file.
+        is_signed: whether the file must be signed.
+    """
     try:
-        return path.stat().st_size == len(data) and path.read_bytes() == data
+        if path.stat().st_size < len(data):
+            return False
+        existing = path.read_bytes()
     except OSError:
         return False
+    if not is_signed:
+        return existing == data
+    return find_manifest_store(existing) is not None and content_hashes(existing) == content_hashes(data)
 
 
 def encoding_notes(

@@ -11,6 +11,7 @@ from artgen.metadata import needs_sidecar
 from artgen.outputs.destination import Destination
 from artgen.outputs.encoding import encode_image
 from artgen.outputs.streams import STDOUT, write_stream
+from artgen.spec.base_requests import Request
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,13 @@ class StreamDestination(Destination):
         on_name_chosen: Callable[[Path, bytes], None] | None = None,  # noqa: ARG002
         low_bytes: Image.Image | None = None,
         seconds: float | None = None,  # noqa: ARG002
+        request: Request | None = None,
     ) -> Path:
         """Write an image with its record, and return the path of the stream. A stream has no entry in the history.
 
         Raises:
             OutputError: The stream cannot be written. A pipe that its reader has closed is not an error.
         """
-        data, _ = encode_image(image, record, self.encoding, low_bytes)
+        data, _ = encode_image(image, record, self.encoding, low_bytes, request)
         write_stream(self.stream, data)
         return Path(self.stream)

@@ -75,7 +75,16 @@ class JobRecorder:
             nonlocal record
             animation = job.template.animation_output
             if animation is not None and not record.file:  # save the frames before the job is recorded as done
-                extra["frames"] = str(animation.save(generated.frames, generated.record, path, job.number))
+                extra["frames"] = str(
+                    animation.save(
+                        generated.frames,
+                        generated.record,
+                        path,
+                        job.number,
+                        signing=job.template.destination.encoding.signing,
+                        request=generated.request,
+                    )
+                )
             file = path.relative_to(self._ledger.folder).as_posix()
             sha256 = hashlib.sha256(data).hexdigest()
             record = JobRecord(DONE, file, sha256, round(seconds, 3), job.location, time=now())
@@ -89,6 +98,7 @@ class JobRecorder:
             on_name_chosen=record_job,
             low_bytes=generated.low_bytes,
             seconds=seconds,
+            request=generated.request,
         )
         note = " ".join(history_notes())
         return JobResult(job.fingerprint, record, {**generated.record, **extra}, note=note)

@@ -10,7 +10,7 @@ from artgen.spec.quantities import check_quantity
 from artgen.system.external_data import read_optional
 from artgen.system.files import wrap_write_errors, write_atomically
 
-_ABSOLUTE_FOLDERS = ("embedding_folder", "wildcard_folder", "style_folder")
+_ABSOLUTE_PATHS = ("embedding_folder", "wildcard_folder", "style_folder", "signing_certificate", "signing_key")
 
 
 def parse_name(name: str) -> tuple[str, str]:
@@ -104,7 +104,7 @@ def set_value(name: str, text: str, path: Path) -> None:
     value = settings.parse_value(config.setting_group(key, command), key, text) if text else None
     if key == "model_folders" and value:
         value = tuple(str(config.expand_home(folder).absolute()) for folder in value if folder.strip())
-    elif key in _ABSOLUTE_FOLDERS and value:
+    elif key in _ABSOLUTE_PATHS and value:
         value = str(config.expand_home(value).absolute())
     if value is not None:
         settings.validate(config.setting_group(key, command)(**{key: value}))

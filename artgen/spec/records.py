@@ -96,6 +96,7 @@ PROVENANCE_FIELDS: Mapping[str, RecordField] = {
     ),
     "upscale_model_sha256": RecordField(str, "SHA-256 of the weights of this network."),
     "reference_sha256": RecordField(list, "SHA-256 of each reference image file."),
+    "signed_with": RecordField(str, "SHA-256 of the certificate of the signer, if the file is signed."),
     "prompt_template": RecordField(str, "Prompt before its wildcards, variants, styles and tags were replaced."),
     "negative_prompt_template": RecordField(str, "Negative prompt before these replacements."),
     "prompt_choices": RecordField(list, "Choice of each wildcard and variant, as `TEXT=CHOICE`."),

@@ -1,10 +1,11 @@
-"""Read settings that apply to all commands: tokens, the limit of the cache, and the history."""
+"""Read settings that apply to all commands: tokens, the limit of the cache, the history, and signatures."""
 
 import os
+from pathlib import Path
 
 from artgen.errors import UsageError
 from artgen.spec import settings
-from artgen.spec.config import shared_setting
+from artgen.spec.config import expand_home, shared_setting
 from artgen.spec.memory_budget import parse_bytes
 
 DEFAULT_CACHE_LIMIT_BYTES = 20 << 30
@@ -59,3 +60,25 @@ def history_is_on() -> bool:
     if text := os.environ.get("ARTGEN_HISTORY"):
         return bool(settings.parse_value(settings.OutputSettings, "history", text))
     return shared_setting("history") is not False
+
+
+def sign_is_on() -> bool:
+    """Return whether images are signed, from `ARTGEN_SIGN` or a configuration file.
+
+    Raises:
+        InputFileError: a file is not valid TOML, or contains an invalid setting.
+        UsageError: the variable is not true or false.
+    """
+    if text := os.environ.get("ARTGEN_SIGN"):
+        return bool(settings.parse_value(settings.OutputSettings, "sign", text))
+    return shared_setting("sign") is True
+
+
+def signing_file(name: str) -> Path | None:
+    """Return the value of `signing_certificate` or `signing_key`, from its variable or a configuration file.
+
+    Raises:
+        InputFileError: a configuration file is not valid TOML, or contains an invalid setting.
+    """
+    path = os.environ.get(f"ARTGEN_{name.upper()}") or shared_setting(name)
+    return expand_home(path) if path else None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from artgen.errors import OutputError
 from artgen.metadata.content_credentials.keys import (
+    AUTHORITY_NAME,
     CERTIFICATE_NAME,
     KEY_NAME,
     OWN_AUTHORITY_NAME,
@@ -37,7 +38,7 @@ def create_signing_key(folder: Path, *, signer: str = "artgen user", force: bool
     """Create a private key (EC, P-256) and its certificates in a folder, readable only by the user.
 
     Args:
-        folder: folder of both files; created with mode 0700 if it is missing.
+        folder: folder of the files; created with mode 0700 if it is missing.
         signer: name in the certificate, which other tools show.
         force: replace existing files. Images that the old key signed stay valid.
 
@@ -46,26 +47,26 @@ def create_signing_key(folder: Path, *, signer: str = "artgen user", force: bool
         OutputError: a file exists and `force` is false, or a file cannot be written.
     """
     require_package()
-    paths = folder / CERTIFICATE_NAME, folder / KEY_NAME
-    for path in paths:
+    paths = {name: folder / name for name in (KEY_NAME, AUTHORITY_NAME, CERTIFICATE_NAME)}
+    for path in paths.values():
         if os.path.lexists(path) and not force:
             raise OutputError(
                 f"Cannot create a key: '{path}' exists already.",
                 "Replace it with: artgen sign init --force",
             )
-    certificates, private_key = _build_pem_texts(signer)
+    texts = _build_pem_texts(signer)
     with wrap_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for path, data in zip(reversed(paths), (private_key, certificates), strict=True):
+    for name, path in paths.items():
         with wrap_write_errors(path), temp_file(folder, b"") as temporary:
             temporary.chmod(_PRIVATE_MODE)
-            temporary.write_bytes(data)
+            temporary.write_bytes(texts[name])
             temporary.replace(path)
-    return load_signing_key(*paths)
+    return load_signing_key(paths[CERTIFICATE_NAME], paths[KEY_NAME])
 
 
-def _build_pem_texts(signer: str) -> tuple[bytes, bytes]:
-    """Return the PEM certificates of the signer and of its authority, and the PEM private key of the signer."""
+def _build_pem_texts(signer: str) -> dict[str, bytes]:
+    """Return the PEM texts of the private key, the authority, and the signer with its authority, by file name."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -75,7 +76,12 @@ def _build_pem_texts(signer: str) -> tuple[bytes, bytes]:
     certificate = _sign_certificate(_name(signer), authority_name, key, authority_key, is_authority=False)
     pem = serialization.Encoding.PEM
     private_key = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return certificate.public_bytes(pem) + authority.public_bytes(pem), private_key
+    authority_text = authority.public_bytes(pem)
+    return {
+        KEY_NAME: private_key,
+        AUTHORITY_NAME: authority_text,
+        CERTIFICATE_NAME: certificate.public_bytes(pem) + authority_text,
+    }
 
 
 def _name(common_name: str) -> "x509.Name":

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from artgen.errors import InputFileError, RefusedError, UsageError
 from artgen.metadata.content_credentials.package import require_package
+from artgen.spec.config import user_config_folder
+from artgen.spec.shared_config import sign_is_on, signing_file
 from artgen.system.command_state import register_reset
 from artgen.system.files import FileIdentity, file_identity, wrap_read_errors
 
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 
 CERTIFICATE_NAME = "certificate.pem"
 """File of `artgen sign init` with the certificates: of the signer, then of its authority."""
+
+AUTHORITY_NAME = "authority.pem"
+"""File of `artgen sign init` with the certificate of the authority, for programs that verify images."""
 
 KEY_NAME = "private-key.pem"
 """File of `artgen sign init` with the private key of the signer."""
@@ -43,6 +48,7 @@ class SigningKey:
     Attributes:
         certificates: PEM certificates: of the signer, then of the authorities that issued it.
         private_key: PEM (PKCS #8) without encryption.
+        sha256: SHA-256 of the certificate of the signer (DER), 64 hex digits.
         algorithm: algorithm of C2PA: es256, es384, es512, ps256 or ed25519.
         signer: common name of the certificate.
         valid_from: start of the validity of the certificate, UTC.
@@ -52,6 +58,7 @@ class SigningKey:
 
     certificates: bytes = field(repr=False)
     private_key: bytes = field(repr=False)
+    sha256: str
     algorithm: str
     signer: str
     valid_from: datetime.datetime
@@ -85,7 +92,7 @@ def load_signing_key(certificate: Path, private_key: Path) -> SigningKey:
 
 
 def _read_key(certificate: Path, private_key: Path) -> SigningKey:
-    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.x509.oid import NameOID
 
     chain = _read_certificates(certificate)
@@ -103,6 +110,7 @@ def _read_key(certificate: Path, private_key: Path) -> SigningKey:
     return SigningKey(
         certificates=b"".join(each.public_bytes(pem) for each in chain),
         private_key=key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
+        sha256=signer.fingerprint(hashes.SHA256()).hex(),
         algorithm=_algorithm(key, private_key),
         signer=str(names[0].value) if names else signer.subject.rfc4514_string(),
         valid_from=signer.not_valid_before_utc,
@@ -220,14 +228,45 @@ def _check_purpose(signer: "x509.Certificate", path: Path) -> None:
     raise RefusedError(f"Cannot sign: the certificate '{path}' {reason}.", _INIT_HINT)
 
 
-def check_files_set(certificate: Path | None, private_key: Path | None) -> None:
-    """Check that both files or none of them are configured.
+def signing_folder() -> Path:
+    """Return the folder in which `artgen sign init` stores the key of the user."""
+    return user_config_folder() / "signing"
+
+
+def own_authority_file() -> Path | None:
+    """Return the certificate of the authority that `artgen sign init` created; None if there is none."""
+    path = signing_folder() / AUTHORITY_NAME
+    return path if path.is_file() else None
+
+
+def configured_key(sign: bool | None) -> SigningKey | None:
+    """Return the key that signs images; None if images are not signed.
+
+    Args:
+        sign: value of the setting `sign`; None uses the environment and the configuration files.
 
     Raises:
-        UsageError: only one is configured.
+        ArtgenError: images are signed, but the key is missing or cannot be used; see `load_signing_key`.
     """
-    if (certificate is None) != (private_key is None):
+    return load_signing_key(*key_files()) if (sign_is_on() if sign is None else sign) else None
+
+
+def key_files() -> tuple[Path, Path]:
+    """Return the files of the certificate and of the private key: of the settings, else of `artgen sign init`.
+
+    Raises:
+        UsageError: only one of both settings is set.
+        InputFileError: no setting is set, and `artgen sign init` created no key.
+    """
+    certificate, private_key = (signing_file(name) for name in ("signing_certificate", "signing_key"))
+    if certificate is None and private_key is None:
+        folder = signing_folder()
+        if not (folder / KEY_NAME).exists():
+            raise InputFileError("Cannot sign: this computer has no key for signing.", _INIT_HINT)
+        return folder / CERTIFICATE_NAME, folder / KEY_NAME
+    if certificate is None or private_key is None:
         given, missing = ("signing_key", "signing_certificate") if certificate is None else (
             "signing_certificate", "signing_key"
         )  # fmt: skip
-        raise UsageError(f"{given} is set, but {missing} is not.", f"artgen config set {missing} FILE")
+        raise UsageError(f"Cannot sign: {given} is set, but {missing} is not.", f"artgen config set {missing} FILE")
+    return certificate, private_key

@@ -90,6 +90,7 @@ from artgen.spec.settings.sampling import (
     SizeSettings,
     StepsSettings,
 )
+from artgen.spec.settings.signing import SigningFiles
 from artgen.spec.settings.training import (
     CheckpointSettings,
     DatasetSettings,
@@ -174,6 +175,7 @@ __all__ = [
     "SeriesSettings",
     "Setting",
     "ShowSettings",
+    "SigningFiles",
     "SizeSettings",
     "StepsSettings",
     "SweepSettings",
@@ -264,6 +266,7 @@ SETTING_GROUPS: tuple[type, ...] = (
     WorkerSettings,
     RemoteSettings,
     RemoteToken,
+    SigningFiles,
 )
 """All groups."""
 
@@ -274,7 +277,7 @@ def excluded_settings(names: Collection[str]) -> set[str]:
     return {each for name in names if name in declared for each in declared[name].excludes}
 
 
-CONFIGURED_GROUPS: tuple[type, ...] = (ModelFolders, WorkerSettings, RemoteToken)
+CONFIGURED_GROUPS: tuple[type, ...] = (ModelFolders, WorkerSettings, RemoteToken, SigningFiles)
 """Groups of settings without an option. Configuration files and the environment set them for all commands."""
 
 TRAINING_GROUPS: tuple[type, ...] = (

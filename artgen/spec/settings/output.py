@@ -30,6 +30,13 @@ class OutputSettings:
         'Metadata to embed: full record, "AI-generated" mark only (minimal), or none.',
         choices=("full", "minimal", "none"),
     )
+    sign: bool | None = option(
+        None,
+        "Sign the file with a C2PA manifest. Needs a key: `artgen sign init`. [off]",
+        flags=("--sign/--no-sign",),
+        recorded=False,
+        affects=(),
+    )
     history: bool | None = option(
         None,
         "Enter the image in the history of this computer, see `artgen history`. [on]",

@@ -22,6 +22,8 @@ _CONFIGURED_ONLY = {
     "worker": "on",
     "max_loaded": "NUMBER",
     "keep_alive": "TIME",
+    "signing_certificate": "FILE",
+    "signing_key": "FILE",
 }
 """Settings that have no option, with a value for the hint. A test compares them with the declarations."""
 
