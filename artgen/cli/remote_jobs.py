@@ -135,6 +135,7 @@ class RemoteJobs:
         reporter: Reporter,
         on_outcome: OnOutcome,
     ) -> None:
+        from artgen.outputs.mark_notes import mark_notes
         from artgen.outputs.save_result import encoding_notes, history_notes
         from artgen.remote.errors import ServerError
         from artgen.remote.job import Numbering
@@ -164,7 +165,8 @@ class RemoteJobs:
                 continue
             is_first = False
             keeps_pixels = bool(request.input_paths.get("image")) and getattr(request, "keep_original", False)
-            for text in encoding_notes(result.image, result.low_bytes, destination.encoding, keeps_pixels=keeps_pixels):
+            notes = encoding_notes(result.image, result.low_bytes, destination.encoding, keeps_pixels=keeps_pixels)
+            for text in (*notes, *mark_notes(result.record, destination.encoding)):
                 listen(Notice(text))
             reporter.show_saving()
             path = destination.save(

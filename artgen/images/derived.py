@@ -11,19 +11,22 @@ _MARK = "artgen (derived image)"
 _SEARCHED_BYTES = 4096
 
 
-def derived_save_args(format_name: str) -> dict[str, object]:
+def derived_save_args(format_name: str, xmp: bytes = b"") -> dict[str, object]:
     """Return the arguments of `Image.save` that write the mark.
 
     Args:
         format_name: `png`, `jpeg`, `webp` or `gif`.
+        xmp: XMP packet of the image; empty for none. GIF files do not contain it.
     """
     if format_name == "png":
         text = PngInfo()
         text.add_text("Software", _MARK)
+        if xmp:
+            text.add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8"))
         return {"pnginfo": text}
     if format_name == "webp":  # WebP has no comments
-        return {"xmp": f"<x:xmpmeta xmlns:x='adobe:ns:meta/'><!-- {_MARK} --></x:xmpmeta>".encode()}
-    return {"comment": _MARK.encode()}
+        return {"xmp": (xmp or b"<x:xmpmeta xmlns:x='adobe:ns:meta/'></x:xmpmeta>") + derived_comment()}
+    return {"comment": _MARK.encode(), **({"xmp": xmp} if xmp and format_name == "jpeg" else {})}
 
 
 def derived_comment() -> bytes:

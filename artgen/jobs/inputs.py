@@ -14,6 +14,7 @@ from artgen.jobs import text_masks
 from artgen.jobs.control.images import ControlImage, load_control_images
 from artgen.jobs.image_prompts.image_prompt_input import LoadedImagePrompt
 from artgen.jobs.image_prompts.load import file_provenance, load_image_prompts
+from artgen.jobs.input_marks import add_marks
 from artgen.jobs.text_mask_input import TextMaskInput
 from artgen.jobs.upscaling.parent_record import parent_record
 from artgen.jobs.upscaling.size import upscaled_size
@@ -85,7 +86,7 @@ def load_inputs(request: Request) -> InputImages:
     if image_prompts := load_image_prompts(request):
         provenance = {**found.provenance, **file_provenance(image_prompts)}
         found = dataclasses.replace(found, image_prompts=image_prompts, provenance=provenance)
-    return found
+    return add_marks(found, request)
 
 
 def _load_img2img(request: Img2Img | Edit, path: Path) -> InputImages:

@@ -8,6 +8,7 @@ from artgen.errors import InputFileError
 from artgen.jobs import pipeline_options
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job, UpscaleJob
 from artgen.outputs.encoding import EncodingOptions
+from artgen.outputs.mark_notes import mark_notes
 from artgen.outputs.save_result import encoding_notes
 from artgen.registry.lora import LoraRequest
 from artgen.registry.safetensors_header import MAX_NAME_LENGTH
@@ -165,7 +166,8 @@ def format_notes(job: Job, encoding: EncodingOptions) -> tuple[str, ...]:
     elif isinstance(job, UpscaleJob):
         image, low_bytes = job.source.image, job.source.low_bytes
     keeps_pixels = isinstance(job, GenerationJob) and job.pasted_mask is not None
-    return encoding_notes(image, low_bytes, encoding, keeps_pixels=keeps_pixels)
+    facts = {"task": job.request.task, "method": getattr(job.request, "method", None), **job.provenance}
+    return *encoding_notes(image, low_bytes, encoding, keeps_pixels=keeps_pixels), *mark_notes(facts, encoding)
 
 
 def job_notes(job: Job) -> list[str]:

@@ -67,14 +67,14 @@ def read_metadata(path: Path) -> ImageMetadata:
     Raises:
         InputFileError: The file is missing, unreadable, damaged, or contains no generation metadata.
     """
-    if path.suffix.lower() in SIDECAR_ONLY_SUFFIXES and (found := _read_sidecar(path, [])) is not None:
+    if path.suffix.lower() in SIDECAR_ONLY_SUFFIXES and (found := read_sidecar(path)) is not None:
         return ImageMetadata("sidecar", found, None, ())
     raw = extract_texts(path)
     notes = list(raw.notes)
     record = _parse_record(_record_text(raw), notes)
     source = "artgen"
     if raw.is_image and (record is None or record.keys() <= MINIMAL_KEYS):
-        sidecar_record = _read_sidecar(path, notes)
+        sidecar_record = read_sidecar(path, notes)
         if sidecar_record is not None:
             record, source = sidecar_record, "sidecar"
     external = read_external(raw.texts)
@@ -87,6 +87,11 @@ def read_metadata(path: Path) -> ImageMetadata:
     if record is None and external is None:
         raise _no_metadata_error(path, raw, notes)
     return ImageMetadata(source if record or external is None else external.tool, record, external, tuple(notes))
+
+
+def embedded_metadata(raw: RawTexts) -> tuple[dict[str, object] | None, ExternalRecord | None]:
+    """Return the record of artgen and the record of another tool in the texts of an image, without files beside it."""
+    return _parse_record(_record_text(raw), []), read_external(raw.texts) or _read_comfy(raw.texts, [])
 
 
 def _record_text(raw: RawTexts) -> str | None:
@@ -162,10 +167,17 @@ def _no_metadata_error(path: Path, raw: RawTexts, notes: list[str]) -> InputFile
 
 def has_sidecar(image_path: Path) -> bool:
     """Return whether artgen's JSON sidecar exists for an image path. The image itself may be missing."""
-    return _read_sidecar(image_path, []) is not None
+    return read_sidecar(image_path) is not None
 
 
-def _read_sidecar(path: Path, notes: list[str]) -> dict[str, object] | None:
+def read_sidecar(path: Path, notes: list[str] | None = None) -> dict[str, object] | None:
+    """Return the record in artgen's JSON sidecar of an image; None without a sidecar of artgen.
+
+    Args:
+        path: the image; it may be missing.
+        notes: receives the reason if the sidecar is ignored.
+    """
+    notes = [] if notes is None else notes
     sidecar = sidecar_path(path)
     try:
         if not sidecar.is_file():

@@ -15,7 +15,7 @@ from artgen.images.derived import derived_comment
 from artgen.images.file_attributes import TypedExif
 from artgen.metadata.a1111 import format_a1111, public_model_name
 from artgen.spec.requests import TASKS
-from artgen.spec.tasks import COMPOSITE
+from artgen.spec.tasks import COMPOSITE, ENHANCED, GENERATED
 
 METADATA_LEVELS = ("full", "minimal", "none")
 """full: the complete record; minimal: only the tool and the model; none: no metadata."""
@@ -28,6 +28,15 @@ XMP_NAMESPACE = "urn:artgen:xmp:1.0#"
 
 IPTC_NAMESPACE = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 _SOURCE_TYPE_PREFIX = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+
+INPUT_SOURCE_TYPE = "input_source_type"
+"""Field of a record: the mark of AI generation of the input images, a digital source type without its prefix."""
+
+INPUT_MANIFESTS = "input_manifests"
+"""Field of a record: the names of the input files with a C2PA manifest."""
+
+_AI_SOURCE_TYPES = {GENERATED: GENERATED, COMPOSITE: COMPOSITE, "compositeSynthetic": COMPOSITE}
+"""Digital source types that are marks of AI generation, and the type with which artgen replaces each."""
 
 MAX_TEXT_BYTES = 1 << 20
 """Limit of a text that is written into an image or read from an image."""
@@ -85,15 +94,15 @@ def image_save_args(record: Mapping[str, object], format: str, level: str = "ful
     Args:
         record: flat, JSON-serializable; the level `minimal` uses `artgen` (version), `model` and `task`.
         format: `png`, `jpeg` (or `jpg`) or `webp`.
-        level: one of `METADATA_LEVELS`. Except at `none`, the file contains IPTC's digital source type of generated
-            images: see `source_type`.
+        level: one of `METADATA_LEVELS`. The file contains IPTC's digital source type of generated images: see
+            `source_type`. At the level `none`, only images made from a marked input image have it.
 
     Raises:
         UsageError: The format or the level is unknown, or the record is larger than 8 MiB.
     """
     kind = _validated_format(format, level)
     if level == "none":
-        return SaveArgs()
+        return _mark_args(kind, source_type(record)) if record.get(INPUT_SOURCE_TYPE) else SaveArgs()
     overflow = needs_sidecar(record, kind, level)
     embedded = record if level == "full" and not overflow else _minimal_record(record)
     text = (
@@ -116,8 +125,53 @@ def source_type(record: Mapping[str, object]) -> str:
     task = TASKS.get(str(record.get("task", "txt2img")))
     has_input = record.get("image") is not None
     if task is None or (has_input and "image" not in task.inputs):
-        return _SOURCE_TYPE_PREFIX + COMPOSITE
-    return _SOURCE_TYPE_PREFIX + task.source_type_of(record.get("method"))
+        own = COMPOSITE
+    else:
+        own = task.source_type_of(record.get("method"))
+    return _SOURCE_TYPE_PREFIX + _with_input_mark(own, record)
+
+
+def _with_input_mark(own: str, record: Mapping[str, object]) -> str:
+    """Return the digital source type of an image made from marked input images.
+
+    A change of a generated image is generated too. A task that generates nothing keeps the mark of its input image.
+    """
+    mark = ai_source_type(str(record.get(INPUT_SOURCE_TYPE) or ""))
+    is_derived = bool(mark) and record.get("task", "txt2img") not in TASKS
+    return mark if mark == GENERATED or (mark and own == ENHANCED) or is_derived else own
+
+
+def ai_source_type(value: str) -> str:
+    """Return the digital source type of a mark of AI generation, without the prefix; empty for other values.
+
+    Args:
+        value: URI or name of a digital source type; untrusted.
+    """
+    return _AI_SOURCE_TYPES.get(value.strip().rstrip("/").rsplit("/", 1)[-1], "")
+
+
+def input_mark(record: Mapping[str, object]) -> bytes:
+    """Return an XMP packet with the mark of the input images of a record; empty without a mark."""
+    return mark_packet(source_type(record)) if record.get(INPUT_SOURCE_TYPE) else b""
+
+
+def mark_packet(digital_source_type: str) -> bytes:
+    """Return an XMP packet with a digital source type and no other property.
+
+    Args:
+        digital_source_type: URI, or name without the prefix.
+    """
+    name = digital_source_type.rsplit("/", 1)[-1]
+    return _wrap_xmp("", f"<Iptc4xmpExt:DigitalSourceType>{_SOURCE_TYPE_PREFIX}{name}</Iptc4xmpExt:DigitalSourceType>")
+
+
+def _mark_args(kind: str, digital_source_type: str) -> SaveArgs:
+    packet = mark_packet(digital_source_type)
+    if kind != "png":
+        return SaveArgs({"xmp": packet})
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", packet.decode("utf-8"))
+    return SaveArgs({"pnginfo": info})
 
 
 def sidecar_text(record: Mapping[str, object]) -> str:
@@ -189,14 +243,19 @@ def _build_exif(record: Mapping[str, object], parameters_text: str | None) -> Im
 
 def _xmp_packet(record: Mapping[str, object], digital_source_type: str, record_json: str | None) -> bytes:
     body = f"<artgen:record>{escape(record_json, quote=False)}</artgen:record>" if record_json is not None else ""
+    return _wrap_xmp(
+        f' xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:artgen="{XMP_NAMESPACE}"',
+        f"<Iptc4xmpExt:DigitalSourceType>{digital_source_type}</Iptc4xmpExt:DigitalSourceType>"
+        f"<xmp:CreatorTool>{escape(_software_name(record), quote=False)}</xmp:CreatorTool>{body}",
+    )
+
+
+def _wrap_xmp(namespaces: str, properties: str) -> bytes:
     packet = (
         '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
         '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
         '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-        f'<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:Iptc4xmpExt="{IPTC_NAMESPACE}" '
-        f'xmlns:artgen="{XMP_NAMESPACE}">'
-        f"<Iptc4xmpExt:DigitalSourceType>{digital_source_type}</Iptc4xmpExt:DigitalSourceType>"
-        f"<xmp:CreatorTool>{escape(_software_name(record), quote=False)}</xmp:CreatorTool>{body}"
+        f'<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="{IPTC_NAMESPACE}"{namespaces}>{properties}'
         '</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
     )
     return packet.encode("utf-8")

@@ -2,16 +2,25 @@
 
 import xml.etree.ElementTree as ElementTree
 
-from artgen.metadata.writing import XMP_NAMESPACE
+from artgen.metadata.writing import IPTC_NAMESPACE, XMP_NAMESPACE
 
 RECORD = "xmp:record"
 """Name of artgen's record in the result of `xmp_texts`."""
 
+SOURCE_TYPE, AI_SYSTEM, AI_PROMPT = "xmp:DigitalSourceType", "xmp:AISystemUsed", "xmp:AIPromptInformation"
+CREDIT = "xmp:Credit"
+"""Names of marks of AI generation: properties of IPTC (Photo Metadata Standard 2025.1), and the credit."""
+
+_RESOURCE = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}resource"
 _PROPERTIES = {
     f"{{{XMP_NAMESPACE}}}record": RECORD,
     "{http://ns.adobe.com/exif/1.0/}UserComment": "xmp:UserComment",
     "{http://ns.adobe.com/xap/1.0/}CreatorTool": "xmp:CreatorTool",
     "{http://purl.org/dc/elements/1.1/}description": "xmp:description",
+    "{http://ns.adobe.com/photoshop/1.0/}Credit": CREDIT,
+    f"{{{IPTC_NAMESPACE}}}DigitalSourceType": SOURCE_TYPE,
+    f"{{{IPTC_NAMESPACE}}}AISystemUsed": AI_SYSTEM,
+    f"{{{IPTC_NAMESPACE}}}AIPromptInformation": AI_PROMPT,
 }
 
 
@@ -45,7 +54,9 @@ class _PropertyFinder:
             return
         for key in attributes.keys() & _PROPERTIES.keys():
             self.texts.setdefault(_PROPERTIES[key], attributes[key])
-        if tag in _PROPERTIES and _PROPERTIES[tag] not in self.texts:
+        if tag in _PROPERTIES and _RESOURCE in attributes:
+            self.texts.setdefault(_PROPERTIES[tag], attributes[_RESOURCE])
+        elif tag in _PROPERTIES and _PROPERTIES[tag] not in self.texts:
             self._open, self._parts = tag, []
 
     def data(self, text: str) -> None:

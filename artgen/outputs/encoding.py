@@ -13,6 +13,7 @@ from artgen.images.color_profiles import embedded_profile
 from artgen.images.derived import derived_save_args
 from artgen.images.file_attributes import complete_jpeg_exif, merge_exif
 from artgen.metadata import image_save_args
+from artgen.metadata.writing import INPUT_SOURCE_TYPE, input_mark
 from artgen.outputs.png import encode_png
 from artgen.outputs.signatures import SIGNED_WITH, Signing
 from artgen.spec.base_requests import Request
@@ -107,8 +108,9 @@ def encode_unsigned(
         save_kwargs |= {"lossless": True, "exact": True} if encoding.quality == 100 else {"quality": encoding.quality}
     if encoding.format == "webp" and image.mode in ("L", "LA"):  # WebP stores gray as RGB
         image, low_bytes = convert_to_srgb(image, low_bytes)
-    if not record or record.get("task", "txt2img") not in TASK_NAMES:
-        save_kwargs |= derived_save_args(encoding.format)
+    if not record.keys() - {INPUT_SOURCE_TYPE} or record.get("task", "txt2img") not in TASK_NAMES:
+        has_packet = encoding.format == "jpeg" and "xmp" in save_kwargs
+        save_kwargs |= derived_save_args(encoding.format, b"" if has_packet else input_mark(record))
     if (profile := embedded_profile(image)) is not None:
         save_kwargs["icc_profile"] = profile.data
     is_opaque_jpeg = encoding.format == "jpeg" and not has_transparency(image)
@@ -126,13 +128,24 @@ def encode_unsigned(
     return buffer.getvalue(), save_args.sidecar
 
 
-def encode_without_metadata(image: Image.Image, format: str) -> bytes:  # noqa: A002 - the option's name
+def encode_without_metadata(
+    image: Image.Image,
+    format: str,  # noqa: A002 - the option's name
+    source_type: str = "",
+) -> bytes:
     """Return the bytes of a derived image without metadata, such as a contact sheet or a plot.
+
+    Args:
+        image: image to encode.
+        format: `png`, `jpeg` or `webp`.
+        source_type: mark of AI generation of the images that the image shows, see
+            `artgen.metadata.input_marks.combined_source_type`; empty without a mark.
 
     Raises:
         OutputError: The format cannot store the image.
     """
-    return encode_image(image, {}, EncodingOptions(format, metadata="none"))[0]
+    record = {INPUT_SOURCE_TYPE: source_type} if source_type else {}
+    return encode_image(image, record, EncodingOptions(format, metadata="none"))[0]
 
 
 def _attributes(image: Image.Image, encoding: EncodingOptions, own_exif: object) -> dict[str, object]:

@@ -11,6 +11,7 @@ from artgen.images import has_transparency
 from artgen.metadata.content_credentials.content_hashes import content_hashes
 from artgen.metadata.content_credentials.manifest_store import find_manifest_store
 from artgen.outputs.encoding import EncodingOptions, encode_unsigned
+from artgen.outputs.mark_notes import mark_notes
 from artgen.outputs.parse_output import parse_destination
 from artgen.spec.base_requests import Request
 from artgen.spec.settings import OutputSettings
@@ -54,6 +55,7 @@ def save_image(
     destination = parse_destination(output, request.filename_template)
     keeps_pixels = bool(request.input_paths.get("image")) and getattr(request, "keep_original", False)
     notes = encoding_notes(image, low_bytes, destination.encoding, keeps_pixels=keeps_pixels)
+    notes += mark_notes(record, destination.encoding)
     is_png = destination.encoding.format == "png" and destination.encoding.metadata == "full"
     if destination.is_fixed and (existing := destination.existing_paths(record, index=1)):
         data, sidecar = encode_unsigned(image, record, destination.encoding, low_bytes)

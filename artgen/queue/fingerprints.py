@@ -10,6 +10,7 @@ from artgen import images, outputs
 from artgen.jobs import checks
 from artgen.jobs.job import GenerationJob, Job
 from artgen.jobs.size import pipeline_size
+from artgen.metadata.writing import INPUT_MANIFESTS, INPUT_SOURCE_TYPE
 from artgen.outputs.encoding import DEFAULT_QUALITY, EncodingOptions
 from artgen.queue.entries import LINE_SETTINGS
 from artgen.spec.base_requests import Request
@@ -28,6 +29,8 @@ _JOB_SETTINGS = frozenset(
 """Settings in which the jobs of a template differ: the prompts and the seed."""
 _FORMERLY_IGNORED = frozenset({"device", "offload", "vae_tiling"})
 """Recorded settings that the fingerprints of earlier versions did not contain."""
+_MARKS = frozenset({INPUT_SOURCE_TYPE, INPUT_MANIFESTS})
+"""Facts about the input files, which their hashes identify. Earlier versions did not record them."""
 _FORMER_LONG_PROMPT = {"chunk": "truncate", "truncate": "cut"}
 """Value of `long_prompt` in fingerprints. The default was `truncate`; the new default keeps its fingerprint, so that
 ledgers of earlier versions stay valid."""
@@ -83,7 +86,7 @@ def is_record_of(
         expected["dtype"] = record.get("dtype")  # the run selects the precision
     ignored = {name for name, setting in declared.items() if setting.per_image and not setting.is_path and any_prompt}
     compared = {name for name, setting in declared.items() if setting.recorded and "pixels" in setting.affects}
-    names = {"task", *provenance, *compared} - ignored
+    names = {"task", *provenance, *compared} - ignored - _MARKS
     if num_candidates(request) > 1:
         record = typed_settings(record)
     if isinstance(architecture := record.get("architecture"), str):
@@ -124,7 +127,7 @@ def _shared_record(job: Job) -> dict[str, Any]:
         record["feather"] = {images.default_feather(size): 0, 0: -1}.get(record["feather"], record["feather"])
     if record.get("long_prompt") in _FORMER_LONG_PROMPT:
         record["long_prompt"] = _FORMER_LONG_PROMPT[record["long_prompt"]]
-    return {name: value for name, value in record.items() if name not in _JOB_SETTINGS}
+    return {name: value for name, value in record.items() if name not in _JOB_SETTINGS | _MARKS}
 
 
 def _former_architecture(architecture: str) -> str:

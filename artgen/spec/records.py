@@ -83,6 +83,10 @@ PROVENANCE_FIELDS: Mapping[str, RecordField] = {
     "width": RecordField(int, "Width of the image, before an enlargement by `hires`.", "pixels"),
     "height": RecordField(int, "Height of the image, before an enlargement by `hires`.", "pixels"),
     "image_sha256": RecordField(str, "SHA-256 of the input image file."),
+    "input_source_type": RecordField(
+        str, "Digital source type (IPTC) of the input images, if they have marks of AI generation."
+    ),
+    "input_manifests": RecordField(list, "Names of the input files that have a C2PA manifest."),
     "parent_record": RecordField(str, "Record of the input image of upscale as JSON, if artgen generated the image."),
     "variation_of": RecordField(str, "SHA-256 of the image file whose noise `artgen variations` mixed."),
     "mask_sha256": RecordField(str, "SHA-256 of the mask file, or of the pixels of the mask of `mask_text`."),

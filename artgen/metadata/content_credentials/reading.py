@@ -17,7 +17,6 @@ from artgen.metadata.content_credentials.keys import PURPOSES
 from artgen.metadata.content_credentials.manifest_info import Manifest, parse_manifests
 from artgen.metadata.content_credentials.manifest_store import find_manifest_store
 from artgen.metadata.content_credentials.package import require_package
-from artgen.metadata.content_credentials.signing import OFFLINE_SETTINGS
 from artgen.system.external_data import read_limited
 
 VALID, CHANGED, INVALID, MISSING = "valid", "changed", "invalid", "missing"
@@ -121,7 +120,7 @@ class Verifier:
         }
         settings = {
             "trust": {name: text for name, text in trust.items() if text},
-            "verify": {**OFFLINE_SETTINGS["verify"], "verify_trust": True},
+            "verify": {"verify_trust": True, "remote_manifest_fetch": False, "ocsp_fetch": False},
         }
         try:
             self._context = self._c2pa.Context.from_dict(settings)

@@ -1,0 +1,129 @@
+"""Find the marks of AI generation in an input image, so that images made from it keep a mark.
+
+A mark is one of: IPTC's digital source type, a C2PA manifest with such a type, IPTC's properties of AI systems, the
+credit that Google's tools write, the record of artgen, the metadata of another generator, or stealth metadata.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from artgen.errors import InputFileError
+from artgen.metadata.containers import RawTexts, extract_texts
+from artgen.metadata.content_credentials.manifest_store import find_manifest_store, manifests
+from artgen.metadata.reading import embedded_metadata, read_sidecar
+from artgen.metadata.stealth import find_stealth_signature
+from artgen.metadata.writing import ai_source_type, source_type
+from artgen.metadata.xmp import AI_PROMPT, AI_SYSTEM, CREDIT, SOURCE_TYPE, xmp_texts
+from artgen.spec.tasks import COMPOSITE, GENERATED
+from artgen.system.input_files import read_input
+
+MAX_INPUT_BYTES = 1 << 30
+
+_CREDITS = {"made with google ai": GENERATED, "edited with google ai": COMPOSITE}
+"""Values of XMP's `photoshop:Credit` (https://support.google.com/photos/answer/16164440)."""
+
+_TYPE_IN_MANIFEST = re.compile(
+    rb"digitalsourcetype/(trainedAlgorithmicMedia|compositeWithTrainedAlgorithmicMedia|compositeSynthetic)\b"
+)
+_XMP_PACKET = re.compile(rb"<x:xmpmeta\b.{1,1048576}?</x:xmpmeta>", re.DOTALL)
+_EDITING_TASKS = ("img2img", "inpaint", "outpaint", "edit")
+
+
+@dataclass(frozen=True)
+class InputMarks:
+    """Store the marks of an image.
+
+    Attributes:
+        source_type: `trainedAlgorithmicMedia` or `compositeWithTrainedAlgorithmicMedia`; empty without a mark.
+        origin: where the mark was found, as a phrase for messages.
+        has_manifest: whether the file contains a C2PA manifest, with or without a mark of AI generation.
+        is_in_pixels: whether the mark is only in the pixels (stealth metadata).
+    """
+
+    source_type: str = ""
+    origin: str = ""
+    has_manifest: bool = False
+    is_in_pixels: bool = False
+
+
+def find_marks(path: Path) -> InputMarks:
+    """Return the marks of an image file. The files beside it are not read, except artgen's JSON sidecar.
+
+    Args:
+        path: an image file, a file in memory, or `-`.
+
+    Returns:
+        The marks; no marks for a file that cannot be read.
+    """
+    try:
+        data = read_input(path, MAX_INPUT_BYTES)
+    except (InputFileError, OSError):
+        return InputMarks()
+    store = find_manifest_store(data)
+    raw = _texts(path, data)
+    found, origin = _embedded_mark(raw, store, path)
+    if not found and (signature := find_stealth_signature(path)):
+        return InputMarks(GENERATED, f"stealth metadata ('{signature}')", store is not None, True)
+    return InputMarks(found, origin, store is not None)
+
+
+def combined_source_type(marks: Iterable[InputMarks]) -> str:
+    """Return the mark of an image that is made from several images, before the effect of artgen's own model.
+
+    `trainedAlgorithmicMedia` if a model generated all images, else `compositeWithTrainedAlgorithmicMedia` if one image
+    has a mark, else an empty text.
+    """
+    types = [each.source_type for each in marks]
+    if not any(types):
+        return ""
+    return GENERATED if all(each == GENERATED for each in types) else COMPOSITE
+
+
+def _texts(path: Path, data: bytes) -> RawTexts:
+    try:
+        raw = extract_texts(path)
+    except InputFileError:  # a format without texts, such as GIF
+        raw = RawTexts(False)
+    if raw.is_image:
+        return raw
+    packet = _XMP_PACKET.search(data)
+    return RawTexts(True, xmp_texts(packet[0].decode("utf-8", "replace")) if packet else {})
+
+
+def _embedded_mark(raw: RawTexts, store: bytes | None, path: Path) -> tuple[str, str]:
+    """Return the digital source type of the first mark, and where it was found."""
+    texts = raw.texts
+    if found := ai_source_type(texts.get(SOURCE_TYPE, "")):
+        return found, "IPTC's digital source type"
+    if store is not None and (found := _manifest_type(store)):
+        return found, f"the C2PA manifest of {texts.get('C2PA') or 'an unknown tool'}"
+    if AI_SYSTEM in texts or AI_PROMPT in texts:
+        return GENERATED, "IPTC's properties of AI systems"
+    if found := _CREDITS.get(texts.get(CREDIT, "").strip().lower(), ""):
+        return found, f"the credit '{texts[CREDIT][:40]}'"
+    record, external = embedded_metadata(raw)
+    if record is None and not raw.texts:
+        record = read_sidecar(path)
+    if record is not None:
+        found = _record_type(record)
+        return found, "the record of artgen" if found else ""
+    if external is not None:
+        is_edit = external.fields.get("task") in _EDITING_TASKS
+        return COMPOSITE if is_edit else GENERATED, f"the metadata of {external.tool_name}"
+    return "", ""
+
+
+def _record_type(record: Mapping[str, object]) -> str:
+    """Return the mark of a record of artgen; empty for a task that generates nothing, such as `denoise`."""
+    return ai_source_type(source_type(record)) if "task" in record or "prompt" in record else ""
+
+
+def _manifest_type(store: bytes) -> str:
+    """Return the digital source type of the last manifest that has one. Texts in CBOR are stored unchanged."""
+    for manifest in reversed(manifests(store) or [store]):
+        types = [each.decode() for each in _TYPE_IN_MANIFEST.findall(manifest)]
+        if types:
+            return ai_source_type(types[-1]) if len(set(types)) == 1 else COMPOSITE
+    return ""
