@@ -712,6 +712,7 @@ class BatchKeywords(TypedDict, total=False):
     quality: int | None
     png_level: int | None
     metadata: Literal["full", "minimal", "none"] | None
+    sign: bool | None
     history: bool | None
     frames: str | None
     fps: float | None
