@@ -53,21 +53,17 @@ def render_objects(generator: SceneGenerator, names: list[str], count: int, plai
     return np.stack(images), torch.tensor(labels)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("data/train_tiny/raw"))
-    parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
-    parser.add_argument("--images", "--pictures", type=int, default=16_000)
-    parser.add_argument("--passes", type=int, default=6)
-    parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
-    concepts = read_concepts(options.data, options.work)
-    generator = SceneGenerator(concepts, load_sprites(options.work), 777)
-    images, labels = render_objects(generator, generator.core, options.images, plain=False)
-    classifier = convert_conv2d_weight_memory_format(ConceptClassifier(generator.core), torch.channels_last)
-    steps = options.passes * (options.images // 64)
+def train_classifier(names: list[str], images: np.ndarray, labels: Tensor, passes: int) -> ConceptClassifier:
+    """Train a classifier.
+
+    Args:
+        names: classes.
+        images: uint8 of shape (n, 64, 64, 3).
+        labels: class indices, int64 of shape (n,).
+        passes: number of passes through all images.
+    """
+    classifier = convert_conv2d_weight_memory_format(ConceptClassifier(names), torch.channels_last)
+    steps = passes * (len(images) // 64)
     optimizer = torch.optim.AdamW(classifier.parameters(), 2e-3, weight_decay=0.02)
     lr_scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, steps)
     start_time = time.monotonic()
@@ -83,20 +79,40 @@ def main() -> None:
         lr_scheduler.step()
         if step % 200 == 0:
             print(step, round(float(loss.detach()), 3), round(time.monotonic() - start_time), flush=True)
-    test_images, truth = render_objects(
-        SceneGenerator(concepts, generator.sprites, 4242), generator.core, max(1, options.images // 8), plain=False
-    )
-    top5 = probabilities(classifier, test_images).topk(5).indices
-    correct = top5 == truth[:, None]
+    return classifier
+
+
+def save_classifier(classifier: ConceptClassifier, images: np.ndarray, truth: Tensor, path: Path) -> None:
+    """Measure the accuracy on real renders, and write the classifier and its figures to a file."""
+    correct = probabilities(classifier, images).topk(5).indices == truth[:, None]
     figures = {
-        "classes": len(generator.core),
+        "classes": len(classifier.names),
         "real renders": len(truth),
         "top 1": round(float(correct[:, 0].float().mean()), 4),
         "top 5": round(float(correct.any(1).float().mean()), 4),
     }
     print(json.dumps(figures))
-    content = {"module": classifier.state_dict(), "names": generator.core, "figures": figures}
-    torch.save(content, options.work / "concept_classifier.pt")
+    torch.save({"module": classifier.state_dict(), "names": classifier.names, "figures": figures}, path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("data/train_tiny/raw"))
+    parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
+    parser.add_argument("--images", "--pictures", type=int, default=16_000)
+    parser.add_argument("--passes", type=int, default=6)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    concepts = read_concepts(options.data, options.work)
+    generator = SceneGenerator(concepts, load_sprites(options.work), 777)
+    images, labels = render_objects(generator, generator.core, options.images, plain=False)
+    classifier = train_classifier(generator.core, images, labels, options.passes)
+    test_images, truth = render_objects(
+        SceneGenerator(concepts, generator.sprites, 4242), generator.core, max(1, options.images // 8), plain=False
+    )
+    save_classifier(classifier, test_images, truth, options.work / "concept_classifier.pt")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from bits import same
+from PIL import Image
 from training_recipe import Recipe, write_packs
 
 for needed in ("matplotlib", "resvg_py", "scipy", "tokenizers"):
@@ -134,6 +135,13 @@ def check_evaluation(recipe: Recipe, out: Path, focus: Path) -> None:
     assert set(concepts["taught, among five on neither seed"]) <= set(concepts["taught, first on neither seed"])
     assert set(concepts["taught, first on neither seed"]) <= {"fox", "cat", "frog", "pizza"}
     assert (measured / "contact_sheet.png").is_file()
+    recipe.run("scene_classifier.py", "--data", recipe.raw, "--images", 128, "--passes", 1, "--threads", 1)
+    few = ("--per-kind", 1, "--steps", 1, "--threads", 1)
+    recipe.run("evaluate_scenes.py", "--data", recipe.raw, "--model", out, "--out", measured, *few)
+    scenes = json.loads((measured / "scenes.json").read_text())
+    assert scenes["judge on real renders"]["classes"] == len(scenes["plain"]["kinds"]) == 15
+    assert {scenes[name]["pictures"] for name in ("plain", "captions", "unseen phrasing")} == {15}
+    assert Image.open(measured / "scene_sheet.png").size == (6 * 128, 4 * 128)
     recipe.run("model_card.py", "--evaluation", measured, "--out", out, "--batch", 4)
     card = (out / "README.md").read_text()
     for text in (
