@@ -15,7 +15,6 @@ app = App(
     """Create and show the key that signs images.
 
     artgen sign init
-    artgen sign show
     artgen txt2img "a red fox" --sign
     artgen config set sign on
     """

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from artgen.errors import InputFileError
 from artgen.images.decoding import MAX_FILE_BYTES
-from artgen.metadata.content_credentials.keys import SigningKey, configured_key
+from artgen.metadata.content_credentials.keys import SigningKey
 from artgen.metadata.content_credentials.manifest import INPUT, PARENT, Parent
-from artgen.metadata.content_credentials.signing import sign_image
+from artgen.metadata.content_credentials.signing import configured_key, sign_image
 from artgen.spec.base_requests import Request
 from artgen.system.input_files import input_stem, is_stdin, read_input
 
@@ -47,7 +47,7 @@ class Signing(NamedTuple):
             OutputError, RefusedError: see `sign_image`.
         """
         parents = () if request is None else find_parents(request, record)
-        return sign_image(data, format, record, parents, self.key, level=self.level)
+        return sign_image(data, format, record, parents, self.key, self.level)
 
 
 def configured_signing(sign: bool | None, level: str) -> Signing | None:

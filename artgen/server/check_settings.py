@@ -4,6 +4,7 @@ import re
 from urllib.parse import urlsplit
 
 from artgen.errors import UsageError
+from artgen.metadata.content_credentials.signing import configured_key
 from artgen.server.settings import ServerSettings
 from artgen.spec.fields import describe_value
 
@@ -22,6 +23,7 @@ def check_settings(settings: ServerSettings) -> None:
     Raises:
         UsageError: a value is invalid, or a server that other machines can reach has no token.
         OutputError: the folder of the output cannot be written.
+        InputFileError, RefusedError: images are signed, but the key is missing or cannot be used.
     """
     if not 0 <= settings.port <= MAX_PORT:
         raise UsageError(f"--port must be 0 to {MAX_PORT}, not {settings.port}.", "--port 7860")
@@ -29,6 +31,7 @@ def check_settings(settings: ServerSettings) -> None:
     _check_token(settings)
     if settings.output is not None:
         _check_output(settings.output)
+    configured_key(None)
 
 
 def _check_allowed(settings: ServerSettings) -> None:

@@ -12,6 +12,7 @@ from artgen.jobs.job import Job, PipelineJob
 from artgen.jobs.prepare import prepare_jobs
 from artgen.outputs.encoding import EncodingOptions, encode_image
 from artgen.outputs.save_result import save_image
+from artgen.outputs.signatures import Signing, configured_signing
 from artgen.server.job_queue import JobImage, ServerJob
 from artgen.server.log import log
 from artgen.server.parse_job import STATE_LOCK, ParsedJob
@@ -25,6 +26,7 @@ def create_runner(settings: ServerSettings) -> Callable[[ServerJob, Listener], N
     from artgen.engine import fast_import
     from artgen.engine.loading import loaded_models
 
+    signing = configured_signing(None, "full")
     fast_import.import_engine()
     loaded_models.keep_loaded(settings.max_loaded)
 
@@ -33,7 +35,7 @@ def create_runner(settings: ServerSettings) -> Callable[[ServerJob, Listener], N
             parsed = job.parsed
             if parsed is not None:
                 with parsed.files.named_in_errors():
-                    _run(job, parsed, settings, listener)
+                    _run(job, parsed, settings, signing, listener)
         finally:
             from artgen.engine.lock import ENGINE_LOCK
 
@@ -43,7 +45,9 @@ def create_runner(settings: ServerSettings) -> Callable[[ServerJob, Listener], N
     return run
 
 
-def _run(job: ServerJob, parsed: ParsedJob, settings: ServerSettings, listener: Listener) -> None:
+def _run(
+    job: ServerJob, parsed: ParsedJob, settings: ServerSettings, signing: Signing | None, listener: Listener
+) -> None:
     """Generate all images. Raise the first error after the other images of the job are finished."""
     from artgen.engine.lock import ENGINE_LOCK
     from artgen.engine.select_engine import import_engine_for
@@ -58,12 +62,13 @@ def _run(job: ServerJob, parsed: ParsedJob, settings: ServerSettings, listener: 
         if isinstance(outcome, engine.FailedImage):
             errors.append(outcome.error)
             continue
-        encoding = EncodingOptions("png", metadata=parsed.metadata)
+        used = None if signing is None else signing._replace(level=parsed.metadata)
+        encoding = EncodingOptions("png", metadata=parsed.metadata, signing=used)
         record = parsed.files.with_names_in(outcome.record)
-        png, _ = encode_image(outcome.image, record, encoding, outcome.low_bytes)
+        png, _ = encode_image(outcome.image, record, encoding, outcome.low_bytes, outcome.request)
         if settings.output is not None:
             _save(settings.output, job, parsed, outcome, record)
-        job.add_image(JobImage(png, record))
+        job.add_image(JobImage(png, record, used))
     if errors:
         raise errors[0]
 

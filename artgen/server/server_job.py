@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from artgen.errors import ArtgenError
 from artgen.events import Downloading, Event, Loading, Notice, Preview, StepEvent
+from artgen.outputs.signatures import Signing
 from artgen.server.parse_job import ParsedJob
 
 if TYPE_CHECKING:
@@ -31,10 +32,12 @@ class JobImage:
     Attributes:
         png: bytes of the PNG file with its record.
         record: record of the image.
+        signing: how the file is signed, and other formats of the image; None: not at all.
     """
 
     png: bytes
     record: Mapping[str, Any]
+    signing: Signing | None = None
 
 
 class ServerJob:

@@ -184,6 +184,7 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "png_level": (TXT2IMG, 9),
     "metadata": (TXT2IMG, "none"),
     "history": (TXT2IMG, False),
+    "sign": (TXT2IMG, False),
     "vae": ({**TXT2IMG, "model": "MODEL sd1"}, "VAE"),
     "refiner": ({**TXT2IMG, "model": "MODEL sdxl"}, "MODEL sdxl-refiner"),
     "text_encoder_3": ({**TXT2IMG, "model": "MODEL sd3"}, "none"),

@@ -50,6 +50,8 @@ FUNCTIONS_OF_COMMANDS: dict[str, tuple[str, ...]] = {
     "history export": ("export_history",),
     "history import": ("import_history",),
     "history scan": ("scan_history",),
+    "sign init": ("create_signing_key",),
+    "sign show": ("signing_key",),
     "worker start": ("start_worker",),
     "worker stop": ("stop_worker",),
     "worker status": ("worker_status",),
@@ -62,7 +64,7 @@ COMMANDS_WITHOUT_FUNCTION = {"serve", *(f"config {name}" for name in ("show", "l
 PRINTED = {"json", "as_json", "dry_run", "quiet", "verbose", "show", "open", "preview"}
 """Options about the printed text and about programs that show images."""
 
-WRITTEN = {"output", "overwrite", "format", "quality", "png_level", "metadata", "history", "fps"}
+WRITTEN = {"output", "overwrite", "format", "quality", "png_level", "metadata", "sign", "history", "fps"}
 """Options about files, which the method `save` of a result takes."""
 
 ONLY_COMMANDS = {"server"}

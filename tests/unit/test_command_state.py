@@ -7,6 +7,8 @@ from pathlib import Path
 import artgen
 
 RESET = {
+    "metadata/content_credentials/keys.py:_loaded_keys",
+    "metadata/content_credentials/signing.py:_checked_keys",
     "cli/console.py:stderr_console",
     "cli/interrupts.py:_exit_lock",
     "cli/status_line.py:status_line",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from artgen.errors import InputFileError, RefusedError, UsageError
 from artgen.metadata.content_credentials.package import require_package
 from artgen.spec.config import user_config_folder
-from artgen.spec.shared_config import sign_is_on, signing_file
+from artgen.spec.shared_config import signing_file
 from artgen.system.command_state import register_reset
 from artgen.system.files import FileIdentity, file_identity, wrap_read_errors
 
@@ -237,18 +237,6 @@ def own_authority_file() -> Path | None:
     """Return the certificate of the authority that `artgen sign init` created; None if there is none."""
     path = signing_folder() / AUTHORITY_NAME
     return path if path.is_file() else None
-
-
-def configured_key(sign: bool | None) -> SigningKey | None:
-    """Return the key that signs images; None if images are not signed.
-
-    Args:
-        sign: value of the setting `sign`; None uses the environment and the configuration files.
-
-    Raises:
-        ArtgenError: images are signed, but the key is missing or cannot be used; see `load_signing_key`.
-    """
-    return load_signing_key(*key_files()) if (sign_is_on() if sign is None else sign) else None
 
 
 def key_files() -> tuple[Path, Path]:

@@ -6,13 +6,15 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from artgen.outputs.encoding import DEFAULT_QUALITY, EncodingOptions, encode_image
+from artgen.metadata.content_credentials.manifest import Parent
+from artgen.metadata.content_credentials.signing import sign_image
+from artgen.outputs.encoding import DEFAULT_QUALITY, EncodingOptions, encode_unsigned
 from artgen.server.openai.fields import ImagesRequest
 
 if TYPE_CHECKING:
@@ -96,7 +98,7 @@ def images_body(
     links, base_url = link
     data = []
     for image in images:
-        content = encode_output(image.png, image.record, request)
+        content = encode_output(image, request)
         if request.as_url:
             data.append({"url": f"{base_url}/v1/images/files/{links.add(content, request.output_format)}"})
         else:
@@ -107,17 +109,21 @@ def images_body(
     return {**body, "background": "opaque"}
 
 
-def encode_output(png: bytes, record: Mapping[str, Any], request: ImagesRequest) -> bytes:
-    """Return an image in the requested format, with its record.
+def encode_output(generated: "JobImage", request: ImagesRequest) -> bytes:
+    """Return an image in the requested format, with its record. The manifest of a signed PNG file is kept.
 
     Args:
-        png: PNG file with the record.
-        record: record of the image.
+        generated: image of the job.
         request: request with the format and the quality.
     """
-    if request.output_format == "png":
-        return png
+    kind = request.output_format
+    if kind == "png":
+        return generated.png
     quality = DEFAULT_QUALITY if request.quality is None else max(1, request.quality)
-    with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
+    encoding = EncodingOptions(kind, quality, signing=generated.signing)
+    with Image.open(io.BytesIO(generated.png), formats=["PNG"]) as image:
         image.load()
-        return encode_image(image, record, EncodingOptions(request.output_format, quality))[0]
+        data, _ = encode_unsigned(image, generated.record, encoding)
+    if generated.signing is None:
+        return data
+    return sign_image(data, kind, generated.record, [Parent("", generated.png)], *generated.signing)
