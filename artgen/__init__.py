@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from artgen.api.train import TrainingResult, train
     from artgen.api.trained_words import TrainedWords, model_words
     from artgen.api.variations import variations
+    from artgen.api.verify import VerifiedFile, verify
     from artgen.api.worker_functions import WorkerStatus, start_worker, stop_worker, worker_status
     from artgen.engine.anomaly.result import AnomalyResult
     from artgen.engine.results import FailedImage, GeneratedImage
@@ -133,6 +134,7 @@ _LAZY_IMPORTS = {
     **dict.fromkeys(("list_presets", "remove_preset"), "artgen.spec.presets"),
     "save_preset": "artgen.api.preset_functions",
     **dict.fromkeys(("WorkerStatus", "start_worker", "stop_worker", "worker_status"), "artgen.api.worker_functions"),
+    **dict.fromkeys(("VerifiedFile", "verify"), "artgen.api.verify"),
     **dict.fromkeys(("SigningKeyInfo", "create_signing_key", "signing_key"), "artgen.api.signing"),
     "batch": "artgen.api.batch",
     **dict.fromkeys(("batch_status", "verify_batch"), "artgen.api.batch_folder"),
@@ -220,6 +222,7 @@ __all__ = [
     "Txt2Img",
     "Upscale",
     "UsageError",
+    "VerifiedFile",
     "WorkerStatus",
     "__version__",
     "anomaly",
@@ -280,6 +283,7 @@ __all__ = [
     "txt2img",
     "upscale",
     "variations",
+    "verify",
     "verify_batch",
     "verify_model",
     "worker_status",

@@ -49,6 +49,7 @@ COMMAND_SUMMARIES = {
     "gallery": "Write a page with images, their settings and a search.",
     "history": "Search, rate and tag the generated images.",
     "info": "Print the metadata of images, LoRAs and embeddings.",
+    "verify": "Verify the signatures of images: content hash, certificate, trust and input images.",
     "replay": "Generate an image again from its metadata.",
     "models": "List, download, convert and remove models.",
     "schedulers": "List the schedulers and their aliases.",
@@ -71,7 +72,7 @@ COMMAND_SECTIONS = {
     "Generate": ("txt2img", "sample", "variations", "morph", "batch", "replay"),
     "Edit": ("img2img", "inpaint", "outpaint", "edit", "mask", "denoise", "upscale"),
     "Images and records": (
-        *("history", "info", "sheet", "gallery", "rank", "control", "noise", "anomaly", "reconstruct"),
+        *("history", "info", "verify", "sheet", "gallery", "rank", "control", "noise", "anomaly", "reconstruct"),
     ),
     "Models": ("models", "train", "schedulers"),
     "Prompts": ("prompt", "styles"),
@@ -81,7 +82,20 @@ COMMAND_SECTIONS = {
 
 
 COMMANDS_WITHOUT_DEFAULTS = frozenset(
-    {"history", "models", "schedulers", "styles", "doctor", "config", "preset", "sign", "worker", "cache", "gallery"}
+    {
+        "history",
+        "models",
+        "schedulers",
+        "styles",
+        "doctor",
+        "config",
+        "preset",
+        "sign",
+        "verify",
+        "worker",
+        "cache",
+        "gallery",
+    }
 )
 """Commands that take no settings of configuration files. Their help needs no configuration file."""
 

@@ -10,7 +10,14 @@ from artgen.spec.quantities import check_quantity
 from artgen.system.external_data import read_optional
 from artgen.system.files import wrap_write_errors, write_atomically
 
-_ABSOLUTE_PATHS = ("embedding_folder", "wildcard_folder", "style_folder", "signing_certificate", "signing_key")
+_ABSOLUTE_PATHS = (
+    "embedding_folder",
+    "wildcard_folder",
+    "style_folder",
+    "signing_certificate",
+    "signing_key",
+    "trust_list",
+)
 
 
 def parse_name(name: str) -> tuple[str, str]:

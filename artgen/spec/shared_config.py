@@ -75,7 +75,7 @@ def sign_is_on() -> bool:
 
 
 def signing_file(name: str) -> Path | None:
-    """Return the value of `signing_certificate` or `signing_key`, from its variable or a configuration file.
+    """Return the file of `signing_certificate`, `signing_key` or `trust_list`, from its variable or a configuration.
 
     Raises:
         InputFileError: a configuration file is not valid TOML, or contains an invalid setting.

@@ -42,6 +42,7 @@ PRINTING_COMMANDS = [
     ("gallery", "photos"),
     ("info", "record.json"),
     ("info", "record.json", "--json"),
+    ("verify", "trained.safetensors"),
     ("replay", "record.json", "--dry-run"),
     ("morph", "record.json", "record.json", "--dry-run"),
     ("variations", "in.png", "--set", "model=tiny", "--dry-run"),

@@ -55,6 +55,7 @@ PRINTED_OBJECTS = [
     (1, "info", "record.json"),
     (1, "info", "a1111.txt"),
     (1, "info", "embedding.safetensors"),
+    (1, "verify", "trained.safetensors"),
     (1, "replay", "record.json", "--dry-run"),
     (1, "morph", "record.json", "record.json", "--dry-run"),
     (2, "variations", "in.png", "--set", "model=tiny", "--count", "2", "--dry-run"),

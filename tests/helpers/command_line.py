@@ -1,6 +1,7 @@
 """Run the command line in the process of the test, or in a worker, and write small input images."""
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def save_inputs() -> None:
 
 
 def save_inputs_of_all_commands() -> None:
-    """Write the files of `save_inputs`, the folder `photos`, `prompts.txt`, a style, a preset and `record.json`."""
+    """Write the files of `save_inputs`, the folder `photos`, `prompts.txt`, a style, a preset, a record and a LoRA."""
     save_inputs()
     Path("styles.csv").write_text("name,prompt\noil,an oil painting\n")
     Path("artgen.toml").write_text('style_folder = "styles.csv"\n[presets.small]\nsteps = 2\n')
@@ -51,3 +52,11 @@ def save_inputs_of_all_commands() -> None:
         Image.effect_noise((64, 64), 50).convert("RGB").save(f"photos/{number}.png")
     Path("prompts.txt").write_text("a fox\na car\n")
     Path("record.json").write_text(json.dumps({"artgen": "0.1.0", **record("txt2img", "x", "-m", "tiny", *FAST)}))
+    save_trained_lora(Path("trained.safetensors"))
+
+
+def save_trained_lora(path: Path, **provenance: Any) -> None:
+    """Write a safetensors file without tensors whose metadata contains the provenance of training images."""
+    provenance = {"licenses": {"CC0-1.0": 2}, "images": 2, **provenance}
+    header = json.dumps({"__metadata__": {"artgen": json.dumps(provenance)}}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header)

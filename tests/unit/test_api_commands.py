@@ -17,6 +17,7 @@ FUNCTIONS_OF_COMMANDS: dict[str, tuple[str, ...]] = {
         for name in ("edit", "mask", "noise", "anomaly", "train", "rank", "reconstruct", "sheet", "doctor", "upscale")
     },
     "variations": ("variations",),
+    "verify": ("verify",),
     "morph": ("morph",),
     "control": ("control_map",),
     "gallery": ("gallery",),
@@ -94,6 +95,7 @@ OTHER_NAMES = {
     "sheet": {"image_paths": "images"},
     "upscale": {"image_args": "image"},
     "variations": {"set_": "steps"},
+    "verify": {"files": "file"},
     "morph": {"set_": "steps"},
 }
 """Names of parameters of a function that differ from the names of the command."""

@@ -1,4 +1,4 @@
-"""Declare the files of the key that signs images."""
+"""Declare the files of the key that signs images, and of the certificates that `artgen verify` trusts."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +10,7 @@ option = partial(any_option, recorded=False, in_prompt_file=False, affects=(), v
 
 @dataclass(frozen=True, kw_only=True)
 class SigningFiles:
-    """Store the files of the key. Only configuration files and the environment set them."""
+    """Store the files of the keys. Only configuration files and the environment set them."""
 
     signing_certificate: str | None = option(
         None,
@@ -20,4 +20,8 @@ class SigningFiles:
     signing_key: str | None = option(
         None,
         "PEM file with the private key of signing_certificate, without a password.",
+    )
+    trust_list: str | None = option(
+        None,
+        "PEM file with the certificates of the authorities that `artgen verify` trusts, such as the C2PA trust list.",
     )

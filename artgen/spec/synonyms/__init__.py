@@ -24,6 +24,7 @@ _CONFIGURED_ONLY = {
     "keep_alive": "TIME",
     "signing_certificate": "FILE",
     "signing_key": "FILE",
+    "trust_list": "FILE",
 }
 """Settings that have no option, with a value for the hint. A test compares them with the declarations."""
 
