@@ -89,7 +89,7 @@ class DuplicateIndex:
         import numpy as np
 
         distances = np.minimum(
-            self._hamming_distances(image_hash.phash), self._hamming_distances(image_hash.mirrored_phash)
+            self.hamming_distances(image_hash.phash), self.hamming_distances(image_hash.mirrored_phash)
         )
         for index in np.flatnonzero(distances <= MAX_HASH_BITS):
             relation = match(image_hash, self._hashes[index])
@@ -97,7 +97,8 @@ class DuplicateIndex:
                 return int(index), relation
         return None
 
-    def _hamming_distances(self, phash: int) -> "NDArray[Any]":
+    def hamming_distances(self, phash: int) -> "NDArray[Any]":
+        """Return the number of different bits between a pHash and the pHash of each image, in the order of `add`."""
         import numpy as np
 
         different = self._phashes[: len(self._hashes)] ^ np.uint64(phash)

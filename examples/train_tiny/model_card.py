@@ -208,6 +208,26 @@ def figures_section(evaluation: dict[str, Any], work: Path, psnr: float | None) 
     return text
 
 
+def similarity_section(path: Path) -> str:
+    """Describe how near generated images are to training images, from the result of `examples/similar/compare.py`."""
+    if not path.is_file():
+        return ""
+    measured = json.loads(path.read_text())
+    generated, held_out = measured["generated"], measured["held-out"]
+    lines = [
+        f"\n## Similarity to training images\n\n{generated['images']} generated images, with captions of held-out "
+        f"renders as prompts, and {held_out['images']} held-out renders were compared with "
+        f"{measured['training images']:,} training renders (`examples/similar/compare.py`). The score is the share of "
+        "the contrast that the nearest training render explains after the best crop, mirroring and color change; 1 is "
+        "a copy. Held-out renders are not copies, but contain the same icons as training renders. A model that copies "
+        "training images has higher scores than held-out renders.\n",
+        "| nearest training render | generated images | held-out renders |",
+        "|---|---|---|",
+    ]
+    lines += [f"| {name} | {value} | {held_out[name]} |" for name, value in generated.items() if name != "images"]
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("data/train_tiny"))
@@ -228,6 +248,7 @@ def main() -> None:
         data_section(provenance),
         training_section(options),
         figures_section(evaluation, options.work, options.psnr),
+        similarity_section(options.evaluation / "similarity.json"),
     )
     (options.out / "README.md").write_text("".join(parts))
     for name in ("contact_sheet.png", "evaluation.json"):
