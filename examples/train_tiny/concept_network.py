@@ -24,10 +24,13 @@ class ConceptClassifier(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.head = nn.Linear(256 * 4, len(names))
 
+    def features(self, images: Tensor) -> Tensor:
+        """Return features (n, 1024) for images (n, 3, 64, 64) in [-1, 1]."""
+        return functional.adaptive_avg_pool2d(self.layers(images), 2).flatten(1)
+
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (n, classes) for images (n, 3, 64, 64) in [-1, 1]."""
-        features = functional.adaptive_avg_pool2d(self.layers(images), 2)
-        logits: Tensor = self.head(features.flatten(1))
+        logits: Tensor = self.head(self.features(images))
         return logits
 
 
