@@ -1,7 +1,7 @@
 """Find the training images that are most similar to an image: by edge descriptors and pHash, then by alignment."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from alignment import Alignment, align
@@ -55,6 +55,7 @@ class Match:
         is_mirrored: whether the training image had to be mirrored.
         is_recolored: whether the colors of the training image had to be changed.
         duplicate: result of artgen's duplicate detection: `same file`, `looks like`, `mirrors`, or None.
+        clip: similarity of the contents by CLIP, -1 to 1; None without CLIP.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Match:
     is_mirrored: bool
     is_recolored: bool
     duplicate: str | None
+    clip: float | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ def find_similar(
     queries: Sequence[Query],
     top: int,
     left_out: Callable[[Query], NDArray[np.bool_]] | None = None,
+    contents: Floats | None = None,
 ) -> Iterator[list[Match]]:
     """Yield the most similar training images of each query, best first.
 
@@ -91,6 +94,7 @@ def find_similar(
         images: index of the folder.
         queries: images.
         top: number of matches, at most `VERIFIED`.
+        contents: similarity of the contents by CLIP, shape (N, Q); None selects candidates without CLIP.
         left_out: returns which training images are not compared with a query, shape (N,); None compares all.
     """
     for start in range(0, len(queries), _QUERIES_PER_CHUNK):
@@ -99,8 +103,14 @@ def find_similar(
         for number, query in enumerate(part):
             columns = slice(2 * number, 2 * number + 2)
             excluded = None if left_out is None else left_out(query)
-            candidates = _select_candidates(images, query, scores[:, columns], windows[:, columns], excluded)
-            yield _align_candidates(images, query, candidates)[:top]
+            content = None if contents is None else contents[:, start + number]
+            preferred = _preferred(images, query, content)
+            candidates = _select_candidates(scores[:, columns], windows[:, columns], preferred, excluded)
+            matches = _align_candidates(images, query, candidates)[:top]
+            if content is not None:
+                places = {name: index for index, name in enumerate(images.names)}
+                matches = [replace(each, clip=float(content[places[each.name]])) for each in matches]
+            yield matches
 
 
 def _compare_edges(images: IndexedImages, queries: Sequence[Image.Image]) -> tuple[Floats, NDArray[np.uint8]]:
@@ -123,16 +133,27 @@ def _compare_edges(images: IndexedImages, queries: Sequence[Image.Image]) -> tup
     return scores, windows
 
 
-def _select_candidates(
-    images: IndexedImages, query: Query, scores: Floats, windows: NDArray[np.uint8], excluded: NDArray[np.bool_] | None
-) -> _Candidates:
-    """Return the images with the most similar edges, and the images with a similar pHash."""
-    ranked = scores.max(1)
+def _preferred(images: IndexedImages, query: Query, content: Floats | None) -> NDArray[np.int64]:
+    """Return the indices of the images with a similar pHash, and of the images with the most similar content."""
     bits = images.duplicates.hamming_distances(hash_image(query.image).phash)
     mirrored_bits = images.duplicates.hamming_distances(hash_image(query.image).mirrored_phash)
     nearest = np.minimum(bits, mirrored_bits).astype(int)
     close = np.argsort(nearest, kind="stable")[: CANDIDATES // 4]
-    ranked[close[nearest[close] <= MAX_HASH_BITS]] += 1000
+    close = close[nearest[close] <= MAX_HASH_BITS]
+    if content is not None:
+        close = np.concatenate([close, np.argsort(-content)[: CANDIDATES // 4]])
+    return close
+
+
+def _select_candidates(
+    scores: Floats,
+    windows: NDArray[np.uint8],
+    preferred: NDArray[np.int64],
+    excluded: NDArray[np.bool_] | None,
+) -> _Candidates:
+    """Return the preferred images, and the images with the most similar edges."""
+    ranked = scores.max(1)
+    ranked[np.unique(preferred)] += 1000
     if excluded is not None:
         ranked[excluded] = -np.inf
     number = min(CANDIDATES, len(ranked))

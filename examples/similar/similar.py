@@ -29,6 +29,7 @@ from search import VERIFIED, Match, Query, find_similar
 
 from artgen.dataset.decode import load_rgb_image
 from artgen.errors import ArtgenError, InputFileError
+from artgen.events import Event, Notice
 from artgen.images.contact_sheet import Cell, ContactSheet, render_sheet
 from artgen.system.files import write_atomically
 from artgen.system.paths import user_cache_folder
@@ -50,6 +51,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="write the images and their matches to a sheet")
     parser.add_argument("--cache", type=Path, help="folder of the index [artgen's cache folder]")
     parser.add_argument(
+        "--clip", nargs="?", const="clip", metavar="MODEL",
+        help="also select candidates with a CLIP model: short name, hub id or folder (`--clip=MODEL`) [clip]",
+    )  # fmt: skip
+    parser.add_argument(
         "--baseline", type=int, default=100, metavar="N",
         help="compare N training images with the other ones, to show which scores are usual; 0 disables this [100]",
     )  # fmt: skip
@@ -64,6 +69,12 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def note(text: str) -> None:
     """Print a note to stderr."""
     print(f"note: {printable(text)}", file=sys.stderr)
+
+
+def show_event(event: Event) -> None:
+    """Print notices of a download."""
+    if isinstance(event, Notice):
+        note(event.text)
 
 
 def load_folder(folder: Path, cache: Path, number: int) -> tuple[IndexedImages, Floats]:
@@ -137,6 +148,8 @@ def describe(found: Match) -> str:
         parts.append(f"crop {left:.0%}-{left + width:.0%} x {top:.0%}-{top + height:.0%}")
     if found.is_recolored:
         parts.append("other colors")
+    if found.clip is not None:
+        parts.append(f"content {found.clip:.2f}")
     return ", ".join(parts)
 
 
@@ -196,8 +209,14 @@ def run(options: argparse.Namespace) -> int:
         return code
     cache = options.cache or user_cache_folder() / "similar"
     images, baseline = load_folder(options.folder, cache, options.baseline)
+    contents = None
+    if options.clip:
+        from clip_features import compare_contents
+
+        database = open_index(index_path(options.folder, cache))
+        contents = compare_contents(database, images, queries, options.clip, show_event)
     results = []
-    for query, matches in zip(queries, find_similar(images, queries, options.top), strict=True):
+    for query, matches in zip(queries, find_similar(images, queries, options.top, contents=contents), strict=True):
         results.append((query, matches))
         if options.json:
             print(json.dumps(json_object(query, matches, baseline)), flush=True)

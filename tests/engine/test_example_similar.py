@@ -8,10 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.tiny_clip import clip
 from PIL import Image, ImageDraw
 
 SCRIPTS = Path(__file__).parents[2] / "examples" / "similar"
-MODULES = ("similar", "search", "image_index", "alignment", "edge_descriptors", "planted_copies", "measure", "compare")
+MODULES = (
+    "similar",
+    "search",
+    "image_index",
+    "alignment",
+    "edge_descriptors",
+    "planted_copies",
+    "measure",
+    "compare",
+    "clip_features",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -123,6 +134,18 @@ def test_invalid_inputs_are_reported(folder: Path, capsys: pytest.CaptureFixture
     for option in (("--top", "0"), ("--top", "99"), ("--baseline", "-1")):
         with pytest.raises(SystemExit, match="2"):
             run("query.png", folder, *option)
+
+
+@pytest.mark.slow
+def test_clip_adds_the_similarity_of_contents(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip(Path("clip-model"))
+    draw_image(3).save("query.png")
+    for _ in range(2):
+        assert run("query.png", "query.png", folder, "--clip=./clip-model", "--json", "--baseline", 0) == 0
+        found = [json.loads(line)["matches"][0] for line in capsys.readouterr().out.splitlines()]
+        assert [(each["name"], round(each["clip"], 4)) for each in found] == [("1/03.png", 1.0)] * 2
+    with sqlite3.connect(next(Path("cache").glob("*.sqlite"))) as database:
+        assert database.execute("SELECT count(*) FROM clip").fetchone() == (60,)
 
 
 @pytest.mark.slow
