@@ -13,7 +13,7 @@ PARENT = "parentOf"
 INPUT = "inputTo"
 """Relationships of ingredients: the image that was changed, and other inputs of the model."""
 
-GENERATION_LABEL = "artgen.generation"
+GENERATION_LABEL = "org.artgen.generation"
 """Label of the assertion with the models, see `generation_facts`."""
 
 MODEL_FIELDS = (
