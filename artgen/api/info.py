@@ -8,17 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from artgen.api.inputs import input_file
-from artgen.errors import InputFileError
+from artgen.errors import InputFileError, UsageError
 from artgen.registry.safetensors_header import PICKLE_SUFFIXES
 from artgen.spec.python_text import for_python
+from artgen.system.input_files import read_input
 
 if TYPE_CHECKING:
     import os
 
+    from artgen.api.verify import VerifiedFile
     from artgen.engine.results import GeneratedImage
 
 WEIGHT_FILE_SUFFIXES = PICKLE_SUFFIXES | {".safetensors", ".gguf"}
 """Suffixes of weight files. Only headers are read; pickles are rejected without reading them."""
+
+MAX_PIPE_BYTES = 1 << 27
+"""Limit of an image whose C2PA manifest is verified."""
 
 DESCRIPTION_FIELDS = {
     "base_model": "base_model",
@@ -34,17 +39,19 @@ class FileInfo:
     """Describe the metadata of a file. All values of a file are untrusted.
 
     Attributes:
-        source: `artgen` (record in the file), `sidecar` (JSON file beside the image), `header` (weight file), or the
-            identifier of another tool.
+        source: `artgen` (record in the file), `sidecar` (JSON file beside the image), `header` (weight file), `c2pa`
+            (only a C2PA manifest), or the identifier of another tool.
         values: all values, as `artgen info --json` prints them.
         notes: ignored data with the reason, one sentence each.
         record: record of artgen; None for files of other tools and for weight files.
+        credentials: verification of the C2PA manifest of an image; None without a manifest or the package c2pa-python.
     """
 
     source: str
     values: Mapping[str, Any]
     notes: tuple[str, ...] = ()
     record: Mapping[str, Any] | None = None
+    credentials: "VerifiedFile | None" = None
 
 
 def info(file: "str | os.PathLike[str] | bytes | GeneratedImage") -> FileInfo:
@@ -69,11 +76,33 @@ def read_info(path: Path) -> FileInfo:
 def _read_image(path: Path) -> FileInfo:
     from artgen import metadata
 
-    found = metadata.read_metadata(path)
+    credentials, more_notes = _read_credentials(path)
+    try:
+        found = metadata.read_metadata(path)
+    except InputFileError:
+        if credentials is None:
+            raise
+        return FileInfo("c2pa", {}, credentials=credentials)
     external = None if found.record else found.external
-    return FileInfo(
-        found.source, found.values, (*found.notes, *(external.notes if external else ())), found.record or None
-    )
+    notes = (*found.notes, *(external.notes if external else ()), *more_notes)
+    return FileInfo(found.source, found.values, notes, found.record or None, credentials)
+
+
+def _read_credentials(path: Path) -> "tuple[VerifiedFile | None, tuple[str, ...]]":
+    """Verify the C2PA manifest of an image, if it has one. Return the result, and a note if it cannot be verified."""
+    from artgen.metadata.content_credentials.manifest_store import find_manifest_store
+
+    try:
+        data = read_input(path, MAX_PIPE_BYTES)
+        if find_manifest_store(data) is None:
+            return None, ()
+        from artgen.api.verify import FileVerifier
+
+        return FileVerifier().verify(path), ()
+    except InputFileError:  # `read_metadata` reports an unreadable file
+        return None, ()
+    except UsageError as error:
+        return None, (f"The C2PA manifest is not verified: {error.message} {error.hint}".strip(),)
 
 
 def _read_weight_file(path: Path) -> FileInfo:

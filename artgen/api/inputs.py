@@ -126,6 +126,9 @@ def _encode_pil(image: "Image.Image", name: str) -> bytes:
     """Return the bytes of a lossless file with the pixels, the color profile and the orientation of a PIL image."""
     from PIL import Image
 
+    from artgen.metadata.input_marks import mark_in_memory
+    from artgen.metadata.writing import mark_save_args
+
     buffer = io.BytesIO()
     try:
         image.load()
@@ -135,9 +138,11 @@ def _encode_pil(image: "Image.Image", name: str) -> bytes:
         names = [name for name in ("icc_profile", "transparency", "dpi") if image.info.get(name) is not None]
         kept = {name: image.info[name] for name in names}
         exif = image.getexif()
+        mark = mark_in_memory(image)
         bare = image.copy()
         bare.info = {}
         if is_png:
+            kept |= mark_save_args("png", mark) if mark else {}
             bare.save(buffer, "PNG", compress_level=1, **kept, **({"exif": exif} if exif else {}))
         else:
             kept.pop("transparency", None)

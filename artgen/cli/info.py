@@ -1,8 +1,8 @@
 """Define the command `artgen info`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict
 
 import typer
 
@@ -13,6 +13,10 @@ from artgen.cli.options import flatten_settings
 from artgen.errors import ArtgenError
 from artgen.spec.settings import ShowSettings
 
+if TYPE_CHECKING:
+    from artgen.api.info import FileInfo
+    from artgen.api.verify import VerifiedFile
+
 MAX_VALUE_CHARS = 300
 """Maximum number of characters that are printed of each value."""
 
@@ -22,15 +26,19 @@ class InfoFields(TypedDict):
 
     Attributes:
         file: path of the file, as typed.
-        source: `artgen` (record in the file), `sidecar` (JSON file next to the image), `header` (file of weights), or
-            the tool that wrote the metadata, such as `a1111` or `comfyui`.
+        source: `artgen` (record in the file), `sidecar` (JSON file next to the image), `header` (file of weights),
+            `c2pa` (an image with a C2PA manifest and no other metadata), or the tool that wrote the metadata, such as
+            `a1111` or `comfyui`.
         notes: data that is ignored, with the reason.
+        credentials: signature of the image, as `artgen verify` reports it: state, trust, signer, generator, source type
+            and names of the input images. Only for images with a C2PA manifest.
         record_schema: schema number in artgen's record; null if the record has no number. Only for records of artgen.
     """
 
     file: str
     source: str
     notes: list[str]
+    credentials: NotRequired[dict[str, str]]
     record_schema: NotRequired[int | None]
 
 
@@ -133,8 +141,8 @@ def info(
 ) -> None:
     """Print the metadata of images, LoRAs and embeddings.
 
-    The command reads the record of artgen, the metadata of A1111, ComfyUI and other tools, and headers of .safetensors
-    and .gguf files.
+    The command reads the record of artgen, the metadata of A1111, ComfyUI and other tools, C2PA manifests, and headers
+    of .safetensors and .gguf files.
 
     artgen info fox.png
     artgen info fox.png --json
@@ -153,23 +161,41 @@ def info(
             continue
         display.show_file(file)
         if as_json:
-            _print_json(file, found.source, found.values, found.notes)
+            _print_json(file, found)
             continue
         source = f"metadata from {_source_name(found.source)}"
-        print_note(f"'{file}': {source}." if found.values else f"'{file}' contains no metadata.")
+        has_metadata = found.values or found.credentials
+        print_note(f"'{file}': {source}." if has_metadata else f"'{file}' contains no metadata.")
         for name, value in found.values.items():
             for line in format_value(name, value):
                 print_result(line)
+        if found.credentials is not None:
+            for name, text in _credentials(found.credentials).items():
+                print_result(f"credentials.{name}: {text}")
         for note in found.notes:
             print_note(note)
     if failures:
         raise typer.Exit(failures[0].exit_code)
 
 
-def _print_json(file: Path, source: str, values: Mapping[str, Any], notes: tuple[str, ...]) -> None:
+def _credentials(found: "VerifiedFile") -> dict[str, str]:
+    """Return the short form of a verification. Empty values are left out."""
+    values = {
+        "state": found.state,
+        "trust": found.trust,
+        "signer": found.signer,
+        "generator": found.generator,
+        "source_type": found.source_type,
+        "inputs": ", ".join(each.name for each in found.inputs),
+    }
+    return {name: text for name, text in values.items() if text}
+
+
+def _print_json(file: Path, found: "FileInfo") -> None:
     """Print one object. Fields of the metadata with a name of `InfoFields` are left out."""
     from artgen.spec.records import recorded_schema
 
+    source, values, notes = found.source, found.values, found.notes
     reserved = [name for name in InfoFields.__annotations__ if name in values]
     notes += tuple(f"The field '{name}' of the metadata is not printed: its name is reserved." for name in reserved)
     is_record = source in ("artgen", "sidecar")
@@ -178,6 +204,7 @@ def _print_json(file: Path, source: str, values: Mapping[str, Any], notes: tuple
             "file": file,
             "source": source,
             **({"record_schema": recorded_schema(values)} if is_record else {}),
+            **({"credentials": _credentials(found.credentials)} if found.credentials else {}),
             **{name: value for name, value in values.items() if name not in reserved},
             "notes": notes,
         }
@@ -187,7 +214,7 @@ def _print_json(file: Path, source: str, values: Mapping[str, Any], notes: tuple
 def _source_name(source: str) -> str:
     from artgen.metadata.external_record import TOOL_NAMES
 
-    return TOOL_NAMES.get(source, source)
+    return {**TOOL_NAMES, "c2pa": "a C2PA manifest"}.get(source, source)
 
 
 def format_value(name: str, value: Any) -> Iterator[str]:

@@ -4,17 +4,21 @@ A mark is one of: IPTC's digital source type, a C2PA manifest with such a type, 
 credit that Google's tools write, the record of artgen, the metadata of another generator, or stealth metadata.
 """
 
+import contextlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from artgen.errors import InputFileError
 from artgen.metadata.containers import RawTexts, extract_texts
 from artgen.metadata.content_credentials.manifest_store import find_manifest_store, manifests
+from artgen.metadata.exif_texts import exif_texts
 from artgen.metadata.reading import embedded_metadata, read_sidecar
 from artgen.metadata.stealth import find_stealth_signature
-from artgen.metadata.writing import ai_source_type, source_type
+from artgen.metadata.writing import MAX_TEXT_BYTES, ai_source_type, source_type
 from artgen.metadata.xmp import AI_PROMPT, AI_SYSTEM, CREDIT, SOURCE_TYPE, xmp_texts
 from artgen.spec.tasks import COMPOSITE, GENERATED
 from artgen.system.input_files import read_input
@@ -69,6 +73,23 @@ def find_marks(path: Path) -> InputMarks:
     return InputMarks(found, origin, store is not None)
 
 
+def mark_in_memory(image: Image.Image) -> str:
+    """Return the mark of a PIL image: of the texts, the EXIF data and the XMP packet that Pillow read from its file.
+
+    Pillow does not read C2PA manifests.
+    """
+    info = image.info
+    texts = {name: str(text) for name, text in info.items() if isinstance(name, str) and isinstance(text, str)}
+    packet = texts.pop("XML:com.adobe.xmp", None) or info.get("xmp")
+    packet = packet.decode("utf-8", "replace") if isinstance(packet, bytes) else packet
+    if isinstance(packet, str) and len(packet) <= MAX_TEXT_BYTES:
+        texts |= xmp_texts(packet)
+    if isinstance(exif := info.get("exif"), bytes):
+        with contextlib.suppress(Exception):  # Pillow raises many exception types on damaged data
+            texts = exif_texts(exif, []) | texts
+    return _mark_in_texts(RawTexts(True, texts))[0]
+
+
 def combined_source_type(marks: Iterable[InputMarks]) -> str:
     """Return the mark of an image that is made from several images, before the effect of artgen's own model.
 
@@ -94,18 +115,24 @@ def _texts(path: Path, data: bytes) -> RawTexts:
 
 def _embedded_mark(raw: RawTexts, store: bytes | None, path: Path) -> tuple[str, str]:
     """Return the digital source type of the first mark, and where it was found."""
+    if (found := _mark_in_texts(raw))[0]:
+        return found
+    if store is not None and (kind := _manifest_type(store)):
+        return kind, f"the C2PA manifest of {raw.texts.get('C2PA') or 'an unknown tool'}"
+    if not raw.texts and (record := read_sidecar(path)) is not None:
+        return _record_type(record), "the record of artgen"
+    return "", ""
+
+
+def _mark_in_texts(raw: RawTexts) -> tuple[str, str]:
     texts = raw.texts
     if found := ai_source_type(texts.get(SOURCE_TYPE, "")):
         return found, "IPTC's digital source type"
-    if store is not None and (found := _manifest_type(store)):
-        return found, f"the C2PA manifest of {texts.get('C2PA') or 'an unknown tool'}"
     if AI_SYSTEM in texts or AI_PROMPT in texts:
         return GENERATED, "IPTC's properties of AI systems"
     if found := _CREDITS.get(texts.get(CREDIT, "").strip().lower(), ""):
         return found, f"the credit '{texts[CREDIT][:40]}'"
     record, external = embedded_metadata(raw)
-    if record is None and not raw.texts:
-        record = read_sidecar(path)
     if record is not None:
         found = _record_type(record)
         return found, "the record of artgen" if found else ""

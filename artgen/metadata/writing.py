@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, PngImagePlugin
 
@@ -102,7 +103,7 @@ def image_save_args(record: Mapping[str, object], format: str, level: str = "ful
     """
     kind = _validated_format(format, level)
     if level == "none":
-        return _mark_args(kind, source_type(record)) if record.get(INPUT_SOURCE_TYPE) else SaveArgs()
+        return SaveArgs(mark_save_args(kind, source_type(record)) if record.get(INPUT_SOURCE_TYPE) else {})
     overflow = needs_sidecar(record, kind, level)
     embedded = record if level == "full" and not overflow else _minimal_record(record)
     text = (
@@ -165,13 +166,19 @@ def mark_packet(digital_source_type: str) -> bytes:
     return _wrap_xmp("", f"<Iptc4xmpExt:DigitalSourceType>{_SOURCE_TYPE_PREFIX}{name}</Iptc4xmpExt:DigitalSourceType>")
 
 
-def _mark_args(kind: str, digital_source_type: str) -> SaveArgs:
+def mark_save_args(format: str, digital_source_type: str) -> dict[str, Any]:  # noqa: A002 - as above
+    """Return the arguments of `Image.save` that write only a digital source type.
+
+    Args:
+        format: `png`, `jpeg` or `webp`.
+        digital_source_type: see `mark_packet`.
+    """
     packet = mark_packet(digital_source_type)
-    if kind != "png":
-        return SaveArgs({"xmp": packet})
+    if format != "png":
+        return {"xmp": packet}
     info = PngImagePlugin.PngInfo()
     info.add_itxt("XML:com.adobe.xmp", packet.decode("utf-8"))
-    return SaveArgs({"pnginfo": info})
+    return {"pnginfo": info}
 
 
 def sidecar_text(record: Mapping[str, object]) -> str:

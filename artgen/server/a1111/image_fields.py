@@ -9,6 +9,8 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from artgen import images
+from artgen.metadata.input_marks import find_marks
+from artgen.metadata.writing import mark_save_args
 from artgen.server.a1111.errors import FieldError
 from artgen.server.a1111.typed_fields import read_integer, read_list
 from artgen.system.memory_file import MemoryFile
@@ -83,7 +85,8 @@ def _resized(name: str, content: bytes, mode: str, size: tuple[int, int], max_pi
         image = loaded.alpha or image.convert("L")
     resized = ImageOps.fit(image, size, Image.Resampling.LANCZOS) if mode == "crop" else _fill(image, size)
     buffer = io.BytesIO()
-    resized.save(buffer, "PNG", compress_level=1)
+    mark = find_marks(MemoryFile.create(name, content)).source_type if name == "image" else ""
+    resized.save(buffer, "PNG", compress_level=1, **(mark_save_args("png", mark) if mark else {}))
     return buffer.getvalue()
 
 
