@@ -34,11 +34,13 @@ class ControlMap(NotebookImage):
         image: the map, mode RGB, in the size of the input image.
         kind: kind of the map.
         notes: notes of the call, one sentence each.
+        source_type: digital source type of IPTC, if the input image has a mark of AI generation; otherwise empty.
     """
 
     image: "Image.Image"
     kind: str
     notes: tuple[str, ...] = field(default=(), compare=False)
+    source_type: str = ""
 
     def save(self, path: str | os.PathLike[str] = "map.png", *, overwrite: bool = False) -> Path:
         """Write the map, and return its path.
@@ -51,7 +53,7 @@ class ControlMap(NotebookImage):
             UsageError: the path has another type, or the suffix is not an image suffix.
             OutputError: the file exists already, or cannot be written.
         """
-        return save_image(self.image, path, "map.png", "A control map", overwrite=overwrite)
+        return save_image(self, path, "map.png", "A control map", overwrite=overwrite)
 
 
 @api_function("control_map")
@@ -71,6 +73,8 @@ def control_map(
     """
     with start_call("control_map", settings) as call:
         from artgen.images import load_image
+        from artgen.metadata.input_marks import find_marks
+        from artgen.outputs.mark_notes import source_marks
 
         device, offline, folders = _read_values(call.values)
         check_settings(kind, device)
@@ -80,7 +84,10 @@ def control_map(
                 call.listener.add_note(text)
         found = resolve_preprocessors(kind, folders, offline=offline, listener=call.listener)
         maps = list(compute_maps(kind, files, found, device, call.listener))
-        results = [ControlMap(image, kind, call.notes) for image in maps]
+        for text in source_marks(files).notes:
+            call.listener.add_note(text)
+        marks = [find_marks(file).source_type for file in files]
+        results = [ControlMap(image, kind, call.notes, mark) for image, mark in zip(maps, marks, strict=True)]
     return results[0] if is_single_image(images) else results
 
 

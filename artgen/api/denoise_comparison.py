@@ -90,7 +90,10 @@ class DenoiseComparison:
         if self._reference is not None:
             panels.append(("reference", _center_crop(self._reference)))
         labels = {"noisy": metrics.get("before"), "denoised": metrics.get("after")}
-        cells = [Cell(None, _cell_label(name, labels.get(name)), image) for name, image in panels]
+        cells = [
+            Cell(None, _cell_label(name, labels.get(name)), image, result.request.input_paths.get("image"))
+            for name, image in panels
+        ]
         return ContactSheet([cells]), max(256, *noisy.size)
 
 

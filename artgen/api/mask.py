@@ -98,9 +98,10 @@ def find_mask(
     from artgen.images import load_image
     from artgen.jobs import text_masks
     from artgen.jobs.text_mask_input import TextMaskInput
+    from artgen.outputs.mark_notes import source_marks
 
     loaded = load_image(file)
-    for note in loaded.notes:
+    for note in (*loaded.notes, *source_marks([file]).notes):
         listener(Notice(note))
     with process.paused_gc(), fast_import.quiet_log():
         from artgen.engine.loading.device import resolve_device

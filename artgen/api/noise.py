@@ -27,15 +27,17 @@ def noise(image: "ImageInput", **settings: Unpack[NoiseKeywords]) -> NoiseStrip:
     with start_call("noise", settings) as call:
         from artgen import images
         from artgen.engine.lock import ENGINE_LOCK
+        from artgen.outputs.mark_notes import source_marks
 
         frames = call.values.pop("frames", False)
         if not isinstance(frames, bool):
             raise UsageError(f"frames must be True or False, not {describe_value(frames)}.")
         noise_settings = NoiseSettings(**call.values)
-        loaded = images.load_image(input_file(image))
-        for text in loaded.notes:
+        file = input_file(image)
+        loaded, marks = images.load_image(file), source_marks([file])
+        for text in (*loaded.notes, *marks.notes):
             call.listener.add_note(text)
         job = prepare_noise(loaded.image, noise_settings, call.listener)
         with ENGINE_LOCK:
             strip = job.run(call.listener, frames=frames)
-        return NoiseStrip(strip.image, strip.images, strip.times, strip.frames, call.notes)
+        return NoiseStrip(strip.image, strip.images, strip.times, strip.frames, call.notes, marks.source_type)

@@ -146,6 +146,7 @@ class NoiseStrip(NotebookImage):
         times: noise level of each of these images.
         frames: images of an animation with 33 noise levels; empty without `frames`.
         notes: notes of the call, one sentence each.
+        source_type: digital source type of IPTC, if the input image has a mark of AI generation; otherwise empty.
     """
 
     image: "Image.Image"
@@ -153,6 +154,7 @@ class NoiseStrip(NotebookImage):
     times: tuple[NoiseTime, ...]
     frames: "tuple[Image.Image, ...]" = ()
     notes: tuple[str, ...] = field(default=(), compare=False)
+    source_type: str = ""
 
     def save(self, path: str | os.PathLike[str] = "noise.png", *, overwrite: bool = False) -> Path:
         """Write the strip, and return its path.
@@ -165,7 +167,7 @@ class NoiseStrip(NotebookImage):
             UsageError: the path has another type, or the suffix is not an image suffix.
             OutputError: the file exists already, or cannot be written.
         """
-        return save_image(self.image, path, "noise.png", "A strip", overwrite=overwrite)
+        return save_image(self, path, "noise.png", "A strip", overwrite=overwrite)
 
 
 def prepare_noise(

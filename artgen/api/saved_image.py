@@ -9,12 +9,12 @@ if TYPE_CHECKING:
 
 
 def save_image(
-    image: "Image.Image", path: str | os.PathLike[str], default: str, title: str, *, overwrite: bool
+    result: "NotebookImage", path: str | os.PathLike[str], default: str, title: str, *, overwrite: bool
 ) -> Path:
     """Write the image of a result, and return its path.
 
     Args:
-        image: the image.
+        result: result with the image.
         path: path of the user.
         default: default path, for the message about a path of another type.
         title: what the image is, with its article, for messages.
@@ -29,16 +29,23 @@ def save_image(
     from artgen.spec.python_values import path_text
 
     with for_python():
-        return write_image(image, Path(path_text(path, "path", default)), title, overwrite=overwrite)
+        file = Path(path_text(path, "path", default))
+        return write_image(result.image, file, title, overwrite=overwrite, source_type=result.source_type)
 
 
 class NotebookImage:
-    """Show the image of a result in notebooks."""
+    """Show the image of a result in notebooks.
+
+    Attributes:
+        image: the image.
+        source_type: digital source type of IPTC, if the input image has a mark of AI generation; otherwise empty.
+    """
 
     image: "Image.Image"
+    source_type: str = ""
 
     def _repr_png_(self) -> bytes:
         """Return the image as a PNG file."""
         from artgen.outputs import encode_without_metadata
 
-        return encode_without_metadata(self.image, "png")
+        return encode_without_metadata(self.image, "png", self.source_type)

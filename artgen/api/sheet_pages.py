@@ -91,8 +91,9 @@ class Sheet:
     def _repr_png_(self) -> bytes:
         """Return the first page as a PNG file, which notebooks show."""
         from artgen.outputs import encode_without_metadata
+        from artgen.outputs.sheets import sheet_marks
 
-        return encode_without_metadata(self.image, "png")
+        return encode_without_metadata(self.image, "png", sheet_marks(self._pages[0]).source_type)
 
 
 def create_sheet(
@@ -120,6 +121,7 @@ def create_sheet(
         UsageError: a value is invalid.
     """
     from artgen.images import contact_sheet
+    from artgen.outputs.mark_notes import source_marks
 
     check_range("columns", columns, 0, MAX_COLUMNS)
     check_range("rows", rows, 1, MAX_ROWS)
@@ -128,6 +130,8 @@ def create_sheet(
     copies = None if repeat is None else parse_repeat(repeat)
     if not isinstance(label, str):
         raise UsageError(f"label must be text, not {describe_value(label)}.", "label='seed,steps'")
+    for note in source_marks(files).notes:
+        on_note(note)
     records = [_read_record(file) for file in files]
     shared, differing = contact_sheet.split_common_settings(records, LABEL_SETTINGS)
     if copies is not None and len(files) == 1 and label == "auto":
@@ -140,7 +144,10 @@ def create_sheet(
     cells = [contact_sheet.Cell(file, text) for file, text in zip(files, labels, strict=True)]
     if copies is not None:
         textures = [_repeated(file, *copies) for file in files]
-        cells = [contact_sheet.Cell(None, text, image) for image, text in zip(textures, labels, strict=True)]
+        cells = [
+            contact_sheet.Cell(None, text, image, file)
+            for image, file, text in zip(textures, files, labels, strict=True)
+        ]
         cell = cell or min(MAX_CELL_PX, max(MIN_CELL_PX, *(max(image.size) for image in textures)))
     num_columns = columns or max(1, round(len(cells) ** 0.5))
     title = "" if label == "none" else str(shared.get("prompt") or "")

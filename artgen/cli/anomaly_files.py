@@ -124,10 +124,12 @@ class OutputFiles:
         if path is None:
             return
         from artgen.engine.anomaly.heatmap import render_result
+        from artgen.metadata.input_marks import find_marks
         from artgen.outputs import encode_without_metadata, format_from_suffix
 
         image_format = format_from_suffix(path, "A heat map", "--map heat.png")
-        self._write_file(path, encode_without_metadata(render_result(result), image_format))
+        mark = find_marks(result.path).source_type
+        self._write_file(path, encode_without_metadata(render_result(result), image_format, mark))
 
     def write_fit(self, data: bytes) -> None:
         """Write the statistics of the normal images, if requested.

@@ -92,6 +92,7 @@ def control(
     """
     from artgen import images, outputs
     from artgen.api.control_maps import check_settings, compute_maps
+    from artgen.outputs.mark_notes import source_marks
     from artgen.registry.preprocessors import resolve_preprocessors
 
     check_settings(kind, device)
@@ -103,7 +104,7 @@ def control(
     sizes = []
     for file in files:
         loaded = images.load_image(file)  # reports unreadable files before a preprocessor is loaded
-        for note in loaded.notes:
+        for note in (*loaded.notes, *source_marks([file]).notes):
             on_note(note)
         sizes.append(loaded.image.size)
         destination.check(*loaded.image.size, _record(kind, file))
@@ -135,7 +136,11 @@ def _record(kind: str, file: Path) -> dict[str, object]:
 
 
 def _save(destination: "Destination", kind: str, file: Path, image: "Image.Image") -> Path:
-    return destination.save(image, _record(kind, file))
+    from artgen.metadata.input_marks import find_marks
+    from artgen.metadata.writing import INPUT_SOURCE_TYPE
+
+    mark = find_marks(file).source_type
+    return destination.save(image, {**_record(kind, file), **({INPUT_SOURCE_TYPE: mark} if mark else {})})
 
 
 def _print(

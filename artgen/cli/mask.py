@@ -101,7 +101,7 @@ def mask(
         for file in files:
             try:
                 found = api.find_mask(file, text, model, resolved, compute, reporter)
-                path = text_masks.save_mask(found.mask, output, file.name, overwrite=overwrite, option="-o")
+                path = text_masks.save_mask(found.mask, output, file, overwrite=overwrite, option="-o")
             except (InputFileError, OutputError) as error:
                 if len(files) == 1:
                     raise

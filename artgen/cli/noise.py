@@ -121,14 +121,18 @@ def noise(
     artgen noise fox.png --frames noise.gif
     """
     from artgen import images, outputs
+    from artgen.metadata.writing import INPUT_SOURCE_TYPE
+    from artgen.outputs.mark_notes import source_marks
 
     settings = NoiseSettings(steps=steps, schedule=schedule, seed=seed, space=space, model=model, cell=cell)
     if source.image is None:
         raise UsageError("Cannot run noise: the input image is missing.", "artgen noise input.png")
     loaded = images.load_image(source.image)
-    for note in () if report.quiet else loaded.notes:
+    marks = source_marks([source.image])
+    for note in () if report.quiet else (*loaded.notes, *marks.notes):
         print_note(note)
     record = {"task": "noise", "image": source.image.name, "seed": seed, "steps": steps}
+    record |= {INPUT_SOURCE_TYPE: marks.source_type} if marks.source_type else {}
     output_settings = OutputSettings(output=output, overwrite=overwrite, metadata="none", sign=False)
     destination = outputs.parse_destination(output_settings, "{stem}-noise", input_paths=(source.image,))
     check_stdout_image(destination.is_stdout, json=report.json, dry_run=report.dry_run)

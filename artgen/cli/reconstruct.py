@@ -85,6 +85,7 @@ def reconstruct(
     from artgen.api.reconstruct import reconstruct_files, resolve_autoencoder
     from artgen.jobs import checks
     from artgen.outputs import check_sheet_path, path_of_file_option
+    from artgen.outputs.mark_notes import source_marks
 
     checks.check_device(compute.device, None)
     sheet_path = path_of_file_option(output, "reconstruction.png", "-o")
@@ -97,6 +98,8 @@ def reconstruct(
         loaded = images.load_image(file)  # reports unreadable files before the model is loaded
         for note in () if quiet else loaded.notes:
             print_note(note)
+    for note in () if quiet else source_marks(files).notes:
+        print_note(note)
     rows: list[list[Cell]] = []
     totals: dict[str, float] = {}
     with Reporter(quiet) as reporter:
@@ -122,11 +125,10 @@ def reconstruct(
 def _sheet_row(file: Path, reconstruction: "Reconstruction") -> "list[Cell]":
     from artgen.images.contact_sheet import Cell
 
+    text = _format_metrics(reconstruction.metrics).replace(", ", "\n")
     return [
-        Cell(None, str(file), _thumbnail(reconstruction.original)),
-        Cell(
-            None, _format_metrics(reconstruction.metrics).replace(", ", "\n"), _thumbnail(reconstruction.reconstructed)
-        ),
+        Cell(None, str(file), _thumbnail(reconstruction.original), file),
+        Cell(None, text, _thumbnail(reconstruction.reconstructed), file),
     ]
 
 

@@ -30,11 +30,13 @@ class Cell:
         path: image file; None if the image is missing or in memory.
         label: lines of text below the image; can be empty.
         image: image in memory.
+        source: file of the image in memory, for its marks; None if it is unknown.
     """
 
     path: Path | None
     label: str = ""
     image: Image.Image | None = None
+    source: Path | None = None
 
 
 @dataclass(frozen=True)

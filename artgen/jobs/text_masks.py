@@ -19,6 +19,8 @@ from artgen.errors import InputFileError, OutputError
 from artgen.images import text_mask
 from artgen.jobs.job import GenerationJob
 from artgen.jobs.text_mask_input import TextMaskInput
+from artgen.metadata.input_marks import find_marks
+from artgen.metadata.writing import mark_save_args
 from artgen.registry.mask_models import DEFAULT_MASK_MODEL, mask_model_entries
 from artgen.spec.mask_source import recorded_mask_model
 from artgen.spec.mask_text import parse_mask_text, phrases
@@ -77,7 +79,7 @@ def complete_job(job: GenerationJob, selected: Image.Image, threshold: float) ->
             "Remove --invert-mask, or increase --mask-threshold.",
         )
     if request.save_mask is not None:
-        save_mask(mask, request.save_mask, request.input_paths["image"].name)
+        save_mask(mask, request.save_mask, request.input_paths["image"])
     resized = mask if mask.size == job.size else mask.resize(job.size, Image.Resampling.BILINEAR)
     provenance = {**job.provenance, "mask_sha256": text_mask.mask_hash(selected)}
     if mask_data := _record_text(request, selected, job.text_mask.image_sha256):
@@ -154,23 +156,24 @@ def mask_path(destination: str, image_name: str) -> Path:
 
 
 def save_mask(
-    mask: Image.Image, destination: str, image_name: str, *, overwrite: bool = False, option: str = "--save-mask"
+    mask: Image.Image, destination: str, image: Path, *, overwrite: bool = False, option: str = "--save-mask"
 ) -> Path:
-    """Save a mask as PNG; return its path.
+    """Save a mask as PNG; return its path. The mask has the mark of AI generation of its image.
 
     Args:
         mask: mode L.
         destination: see `mask_path`.
-        image_name: file name of the input image.
+        image: input image.
         overwrite: replace an existing file.
         option: name of the option that sets the destination.
 
     Raises:
         OutputError: the file exists with another content, or cannot be written.
     """
-    path = mask_path(destination, image_name)
+    path = mask_path(destination, image.name)
+    mark = find_marks(image).source_type
     buffer = io.BytesIO()
-    mask.save(buffer, "PNG")
+    mask.save(buffer, "PNG", **(mark_save_args("png", mark) if mark else {}))
     data = buffer.getvalue()
     if path.exists() and not overwrite:
         if path.is_file() and path.read_bytes() == data:

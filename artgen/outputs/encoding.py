@@ -108,7 +108,7 @@ def encode_unsigned(
         save_kwargs |= {"lossless": True, "exact": True} if encoding.quality == 100 else {"quality": encoding.quality}
     if encoding.format == "webp" and image.mode in ("L", "LA"):  # WebP stores gray as RGB
         image, low_bytes = convert_to_srgb(image, low_bytes)
-    if not record.keys() - {INPUT_SOURCE_TYPE} or record.get("task", "txt2img") not in TASK_NAMES:
+    if not record or record.get("task", "txt2img") not in TASK_NAMES:
         has_packet = encoding.format == "jpeg" and "xmp" in save_kwargs
         save_kwargs |= derived_save_args(encoding.format, b"" if has_packet else input_mark(record))
     if (profile := embedded_profile(image)) is not None:
@@ -144,7 +144,7 @@ def encode_without_metadata(
     Raises:
         OutputError: The format cannot store the image.
     """
-    record = {INPUT_SOURCE_TYPE: source_type} if source_type else {}
+    record = {"task": "derived", INPUT_SOURCE_TYPE: source_type} if source_type else {}
     return encode_image(image, record, EncodingOptions(format, metadata="none"))[0]
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from artgen.errors import OutputError, UsageError
 from artgen.outputs.encoding import encode_without_metadata
+from artgen.outputs.mark_notes import SourceMarks, source_marks
 from artgen.outputs.parse_output import format_from_suffix
 from artgen.outputs.streams import find_stream
 from artgen.outputs.writing import write_user_file
@@ -63,13 +64,20 @@ def write_sheets(
     if not overwrite and stream is None and (existing := next((path for path in paths if path.exists()), None)):
         raise OutputError(f"'{existing}' exists already.", hint)
     for path, page in zip(paths, pages, strict=True):
-        data = encode_without_metadata(contact_sheet.render_sheet(page, cell_px=cell_px), image_format)
+        image = contact_sheet.render_sheet(page, cell_px=cell_px)
+        data = encode_without_metadata(image, image_format, sheet_marks(page).source_type)
         write_user_file(path, data, overwrite=overwrite, hint=hint)
         on_written(path)
     return paths
 
 
-def write_image(image: "Image.Image", path: Path, what: str, *, overwrite: bool) -> Path:
+def sheet_marks(page: "ContactSheet") -> SourceMarks:
+    """Return the marks of AI generation of the images on a page."""
+    cells = [cell for row in page.rows for cell in row]
+    return source_marks(file for cell in cells if (file := cell.path or cell.source) is not None)
+
+
+def write_image(image: "Image.Image", path: Path, what: str, *, overwrite: bool, source_type: str = "") -> Path:
     """Write an image without metadata, and return its path.
 
     Args:
@@ -77,12 +85,13 @@ def write_image(image: "Image.Image", path: Path, what: str, *, overwrite: bool)
         path: PNG, JPEG or WebP file.
         what: name of the image in messages, such as `A heat map`.
         overwrite: replace an existing file.
+        source_type: mark of AI generation, see `encode_without_metadata`.
 
     Raises:
         UsageError: the suffix is not an image suffix.
         OutputError: the file exists already, or cannot be written.
     """
     image_format = format_from_suffix(path, what, f"Use '{path.with_suffix('.png')}'.")
-    data = encode_without_metadata(image, image_format)
+    data = encode_without_metadata(image, image_format, source_type)
     write_user_file(path, data, overwrite=overwrite, hint="Choose another path, or add --overwrite.")
     return path
