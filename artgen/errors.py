@@ -93,7 +93,7 @@ class SomeFailedError(ArtgenError):
 
 
 class FilteredError(ArtgenError):
-    """Report that the safety filter of the model withheld every image."""
+    """Report that an output filter or the safety checker of the model refused an image."""
 
     exit_code = 8
 

@@ -76,3 +76,8 @@ def start_call(name: str, settings: Mapping[str, Any]) -> Iterator[Call]:
             for note in notes:
                 listener.add_note(note)
         yield call
+
+
+def take_unrecorded(call: Call) -> dict[str, Any]:
+    """Remove and return the settings of a call that records do not contain: the filters and `offline`."""
+    return {name: value for name in ("filter", "offline") if (value := call.values.pop(name, None))}

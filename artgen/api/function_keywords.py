@@ -22,6 +22,7 @@ from artgen.spec.settings import (
     DeviceSettings,
     EditSettings,
     FeatherSettings,
+    FilterSettings,
     FramesSettings,
     GuidanceSettings,
     HiresSettings,
@@ -115,7 +116,7 @@ class FunctionSpec:
 _ONE_IMAGE = {**_FRAMES, **COMMON_KEYWORDS}
 _IMAGES = {**_SERIES, **_ONE_IMAGE}
 _VARIATION = (VariationSettings, MorphSettings)
-_MODEL = (PresetSettings, ModelSettings, ControlSettings, ComputeSettings, FramesSettings)
+_MODEL = (PresetSettings, FilterSettings, ModelSettings, ControlSettings, ComputeSettings, FramesSettings)
 
 FUNCTIONS: dict[str, FunctionSpec] = {
     "txt2img": FunctionSpec(
@@ -176,6 +177,7 @@ FUNCTIONS: dict[str, FunctionSpec] = {
             StepsSettings,
             SeedSettings,
             PresetSettings,
+            FilterSettings,
             LoraSettings,
             DeviceSettings,
             FramesSettings,
@@ -191,7 +193,7 @@ FUNCTIONS: dict[str, FunctionSpec] = {
     "upscale": FunctionSpec(
         (
             *(UpscaleMethod, UpscaleSettings, ScaledInput, PromptSettings, SamplingSettings, SeedSettings),
-            *(PresetSettings, ModelSettings, ControlSettings, ComputeSettings),
+            *(PresetSettings, FilterSettings, ModelSettings, ControlSettings, ComputeSettings),
         ),
         ("image",),
         COMMON_KEYWORDS,
@@ -199,7 +201,7 @@ FUNCTIONS: dict[str, FunctionSpec] = {
     "sample": FunctionSpec(
         (
             *(StepsSettings, GuidanceSettings, SchedulerSettings, ClassSettings, SeriesSettings),
-            *(PresetSettings, ModelRef, DeviceSettings, FramesSettings),
+            *(PresetSettings, FilterSettings, ModelRef, DeviceSettings, FramesSettings),
         ),
         _NOT_IN_PYTHON,
         _IMAGES,
@@ -254,7 +256,7 @@ FUNCTIONS: dict[str, FunctionSpec] = {
             *(Img2ImgInput, InvertSettings, MaskSettings, InpaintBlend, InpaintDetails, OutpaintSettings),
             *(MaskTextSettings, EditSettings, DenoiseSettings, UpscaleSettings, *_VARIATION, SeriesSettings),
             BestOfSettings,
-            *(CombinationSettings, PresetSettings, ModelSettings, ControlSettings, ComputeSettings),
+            *(CombinationSettings, PresetSettings, FilterSettings, ModelSettings, ControlSettings, ComputeSettings),
             *(OutputSettings, FramesSettings),
         ),
         ("image", "output", "overwrite"),

@@ -13,6 +13,7 @@ from artgen.events import Listener, no_op
 from artgen.jobs import checks
 from artgen.jobs.batch_size import BatchSizePolicy, parse_batch_size
 from artgen.jobs.job import Job
+from artgen.jobs.license_notes import license_notes
 from artgen.jobs.notes import job_notes
 from artgen.jobs.prepare import PrepareJobs, prepare_jobs
 from artgen.jobs.recorded_prompt import DROPPABLE, add_unsupported, with_recorded_prompts
@@ -131,6 +132,8 @@ def generate_images(
             checks.check_frames(frames, job)
         for text in job_notes(job):
             listener.add_note(text)
+    for text in license_notes(jobs):
+        listener.add_note(text)
     if text := words_note((job.request, getattr(job, "model", None)) for job in jobs):
         listener.add_note(text)
     with ENGINE_LOCK:

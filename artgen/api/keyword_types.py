@@ -50,6 +50,7 @@ class Txt2ImgKeywords(TypedDict, total=False):
     score_model: str | PathLike[str] | None
     best_of: int | None
     preset: str | Sequence[str] | None
+    filter: str | Sequence[str] | None
     model: str | PathLike[str] | None
     offline: bool | None
     lora: str | PathLike[str] | Sequence[str | PathLike[str]] | None
@@ -108,6 +109,7 @@ class Img2ImgKeywords(TypedDict, total=False):
     score_model: str | PathLike[str] | None
     best_of: int | None
     preset: str | Sequence[str] | None
+    filter: str | Sequence[str] | None
     model: str | PathLike[str] | None
     offline: bool | None
     lora: str | PathLike[str] | Sequence[str | PathLike[str]] | None
@@ -175,6 +177,7 @@ class InpaintKeywords(TypedDict, total=False):
     score_model: str | PathLike[str] | None
     best_of: int | None
     preset: str | Sequence[str] | None
+    filter: str | Sequence[str] | None
     model: str | PathLike[str] | None
     offline: bool | None
     lora: str | PathLike[str] | Sequence[str | PathLike[str]] | None
@@ -231,6 +234,7 @@ class OutpaintKeywords(TypedDict, total=False):
     score_model: str | PathLike[str] | None
     best_of: int | None
     preset: str | Sequence[str] | None
+    filter: str | Sequence[str] | None
     model: str | PathLike[str] | None
     offline: bool | None
     lora: str | PathLike[str] | Sequence[str | PathLike[str]] | None
@@ -290,6 +294,7 @@ class EditKeywords(TypedDict, total=False):
     size: str | tuple[int, int] | None
     batch_size: int | Literal["auto"] | None
     preset: str | Sequence[str] | None
+    filter: str | Sequence[str] | None
     model: str | PathLike[str] | None
     offline: bool | None
     lora: str | PathLike[str] | Sequence[str | PathLike[str]] | None
@@ -328,6 +333,7 @@ class DenoiseKeywords(TypedDict, total=False):
     steps: int | None
     seed: int | None
     preset: str | Sequence[str] | None
+    filter: str | Sequence[str] | None
     model: str | PathLike[str] | None
     offline: bool | None
     lora: str | PathLike[str] | Sequence[str | PathLike[str]] | None
@@ -371,6 +377,7 @@ class UpscaleKeywords(TypedDict, total=False):
     fast: str | None
     seed: int | None
     preset: str | Sequence[str] | None
+    filter: str | Sequence[str] | None
     model: str | PathLike[str] | None
     offline: bool | None
     lora: str | PathLike[str] | Sequence[str | PathLike[str]] | None
@@ -401,6 +408,7 @@ class SampleKeywords(TypedDict, total=False):
     class_label: int | str | None
     batch_size: int | Literal["auto"] | None
     preset: str | Sequence[str] | None
+    filter: str | Sequence[str] | None
     model: str | PathLike[str] | None
     offline: bool | None
     device: str | None
@@ -483,6 +491,7 @@ class ReplayKeywords(TypedDict, total=False):
     score: Literal["model", "clip"] | None
     score_model: str | PathLike[str] | None
     best_of: int | None
+    filter: str | Sequence[str] | None
     model: str | PathLike[str] | None
     offline: bool
     lora: str | PathLike[str] | Sequence[str | PathLike[str]] | None
@@ -543,6 +552,7 @@ class VariationsKeywords(TypedDict, total=False):
     fast: str | None
     width: int | None
     height: int | None
+    filter: str | Sequence[str] | None
     model: str | PathLike[str] | None
     offline: bool
     lora: str | PathLike[str] | Sequence[str | PathLike[str]] | None
@@ -585,6 +595,7 @@ class MorphKeywords(TypedDict, total=False):
     fast: str | None
     width: int | None
     height: int | None
+    filter: str | Sequence[str] | None
     model: str | PathLike[str] | None
     offline: bool
     lora: str | PathLike[str] | Sequence[str | PathLike[str]] | None
@@ -691,6 +702,7 @@ class BatchKeywords(TypedDict, total=False):
     best_of: int | None
     combinatorial: bool | None
     preset: str | Sequence[str] | None
+    filter: str | Sequence[str] | None
     model: str | PathLike[str] | None
     offline: bool | None
     lora: str | PathLike[str] | Sequence[str | PathLike[str]] | None

@@ -8,6 +8,8 @@ from artgen import registry
 from artgen.errors import ArtgenError, UsageError
 from artgen.registry import model_folders, web
 from artgen.registry.hub import cache
+from artgen.registry.license_terms import license_terms
+from artgen.registry.model_license import model_license
 from artgen.registry.pipelines import pipeline_entries
 from artgen.spec.memory_budget import parse_bytes
 from artgen.spec.value_checks import check_choice
@@ -32,6 +34,7 @@ class ModelDetails:
         architecture: group of families whose LoRAs fit; the kind of a file that is not a model, such as `lora`.
         width, height: size of the images in pixels that the model was trained on; None if unknown.
         license: license, or `unknown`.
+        license_terms: what the license allows, in one line: commercial use, share-alike, gated.
         gated: whether the hub requires an account and the acceptance of the license.
         family: family of pipelines; None if unknown.
         aliases: other names of the model.
@@ -54,6 +57,7 @@ class ModelDetails:
     width: int | None
     height: int | None
     license: str
+    license_terms: str
     gated: bool
     family: str | None
     aliases: tuple[str, ...]
@@ -150,6 +154,7 @@ def model_details(name: str, model_info: registry.ModelInfo) -> ModelDetails:
     except ArtgenError:
         model = None
     width, height = model.native_size if model else (model_info.width, model_info.height)
+    license_name = (model_license(model) if model else "") or model_info.license
     return ModelDetails(
         name=name,
         source=model_info.source,
@@ -157,7 +162,8 @@ def model_details(name: str, model_info: registry.ModelInfo) -> ModelDetails:
         architecture=model.architecture if model else model_info.architecture,
         width=width,
         height=height,
-        license=model.license if model and model.license != "unknown" else model_info.license,
+        license=license_name,
+        license_terms=license_terms(license_name).summary(gated=model_info.gated),
         gated=model_info.gated,
         family=model_info.family,
         aliases=tuple(model_info.aliases),

@@ -12,6 +12,7 @@ from artgen.errors import ModelUnavailableError, UsageError
 from artgen.events import Listener, Loading, Notice
 from artgen.registry import web
 from artgen.registry.hub import cache
+from artgen.registry.model_license import model_license
 from artgen.registry.training_provenance import read_training_provenance
 
 MAX_README_BYTES = 1 << 20
@@ -104,6 +105,7 @@ def _training_fields(path: Path) -> dict[str, Any]:
 def _details_of_files(model: registry.ResolvedModel) -> dict[str, Any]:
     """Return the details that the files of a model contain, on the disk or on the hub."""
     details = {name: getattr(model, name) for name in MODEL_FILE_FIELDS}
+    details["license"] = model_license(model) or "unknown"
     if model.remote is not None:
         details["width"], details["height"] = model.native_size
         details["download_size"] = model.remote.download_bytes

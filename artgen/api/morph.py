@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Unpack
 
 from artgen.api.arguments import api_function
-from artgen.api.call import start_call
+from artgen.api.call import start_call, take_unrecorded
 from artgen.api.image_lists import is_single_image
 from artgen.api.inputs import input_file
 from artgen.api.keyword_types import MorphKeywords
@@ -44,11 +44,11 @@ def morph(images: "Sequence[ImageInput] | str | os.PathLike[str]", **changes: Un
         num_frames, loop = call.values.pop("frames", default[0]), call.values.pop("loop", default[1])
         if not isinstance(num_frames, int) or isinstance(num_frames, bool) or not 2 <= num_frames <= MAX_FRAMES:
             raise UsageError(f"frames must be 2 to {MAX_FRAMES:,}, not {describe_value(num_frames)}.")
-        is_offline = call.values.pop("offline", False)
+        settings = take_unrecorded(call)
         source = replace(recorded or _image_source(images), frames=num_frames, loop=bool(loop))
         plan = plan_morph(source, call.values)
-        if is_offline:
-            plan = replace(plan, requests=[each.replace(offline=True) for each in plan.requests])
+        if settings:
+            plan = replace(plan, requests=[each.replace(**settings) for each in plan.requests])
         with ENGINE_LOCK:
             jobs = prepare_frames(plan, call.listener)
             for note in (*plan.notes, *frame_notes(jobs)):

@@ -9,6 +9,7 @@ from artgen.api import engine_checks
 from artgen.events import Listener, no_op
 from artgen.jobs.image_variations.morph import MorphPlan
 from artgen.jobs.job import Job
+from artgen.jobs.license_notes import license_notes
 from artgen.jobs.model_entries import ModelCache
 from artgen.jobs.notes import job_notes
 from artgen.jobs.prepare import prepare_jobs
@@ -97,7 +98,7 @@ def prepare_frames(plan: MorphPlan, listener: Listener, *, download: bool = True
 
 def frame_notes(jobs: Sequence[Job]) -> list[str]:
     """Return the notes of the jobs, each note once."""
-    return list(dict.fromkeys(text for job in jobs for text in job_notes(job)))
+    return [*dict.fromkeys(text for job in jobs for text in job_notes(job)), *license_notes(jobs)]
 
 
 def generate_frames(plan: MorphPlan, jobs: Sequence[Job], listener: Listener) -> Morph:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from artgen.api.arguments import api_function
-from artgen.api.call import start_call
+from artgen.api.call import start_call, take_unrecorded
 from artgen.api.generation import generate_images, take_frames
 from artgen.api.history_access import replay_source
 from artgen.api.inputs import input_file
@@ -49,7 +49,7 @@ def replay(
     """
     with start_call("replay", changes) as call:
         frames = take_frames(call.values)
-        is_offline = call.values.pop("offline", False)
+        settings = take_unrecorded(call)
         for name in ("image", "mask"):
             if name in call.values:
                 call.values[name] = input_file(call.values[name], name)
@@ -58,7 +58,7 @@ def replay(
         spec = read_replay_spec(path, call.values, known_inputs, known_controls)
         for note in spec.notes:
             call.listener.add_note(note)
-        request = spec.request.replace(offline=True) if is_offline else spec.request
+        request = spec.request.replace(**settings)
         result = generate_images(
             call,
             lambda prepare, listener: [spec.prepare(request, prepare, listener)],

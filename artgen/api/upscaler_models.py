@@ -9,6 +9,7 @@ from artgen.errors import ArtgenError
 from artgen.events import Listener
 from artgen.registry import known_models
 from artgen.registry.hub import cache
+from artgen.registry.license_terms import license_terms
 from artgen.registry.upscalers import UpscalerEntry, resolve_upscaler, upscaler_entries
 from artgen.registry.upscalers.upscaler import find_entry
 
@@ -37,6 +38,7 @@ def upscaler_details(entry: UpscalerEntry) -> ModelDetails:
         width=None,
         height=None,
         license=entry.license,
+        license_terms=license_terms(entry.license).summary(gated=False),
         gated=False,
         family=FAMILY,
         aliases=(),

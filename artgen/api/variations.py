@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 from artgen.api.arguments import api_function, take_group
-from artgen.api.call import Call, start_call
+from artgen.api.call import Call, start_call, take_unrecorded
 from artgen.api.generation import generate_images, is_seed_list
 from artgen.api.inputs import input_file
 from artgen.api.keyword_types import VariationsKeywords
@@ -42,12 +42,12 @@ def variations(image: "ImageInput", **changes: Unpack[VariationsKeywords]) -> "l
         amount = call.values.pop("amount", 0.2)
         if not isinstance(amount, int | float) or isinstance(amount, bool) or not 0 <= amount <= 1:
             raise UsageError(f"amount must be 0 to 1, not {describe_value(amount)}.")
-        is_offline = call.values.pop("offline", False)
+        settings = take_unrecorded(call)
         seeds = _seeds(call)
         plan = plan_variations(input_file(image), float(amount), seeds, call.values)
         for note in plan.notes:
             call.listener.add_note(note)
-        requests = [each.replace(offline=True) if is_offline else each for each in plan.requests]
+        requests = [each.replace(**settings) for each in plan.requests]
         if plan.spec is None:
             return _generate_with_img2img(call, plan, requests)
         spec = plan.spec

@@ -26,6 +26,7 @@ from artgen.spec.settings import (
     ComputeSettings,
     ControlSettings,
     EditSettings,
+    FilterSettings,
     FramesSettings,
     HiresSettings,
     Img2ImgInput,
@@ -112,6 +113,7 @@ def run(
     denoise_settings: BatchMethodSettings,
     upscaling: UpscaleSettings,
     preset: PresetSettings,
+    filtering: FilterSettings,
     model: ModelSettings,
     control: ControlSettings,
     compute: ComputeSettings,
@@ -144,9 +146,9 @@ def run(
     name = "stdin" if is_stdin(files[0]) else batch_name(files[0])
     folder, output_settings = batch_folder(output, name)
     groups = (
-        preset, prompt, series, combination, sampling, variation, morph, class_settings, canvas, size, hires, panorama,
-        seamless, source, inversion, selection, mask, mask_text, blend, details, expansion, editing, denoise_settings,
-        upscaling, model, control, compute, frames,
+        preset, filtering, prompt, series, combination, sampling, variation, morph, class_settings, canvas, size, hires,
+        panorama, seamless, source, inversion, selection, mask, mask_text, blend, details, expansion, editing,
+        denoise_settings, upscaling, model, control, compute, frames,
     )  # fmt: skip
     defaults = non_default_settings(*groups) | output_settings
     defaults.pop("batch_size", None)

@@ -17,6 +17,7 @@ from artgen.errors import UsageError
 from artgen.spec.settings import (
     DenoiseSettings,
     DeviceSettings,
+    FilterSettings,
     FramesSettings,
     LoraSettings,
     OutputSettings,
@@ -63,6 +64,7 @@ def denoise(
     seed: SeedSettings,
     sweep: SweepSettings,
     preset: PresetSettings,
+    filtering: FilterSettings,
     model: LoraSettings,
     compute: DeviceSettings,
     remote: RemoteSettings,
@@ -86,7 +88,7 @@ def denoise(
     from artgen.spec.restoration_requests import Denoise
 
     image_paths = [*([source.image] if source.image else []), *(image_args or [])]
-    groups = (preset, source, denoise_settings, steps, seed, model, compute)
+    groups = (preset, filtering, source, denoise_settings, steps, seed, model, compute)
     options = OutputOptions(output, frames, report, remote)
     if needs_batch(image_paths, sweep):
         if reference or compare:
@@ -94,7 +96,7 @@ def denoise(
                 "Cannot use --reference or --compare with several images.", "Run the command once for each image."
             )
         series = SeriesSettings(seed=None if seed.seed is None else str(seed.seed))
-        batch_groups = (preset, source, denoise_settings, steps, model, compute)
+        batch_groups = (preset, filtering, source, denoise_settings, steps, model, compute)
         dispatch_batch(Denoise.task, batch_groups, image_paths, series, sweep, options)
         return
     if not report.quiet:

@@ -15,6 +15,7 @@ from artgen.spec.settings import (
     ControlSettings,
     EditSettings,
     FeatherSettings,
+    FilterSettings,
     FramesSettings,
     GenerationReportSettings,
     MaskSettings,
@@ -48,6 +49,7 @@ def edit(
     canvas: CanvasSettings,
     size: SizeSettings,
     preset: PresetSettings,
+    filtering: FilterSettings,
     model: ModelSettings,
     control: ControlSettings,
     compute: ComputeSettings,
@@ -72,8 +74,8 @@ def edit(
 
     image_paths, prompt = split_positionals(positionals, source, prompt)
     groups = (
-        preset, source, prompt, editing, mask, mask_text, feather, sampling, resolve_size(canvas, size), model, control,
-        compute,
+        preset, filtering, source, prompt, editing, mask, mask_text, feather, sampling, resolve_size(canvas, size),
+        model, control, compute,
     )  # fmt: skip
     dispatch(
         Edit, groups, series, sweep, OutputOptions(output, frames, report, remote), combination, image_paths=image_paths

@@ -4,6 +4,7 @@ from artgen.spec import settings
 
 SECTION_TITLES: dict[type, str] = {
     settings.PresetSettings: "Preset",
+    settings.FilterSettings: "Filters",
     settings.PromptSettings: "Prompt",
     settings.SeedSettings: "Sampling",
     settings.SeriesSettings: "Batch",

@@ -12,6 +12,7 @@ from artgen.spec.settings import (
     CombinationSettings,
     ComputeSettings,
     ControlSettings,
+    FilterSettings,
     FramesSettings,
     GenerationReportSettings,
     Img2ImgInput,
@@ -46,6 +47,7 @@ def img2img(
     size: SizeSettings,
     seamless: SeamlessSettings,
     preset: PresetSettings,
+    filtering: FilterSettings,
     model: ModelSettings,
     control: ControlSettings,
     compute: ComputeSettings,
@@ -70,7 +72,8 @@ def img2img(
     image_paths, prompt = split_positionals(positionals, source, prompt)
     canvas = resolve_size(canvas, size)
     groups = (
-        preset, source, prompt, inversion, sampling, variation, canvas, seamless, selection, model, control, compute
+        preset, filtering, source, prompt, inversion, sampling, variation, canvas, seamless, selection, model, control,
+        compute,
     )  # fmt: skip
     options = OutputOptions(output, frames, report, remote)
     dispatch(Img2Img, groups, series, sweep, options, combination, image_paths=image_paths)

@@ -14,6 +14,7 @@ from artgen.spec.settings import (
     CombinationSettings,
     ComputeSettings,
     ControlSettings,
+    FilterSettings,
     FramesSettings,
     GenerationReportSettings,
     Img2ImgInput,
@@ -52,6 +53,7 @@ def inpaint(
     canvas: CanvasSettings,
     size: SizeSettings,
     preset: PresetSettings,
+    filtering: FilterSettings,
     model: ModelSettings,
     control: ControlSettings,
     compute: ComputeSettings,
@@ -79,8 +81,8 @@ def inpaint(
         raise missing_mask_error(image_paths, prompt.prompt)
     canvas = resolve_size(canvas, size)
     groups = (
-        preset, source, prompt, mask, mask_text, blend, details, sampling, variation, canvas, selection, model,
-        control, compute,
+        preset, filtering, source, prompt, mask, mask_text, blend, details, sampling, variation, canvas, selection,
+        model, control, compute,
     )  # fmt: skip
     options = OutputOptions(output, frames, report, remote)
     dispatch(Inpaint, groups, series, sweep, options, combination, image_paths=image_paths)

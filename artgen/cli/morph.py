@@ -14,11 +14,19 @@ from artgen.cli.options import flatten_settings
 from artgen.cli.remote_server import find_server
 from artgen.cli.reporter import Reporter
 from artgen.cli.run_requests import OutputOptions, summary_line
-from artgen.cli.set_option import SetOption, parse_changes
+from artgen.cli.set_option import SetOption, parse_changes, unrecorded_settings
 from artgen.cli.stdout_image import print_saved_path
 from artgen.cli.user_defaults import is_typed
 from artgen.errors import UsageError
-from artgen.spec.settings import FramesSettings, OutputSettings, RemoteSettings, ReportSettings, RunSettings, options_of
+from artgen.spec.settings import (
+    FilterSettings,
+    FramesSettings,
+    OutputSettings,
+    RemoteSettings,
+    ReportSettings,
+    RunSettings,
+    options_of,
+)
 
 if TYPE_CHECKING:
     from artgen.jobs.image_variations.morph import MorphPlan, MorphSource
@@ -56,6 +64,7 @@ OUTPUT = JsonOutput(lambda: MorphReport, is_list=False)
 @flatten_settings
 def morph(
     run: RunSettings,
+    filtering: FilterSettings,
     remote: RemoteSettings,
     report: ReportSettings,
     images: Annotated[list[Path], typer.Argument(help="Images that txt2img generated, two or more.", metavar="IMAGE")],
@@ -107,7 +116,8 @@ def morph(
     target = parse_morph_output(output, overwrite=overwrite, fps=fps, quality=quality, loop=loop, sign=sign)
     source = MorphSource([each.name for each in images], images, frames, loop, fps, quality)
     is_remote = find_server(remote) is not None
-    plan = _plan(source, parse_changes(set_), offline=offline, is_remote=is_remote)
+    settings = unrecorded_settings(filtering, offline=offline)
+    plan = _plan(source, parse_changes(set_), settings, is_remote=is_remote)
     if target is None and overwrite:
         raise UsageError(
             "Cannot use --overwrite for a folder of frames: existing frames are not generated again.",
@@ -119,11 +129,11 @@ def morph(
         _run_batch(source, plan, target, _BatchOptions(run, remote, report, output))
 
 
-def _plan(source: "MorphSource", changes: dict[str, str], *, offline: bool, is_remote: bool) -> "MorphPlan":
+def _plan(source: "MorphSource", changes: dict[str, str], settings: dict[str, Any], *, is_remote: bool) -> "MorphPlan":
     from artgen.jobs.image_variations.morph import plan_morph
 
     plan = plan_morph(source, changes, is_remote=is_remote)
-    return replace(plan, requests=[each.replace(offline=True) for each in plan.requests]) if offline else plan
+    return replace(plan, requests=[each.replace(**settings) for each in plan.requests]) if settings else plan
 
 
 def run_morph(
@@ -234,7 +244,7 @@ def _read_frames(files: list[Path], plan: "MorphPlan", source: "MorphSource") ->
 
 
 def replay_morph(
-    file: Path, source: "MorphSource", changes: dict[str, str], options: OutputOptions, *, offline: bool = False
+    file: Path, source: "MorphSource", changes: dict[str, str], options: OutputOptions, settings: dict[str, Any]
 ) -> None:
     """Generate an animation again from its record.
 
@@ -270,7 +280,7 @@ def replay_morph(
     if target is None:
         raise UsageError("Cannot replay a morph to a folder: it is an animation.", "-o morph.webp")
     is_remote = find_server(options.remote) is not None
-    plan = _plan(source, changes, offline=offline, is_remote=is_remote)
+    plan = _plan(source, changes, settings, is_remote=is_remote)
     run_morph(source, plan, target, options.report, options.remote)
 
 

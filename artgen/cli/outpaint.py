@@ -12,6 +12,7 @@ from artgen.spec.settings import (
     CombinationSettings,
     ComputeSettings,
     ControlSettings,
+    FilterSettings,
     FramesSettings,
     GenerationReportSettings,
     Img2ImgInput,
@@ -43,6 +44,7 @@ def outpaint(
     sampling: SamplingSettings,
     variation: VariationSettings,
     preset: PresetSettings,
+    filtering: FilterSettings,
     model: ModelSettings,
     control: ControlSettings,
     compute: ComputeSettings,
@@ -67,6 +69,19 @@ def outpaint(
     from artgen.spec.requests import Outpaint
 
     image_paths, prompt = split_positionals(positionals, source, prompt)
-    groups = (preset, source, prompt, expansion, blend, sampling, variation, selection, model, control, compute)
+    groups = (
+        preset,
+        filtering,
+        source,
+        prompt,
+        expansion,
+        blend,
+        sampling,
+        variation,
+        selection,
+        model,
+        control,
+        compute,
+    )
     options = OutputOptions(output, frames, report, remote)
     dispatch(Outpaint, groups, series, sweep, options, combination, image_paths=image_paths)

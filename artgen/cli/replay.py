@@ -11,8 +11,14 @@ from artgen.cli.help import reads_history
 from artgen.cli.options import flatten_settings
 from artgen.cli.record_output import image_output
 from artgen.cli.run_requests import OutputOptions, run_requests
-from artgen.cli.set_option import SetOption, parse_changes
-from artgen.spec.settings import FramesSettings, GenerationReportSettings, OutputSettings, RemoteSettings
+from artgen.cli.set_option import SetOption, parse_changes, unrecorded_settings
+from artgen.spec.settings import (
+    FilterSettings,
+    FramesSettings,
+    GenerationReportSettings,
+    OutputSettings,
+    RemoteSettings,
+)
 
 if TYPE_CHECKING:
     from artgen.engine.results import GeneratedImage
@@ -25,6 +31,7 @@ if TYPE_CHECKING:
 def replay(
     output: OutputSettings,
     frames: FramesSettings,
+    filtering: FilterSettings,
     remote: RemoteSettings,
     report: GenerationReportSettings,
     file: Annotated[
@@ -56,13 +63,13 @@ def replay(
     options = OutputOptions(output, frames, report, remote)
     is_remote = find_server(remote) is not None
     if (recorded := recorded_morph(file)) is not None:
-        replay_morph(file, recorded, changes, options, offline=offline)
+        replay_morph(file, recorded, changes, options, unrecorded_settings(filtering, offline=offline))
         return
     spec = replay_jobs.read_replay_spec(file, changes, is_remote=is_remote)
     if not report.quiet:
         for text in spec.notes:
             print_note(text)
-    request = spec.request.replace(offline=True) if offline else spec.request
+    request = spec.request.replace(**unrecorded_settings(filtering, offline=offline))
     on_saved = None if spec.original is None else partial(_compare, spec.original, output, report.quiet)
     if is_remote:
         run_replays(spec, [request], options, on_saved)

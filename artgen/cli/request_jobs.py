@@ -230,11 +230,13 @@ def _save_frames(
 
 def _collect_notes(jobs: "Sequence[Job]", destination: "Destination") -> list[str]:
     """Return the notes of all jobs, each note once."""
+    from artgen.jobs.license_notes import license_notes
     from artgen.jobs.notes import format_notes, job_notes
     from artgen.jobs.trained_words import words_note
 
     notes: list[str] = []
     for job in jobs:
         notes += [*job_notes(job), *format_notes(job, destination.encoding)]
+    notes += license_notes(jobs)
     notes.append(words_note((job.request, getattr(job, "model", None)) for job in jobs))
     return list(filter(None, dict.fromkeys(notes)))

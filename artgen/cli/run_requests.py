@@ -17,7 +17,7 @@ from artgen.cli.display import Display
 from artgen.cli.first_run import print_first_step
 from artgen.cli.record_output import image_output
 from artgen.cli.stdout_image import is_stdout, print_saved_path
-from artgen.errors import ArtgenError
+from artgen.errors import ArtgenError, FilteredError
 from artgen.spec.settings import FramesSettings, OutputSettings, RemoteSettings, ReportSettings
 from artgen.system import attempt, process
 from artgen.system.counts import counted, format_duration
@@ -141,7 +141,7 @@ def run_requests(source: JobSource, report: ReportSettings, *, on_finished: Call
     Raises:
         ArtgenError: a request is invalid; or all jobs of a run without a ledger failed with the same exit code.
         OutputError: a file cannot be written.
-        typer.Exit: code 7 if some jobs failed.
+        typer.Exit: code 7 if some jobs failed, 8 if filters refused all images of a run with a ledger.
     """
     start_time = time.monotonic()
     with source.create_reporter(report) as reporter:
@@ -243,7 +243,10 @@ def _format_seconds(seconds: float) -> str:
 
 
 def _exit_with_failures(failures: Sequence[JobOutcome], plan: RunPlan, report: ReportSettings) -> None:
-    """Exit with code 7. Without a ledger, raise the error if all jobs failed with the same exit code."""
+    """Exit with code 7, or 8 if filters refused all images.
+
+    Without a ledger, raise the error if all jobs failed with the same exit code.
+    """
     errors = [outcome.error for outcome in failures if outcome.error is not None]
     if not plan.has_ledger and len(errors) == plan.total and len({error.exit_code for error in errors}) == 1:
         raise errors[0]
@@ -256,7 +259,8 @@ def _exit_with_failures(failures: Sequence[JobOutcome], plan: RunPlan, report: R
             )
     hint = "Add --retry-failed to try them again." if plan.has_ledger else ""
     print_error(ArtgenError(f"{len(failures):,} of {counted(plan.total, 'image')} failed.", hint))
-    raise typer.Exit(EXIT_SOME_FAILED)
+    are_filtered = len(errors) == plan.total and {error.exit_code for error in errors} == {FilteredError.exit_code}
+    raise typer.Exit(FilteredError.exit_code if are_filtered else EXIT_SOME_FAILED)
 
 
 def summary_line(settings: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from artgen.cli.run_requests import OutputOptions
 from artgen.spec.settings import (
     ClassSettings,
     DeviceSettings,
+    FilterSettings,
     FramesSettings,
     GenerationReportSettings,
     GuidanceSettings,
@@ -33,6 +34,7 @@ def sample(
     scheduler: SchedulerSettings,
     class_settings: ClassSettings,
     preset: PresetSettings,
+    filtering: FilterSettings,
     model: ModelRef,
     compute: DeviceSettings,
     remote: RemoteSettings,
@@ -50,5 +52,5 @@ def sample(
     """
     from artgen.spec.requests import Sample
 
-    groups = (preset, steps, guidance, scheduler, class_settings, model, compute)
+    groups = (preset, filtering, steps, guidance, scheduler, class_settings, model, compute)
     dispatch(Sample, groups, series, sweep, OutputOptions(output, frames, report, remote))

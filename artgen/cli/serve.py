@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from artgen.cli.console import print_note, print_result
+from artgen.cli.console import discard_note, print_note, print_result
 from artgen.cli.options import flatten_settings
 from artgen.cli.user_defaults import is_typed
 from artgen.errors import InputFileError, UsageError
-from artgen.spec.settings import ComputeSettings, ModelSettings
+from artgen.spec.settings import ComputeSettings, FilterSettings, ModelSettings
 
 TOKEN_VARIABLE = "ARTGEN_SERVER_TOKEN"
 MAX_TOKEN_BYTES = 4096
@@ -23,6 +23,7 @@ _PACKAGES = ("prometheus-client", "python-multipart", "sse-starlette", "starlett
 @flatten_settings
 def serve(
     model: ModelSettings,
+    filtering: FilterSettings,
     compute: ComputeSettings,
     host: Annotated[
         str,
@@ -155,9 +156,11 @@ def serve(
 
     _check_packages()
     from artgen import registry
+    from artgen.jobs.output_filters import prepare_filters
     from artgen.server.run_server import run_server
     from artgen.server.settings import ServerSettings
 
+    filters = prepare_filters(filtering.filter, print_note if not quiet else discard_note)
     settings = ServerSettings(
         host=host,
         port=port,
@@ -175,6 +178,7 @@ def serve(
         max_loaded=max_loaded,
         allow_downloads=allow_downloads,
         output=output if is_typed("output") else None,  # a default of the user is for the user's own images
+        filter=filters,
         defaults=non_default_settings(model, compute),
         verbose=verbose and not quiet,
         quiet=quiet,

@@ -1,11 +1,12 @@
 """Define the option `--set`, which changes a recorded setting."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from artgen.errors import UsageError
+from artgen.spec.settings import FilterSettings
 
 SetOption = Annotated[
     list[str] | None,
@@ -26,3 +27,8 @@ def parse_changes(assignments: Sequence[str] | None) -> dict[str, str]:
             raise UsageError(f"Invalid --set '{change}': the format is NAME=VALUE.", "--set steps=50")
         changes[name.strip().replace("-", "_")] = value
     return changes
+
+
+def unrecorded_settings(filtering: FilterSettings, *, offline: bool) -> dict[str, Any]:
+    """Return the typed settings of a command that generates images from records, which records do not contain."""
+    return {name: value for name, value in {"filter": filtering.filter, "offline": offline}.items() if value}

@@ -15,6 +15,7 @@ from artgen.spec.settings import (
     CombinationSettings,
     ComputeSettings,
     ControlSettings,
+    FilterSettings,
     FramesSettings,
     GenerationReportSettings,
     HiresSettings,
@@ -51,6 +52,7 @@ def txt2img(
     panorama: PanoramaSettings,
     seamless: SeamlessSettings,
     preset: PresetSettings,
+    filtering: FilterSettings,
     model: ModelSettings,
     control: ControlSettings,
     compute: ComputeSettings,
@@ -73,5 +75,18 @@ def txt2img(
         raise UsageError("Cannot run txt2img: the prompt is missing.", missing_prompt_hint())
     canvas = resolve_size(canvas, size)
     enlargement = (hires, panorama, seamless)
-    groups = (preset, prompt, sampling, variation, morph, canvas, *enlargement, selection, model, control, compute)
+    groups = (
+        preset,
+        filtering,
+        prompt,
+        sampling,
+        variation,
+        morph,
+        canvas,
+        *enlargement,
+        selection,
+        model,
+        control,
+        compute,
+    )
     dispatch(Txt2Img, groups, series, sweep, OutputOptions(output, frames, report, remote), combination)

@@ -13,6 +13,7 @@ from artgen.errors import UsageError
 from artgen.spec.settings import (
     ComputeSettings,
     ControlSettings,
+    FilterSettings,
     FramesSettings,
     ModelSettings,
     OutputSettings,
@@ -41,6 +42,7 @@ def upscale(
     sampling: SamplingSettings,
     sweep: SweepSettings,
     preset: PresetSettings,
+    filtering: FilterSettings,
     model: ModelSettings,
     control: ControlSettings,
     compute: ComputeSettings,
@@ -64,7 +66,7 @@ def upscale(
 
     image_paths = [*([source.image] if source.image else []), *(image_args or [])]
     check_stdin_uses(*image_paths, prompt.prompt)
-    groups = (preset, source, upscaling, method, read_prompt(prompt), sampling, model, control, compute)
+    groups = (preset, filtering, source, upscaling, method, read_prompt(prompt), sampling, model, control, compute)
     options = OutputOptions(output, FramesSettings(), report, remote)
     if is_typed("seed") and method.method in (None, "lanczos"):
         raise UsageError(

@@ -14,9 +14,10 @@ from artgen.cli.options import flatten_settings
 from artgen.cli.positionals import reject_stdin
 from artgen.cli.record_output import image_output
 from artgen.cli.run_requests import OutputOptions, run_requests
-from artgen.cli.set_option import SetOption, parse_changes
+from artgen.cli.set_option import SetOption, parse_changes, unrecorded_settings
 from artgen.errors import ArtgenError
 from artgen.spec.settings import (
+    FilterSettings,
     FramesSettings,
     GenerationReportSettings,
     OutputSettings,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 def variations(
     run: RunSettings,
     output: OutputSettings,
+    filtering: FilterSettings,
     remote: RemoteSettings,
     report: GenerationReportSettings,
     image: Annotated[Path, typer.Argument(help="Image of artgen, or any other image. - reads stdin.", metavar="IMAGE")],
@@ -81,8 +83,8 @@ def variations(
     series = SeriesSettings(seed=seed, count=count or (1 if is_list else DEFAULT_COUNT))
     is_remote = find_server(remote) is not None
     plan = plan_variations(image, amount, expand_seeds(series, random_seed), changes, is_remote=is_remote)
-    if offline:
-        plan = replace(plan, requests=[each.replace(offline=True) for each in plan.requests])
+    if settings := unrecorded_settings(filtering, offline=offline):
+        plan = replace(plan, requests=[each.replace(**settings) for each in plan.requests])
     on_note = discard_note if report.quiet else print_note
     for text in plan.notes:
         on_note(text)

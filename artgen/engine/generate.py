@@ -13,6 +13,7 @@ from artgen.engine.best_of import generate_best, has_candidates
 from artgen.engine.check_requests import check_jobs
 from artgen.engine.generation_context import GenerationContext
 from artgen.engine.generation_timer import GenerationTimer
+from artgen.engine.image_filters import filter_outcome, without_previews, without_refused
 from artgen.engine.loading import loaded_models
 from artgen.engine.loading.device import resolve_device
 from artgen.engine.loading.free_memory import retry_without_idle_models
@@ -47,7 +48,7 @@ def generate(request: Request, *, frames: FramesSettings | None = None, listener
             is loaded.
         MemoryExhaustedError: Out of memory after every fallback.
         DeviceLostError: The GPU is lost for this process.
-        FilteredError: The safety filter of the model withheld the image.
+        FilteredError: A filter or the safety checker of the model refused the image.
         NonFiniteError: The model produced NaN or infinity.
         WrongSizeError: The model produced an image of another size.
     """
@@ -124,14 +125,17 @@ def generate_jobs(
     if frames is not None:
         for job in jobs:
             checks.check_frames(frames, job)
-    used_context = context or GenerationContext()
+    used_context = without_previews(context or GenerationContext(), jobs, listener)
     timer = GenerationTimer(listener)
 
     def run(candidates: Sequence[Job], start: int) -> Iterator[GeneratedImage | FailedImage]:
         runner = BatchRunner(candidates, batch_size_policy, frames, used_context, timer)
         return _run_batches(candidates, start, runner, frames, timer)
 
-    yield from generate_best(jobs, first, run, listener) if has_candidates(jobs) else run(jobs, first)
+    def run_allowed(allowed: Sequence[Job], start: int) -> Iterator[GeneratedImage | FailedImage]:
+        return generate_best(allowed, start, run, listener) if has_candidates(allowed) else run(allowed, start)
+
+    yield from without_refused(jobs, first, run_allowed)
 
 
 def _run_batches(
@@ -153,6 +157,7 @@ def _run_batches(
                 outcomes = [unchanged_image(job, with_frames=frames is not None)]
             else:
                 outcomes = runner.run_next_batch(start)
+            outcomes = [filter_outcome(*pair, timer) for pair in zip(jobs[start:], outcomes, strict=False)]
         seconds = timer.elapsed_seconds / len(outcomes)
         for each, outcome in zip(jobs[start:], outcomes, strict=False):
             yield _check_outcome(each, outcome, seconds)

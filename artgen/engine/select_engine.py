@@ -8,8 +8,8 @@ from artgen.jobs.job import Job, UpscaleJob
 
 
 def needs_torch(job: Job) -> bool:
-    """Return whether a job uses torch."""
-    return not isinstance(job, UpscaleJob) or job.needs_torch
+    """Return whether a job uses torch, for its image or for a classifier that filters the image."""
+    return not isinstance(job, UpscaleJob) or job.needs_torch or job.filters.checks_pixels
 
 
 def import_engine_for(jobs: Iterable[Job]) -> Any:

@@ -18,6 +18,7 @@ from artgen.jobs.image_prompts import ImagePromptInput
 from artgen.jobs.inputs import InputImages
 from artgen.jobs.job import DenoiseJob, GenerationJob, Job, SampleJob
 from artgen.jobs.model_entries import ModelEntry
+from artgen.jobs.output_filters import NO_FILTERS, JobFilters
 from artgen.jobs.size import pipeline_size
 from artgen.jobs.text_mask_input import TextMaskInput
 from artgen.jobs.upscaling.build import upscale_job
@@ -49,6 +50,7 @@ class JobDraft:
         score_model: CLIP model that scores the images; None without one.
         upscale: request of the enlarged image, if `request` is the request of its tiles; else None.
         upscaler: upscaling network.
+        filters: output filters.
     """
 
     request: Request
@@ -65,6 +67,7 @@ class JobDraft:
     score_model: ScoreModel | None = None
     upscale: Upscale | None = None
     upscaler: Upscaler | None = None
+    filters: JobFilters = NO_FILTERS
 
 
 def describe_result(draft: JobDraft) -> JobDraft:
@@ -143,7 +146,8 @@ def build_job(draft: JobDraft) -> Job:
 def _build_pipeline_or_denoise_job(draft: JobDraft) -> Job:
     request, model, inputs = draft.request, draft.entry.model, draft.inputs
     shared: dict[str, Any] = {
-        "size": draft.size, "provenance": draft.provenance, "notes": draft.notes, "loras": draft.loras
+        "size": draft.size, "provenance": draft.provenance, "notes": draft.notes, "loras": draft.loras,
+        "filters": draft.filters,
     }  # fmt: skip
     if isinstance(request, Denoise) and inputs.image is not None:
         return DenoiseJob(request=request, image=inputs.image, low_bytes=inputs.low_bytes, model=model, **shared)

@@ -10,6 +10,7 @@ from artgen import images, registry
 from artgen.jobs import prompt_chunks
 from artgen.jobs.control import ControlInput
 from artgen.jobs.image_prompts import ImagePromptInput
+from artgen.jobs.output_filters import NO_FILTERS, JobFilters
 from artgen.jobs.size import pipeline_size
 from artgen.jobs.text_mask_input import TextMaskInput
 from artgen.registry.embeddings import EmbeddingRequest
@@ -33,6 +34,7 @@ class Job:
         provenance: values for the record in addition to the settings.
         notes: notes for the user.
         loras: LoRAs, in the order of the request.
+        filters: output filters.
     """
 
     request: Request
@@ -40,6 +42,7 @@ class Job:
     provenance: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     loras: tuple[LoraRequest, ...] = ()
+    filters: JobFilters = NO_FILTERS
 
     @property
     def width(self) -> int:

@@ -172,7 +172,7 @@ def format_notes(job: Job, encoding: EncodingOptions) -> tuple[str, ...]:
 
 def job_notes(job: Job) -> list[str]:
     """Return the notes about a job that do not depend on its output file."""
-    return [*job.notes, *([warning] if (warning := source_seed_warning(job.request)) else [])]
+    return [*job.notes, *job.filters.notes, *([warning] if (warning := source_seed_warning(job.request)) else [])]
 
 
 def source_seed_warning(request: Request) -> str | None:

@@ -28,6 +28,7 @@ from artgen.jobs.control.images import activity_notes
 from artgen.jobs.drafts import JobDraft, build_job, describe_result, fill_request
 from artgen.jobs.inputs import InputImages, input_key
 from artgen.jobs.job import Job
+from artgen.jobs.machine_checks import check_machine
 from artgen.jobs.mask_models import MaskModelCache
 from artgen.jobs.model_entries import (
     ModelCache,
@@ -38,6 +39,7 @@ from artgen.jobs.model_entries import (
     model_key,
     resolve_model,
 )
+from artgen.jobs.output_filters import FilterCache
 from artgen.jobs.prompt_embedding_names import without_unsupported
 from artgen.jobs.prompt_expansion import PromptSources, expand_prompts, report_once
 from artgen.jobs.score_models import ScoreModelCache
@@ -81,15 +83,9 @@ def prepare_jobs(
         InputFileError: an image, a mask, a control image, a LoRA or an embedding cannot be used.
         ModelUnavailableError: the model is unavailable, does not support the task, or does not fit a LoRA.
         RefusedError: the model or a LoRA is a pickle, or the model contains code.
+        FilteredError: a filter refuses the prompts of all requests.
     """
-    for device, offload in dict.fromkeys((each.device, getattr(each, "offload", None)) for each in requests):
-        checks.check_device(device, offload)
-    for device, budget in dict.fromkeys((each.device, getattr(each, "memory_budget", None)) for each in requests):
-        checks.check_memory_budget(device, budget)
-    for device, quantize in dict.fromkeys((each.device, getattr(each, "quantize", None)) for each in requests):
-        checks.check_quantize(device, quantize)
-    for device, acceleration in dict.fromkeys((each.device, getattr(each, "acceleration", None)) for each in requests):
-        acceleration_checks.check_acceleration(device, acceleration)
+    check_machine(requests)
     report, sources = report_once(listener), PromptSources()
     typed = [each for each in requests if isinstance(each, PromptRequest) and each.expansion is None]
     for prompt, negative_prompt in dict.fromkeys((each.prompt, each.negative_prompt) for each in typed):
@@ -102,7 +98,8 @@ def prepare_jobs(
             prompt_notes.check_syntax(expanded[-1])
     requests = expanded
     stages = _Stages(listener, {} if models is None else models)
-    loaded = [stages.load_inputs(JobDraft(request)) for request in requests]
+    drafts = stages.filters.check_prompts(requests)
+    loaded = [stages.load_inputs(draft) for draft in drafts]
     jobs = [build_job(stages.complete(draft)) for draft in loaded]
     if not download or not stages.has_previews:
         return jobs
@@ -126,6 +123,7 @@ class _Stages:
         self._networks = NetworkCache(listener)
         self._mask_models = MaskModelCache(listener)
         self._score_models = ScoreModelCache(listener)
+        self.filters = FilterCache(listener)
 
     def load_inputs(self, draft: JobDraft) -> JobDraft:
         """Load input images, LoRAs and embeddings."""
@@ -143,9 +141,8 @@ class _Stages:
 
     def complete(self, draft: JobDraft) -> JobDraft:
         """Run all stages after `load_inputs`."""
-        return self.validate(
-            self._score_models.add_to(self._networks.add_to(self.fill_defaults(self._prepare_model(draft))))
-        )
+        draft = self._networks.add_to(self.fill_defaults(self._prepare_model(draft)))
+        return self.filters.add_to(self.validate(self._score_models.add_to(draft)))
 
     def _prepare_model(self, draft: JobDraft) -> JobDraft:
         return with_tile_size(self._mask_models.add_to(self.resolve_model(draft)))
@@ -153,7 +150,7 @@ class _Stages:
     @property
     def has_previews(self) -> bool:
         """Return whether the weights of a model or of a component are not on the disk."""
-        caches = self._mask_models, self._score_models, self._networks
+        caches = self._mask_models, self._score_models, self._networks, self.filters
         return any(each.has_previews for each in caches) or any(each.is_preview for each in self._models.values())
 
     def download_models(self, requests: Sequence[Request]) -> None:
@@ -161,6 +158,7 @@ class _Stages:
         self._mask_models.download()
         self._networks.download()
         self._score_models.download()
+        self.filters.download()
         for request in requests:
             key = model_key(request)
             if self._models[key].is_preview:

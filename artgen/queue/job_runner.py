@@ -82,7 +82,7 @@ class JobRunner:
             except ArtgenError as error:
                 self._recorder.record_failure(job, error)
         for job, each in prepared:
-            if text := source_seed_warning(each.request):
+            for text in filter(None, (source_seed_warning(each.request), *each.filters.notes)):
                 self._listener(Notice(f"{job.location}: {text}" if job.location else text))
         return self._generate(prepared, batch_size, upcoming) if prepared else None
 

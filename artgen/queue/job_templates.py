@@ -11,6 +11,7 @@ from artgen.events import Listener
 from artgen.jobs import checks
 from artgen.jobs.batch_size import default_batch_size
 from artgen.jobs.job import DenoiseJob, Job, PipelineJob, UpscaleJob
+from artgen.jobs.license_notes import license_notes
 from artgen.jobs.model_entries import ModelCache
 from artgen.jobs.notes import format_notes
 from artgen.jobs.prepare import prepare_jobs
@@ -108,7 +109,7 @@ class JobTemplates:
             job.request,
             job.size,
             destination,
-            (*job.notes, *format_notes(job, destination.encoding)),
+            (*job.notes, *format_notes(job, destination.encoding), *license_notes([job])),
             fingerprints.settings_digest(job, output, destination.encoding),
             fingerprints.former_settings_digests(job, output, destination.encoding),
             self._shape_ids.setdefault(shape, len(self._shape_ids)),

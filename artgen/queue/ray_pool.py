@@ -19,6 +19,7 @@ from artgen.queue.ledger import JobResult, Ledger
 from artgen.queue.locks import JobLocks
 from artgen.queue.plan import PlannedJob
 from artgen.queue.retries import CrashTracker
+from artgen.spec.selected_filters import SelectedFilters, effective_names, find_filters, use_filters
 from artgen.system.terminal import printable
 
 if TYPE_CHECKING:
@@ -50,8 +51,9 @@ def ray_runner(folder: Path, address: str, suffix: str = "") -> Runner:
 class RayActor:
     """Run jobs on a machine of the cluster."""
 
-    def __init__(self, working_dir: str, folder: Path, suffix: str) -> None:
+    def __init__(self, working_dir: str, folder: Path, suffix: str, filters: SelectedFilters) -> None:
         os.chdir(working_dir)  # paths of jobs are relative to this folder
+        use_filters(filters)
         self._folder = folder
         self._suffix = suffix
         self._locks = JobLocks(folder)
@@ -81,6 +83,7 @@ class _RayCluster:
         self._crash_tracker = CrashTracker(folder, suffix)
         self._running_tasks: dict[Any, tuple[Any, list[PlannedJob]]] = {}
         self._claimed_elsewhere: list[PlannedJob] = []
+        self._filters: SelectedFilters = {}
 
     def run(self, queue: JobQueue, on_result: OnResult) -> PausableRun:
         """Run all jobs of a queue. Return the jobs that other processes had locked."""
@@ -88,6 +91,8 @@ class _RayCluster:
         gpus = int(resources.get("GPU", 0))
         count = min(gpus or int(resources.get("CPU", 1)), len(queue))
         requirements = {"num_gpus": 1} if gpus else {"num_cpus": 1}
+        names = {name for job in queue.remaining for name in effective_names(job.request.filter)}
+        self._filters = find_filters(sorted(names))
         actor_class = self._ray.remote(RayActor).options(**requirements)
         try:
             for _ in range(count):
@@ -104,7 +109,7 @@ class _RayCluster:
         return self._claimed_elsewhere
 
     def _start_actor(self, actor_class: Any) -> Any:
-        return actor_class.remote(str(Path.cwd()), self._folder, self._suffix)
+        return actor_class.remote(str(Path.cwd()), self._folder, self._suffix, self._filters)
 
     def _assign(self, actor: Any, queue: JobQueue) -> None:
         if (batch := queue.next_batch()).jobs:

@@ -26,6 +26,7 @@ from artgen.spec.base_requests import PromptRequest, Request
 from artgen.spec.prompt_expansion import PromptExpansion
 from artgen.spec.requests import TASKS
 from artgen.spec.seeds import expand_series
+from artgen.spec.selected_filters import combined_names, configured_names
 from artgen.spec.settings import OutputSettings, SeriesSettings, options_of, validate
 
 STATE_LOCK = threading.RLock()
@@ -191,6 +192,7 @@ def _build_requests(
         raise _too_many(len(all_seeds), settings)
     if not has_series and task in _TASKS_WITHOUT_SEED:
         all_seeds = [{}]
+    merged["filter"] = combined_names(settings.filter or configured_names(), merged.get("filter", ()))
     requests = [build_request(task, {**merged, **seeds}) for seeds in all_seeds]
     if extra:
         requests = [each.replace(**extra) for each in requests]

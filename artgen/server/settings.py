@@ -39,6 +39,8 @@ class ServerSettings:
         idle_body_seconds: time in which a client must send the next bytes of a body.
         send_seconds: time in which a client must read a full send buffer.
         keep_alive_seconds: interval of the comments in a stream of events, which keep the connection open.
+        filter: names of the output filters of all jobs, which a client cannot remove; empty: the filters of the
+            configuration.
         defaults: default values of settings that a request does not contain, such as `model` and `device`.
         output: folder or template of file names, in which the server also saves each image; None: images are kept in
             memory only.
@@ -70,6 +72,7 @@ class ServerSettings:
     idle_body_seconds: float = 20.0
     send_seconds: float = 60.0
     keep_alive_seconds: float = 15.0
+    filter: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
     output: str | None = None
     verbose: bool = False

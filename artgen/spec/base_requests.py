@@ -15,6 +15,7 @@ from artgen.errors import UsageError
 from artgen.spec import fast, memory_budget
 from artgen.spec.control import ControlSpec, normalize_control_list, parse_control
 from artgen.spec.embedding import EmbeddingSpec, normalize_embedding_list, parse_embedding
+from artgen.spec.filter_policies import split_names
 from artgen.spec.image_prompt import ImagePromptSpec, normalize_image_prompt_list, parse_image_prompt
 from artgen.spec.lora import LoraSpec, normalize_lora_list, parse_lora
 from artgen.spec.prompt_expansion import PromptExpansion
@@ -24,6 +25,7 @@ from artgen.spec.settings import (
     ComputeSettings,
     ControlSettings,
     DeviceSettings,
+    FilterSettings,
     Img2ImgInput,
     ModelRef,
     ModelSettings,
@@ -45,7 +47,7 @@ from artgen.spec.settings import (
 
 @dataclass(frozen=True, kw_only=True)
 class Request(
-    PresetSettings, DeviceSettings, ModelRef, StepsSettings, SeedSettings
+    FilterSettings, PresetSettings, DeviceSettings, ModelRef, StepsSettings, SeedSettings
 ):  # The order of the fields is the reverse order of the bases.
     """Store the settings of all tasks.
 
@@ -78,6 +80,8 @@ class Request(
             object.__setattr__(self, "image_prompt", normalize_image_prompt_list(getattr(self, "image_prompt", ())))
         if "embedding" in names:
             object.__setattr__(self, "embedding", normalize_embedding_list(getattr(self, "embedding", ())))
+        if "filter" in names and self.filter:
+            object.__setattr__(self, "filter", split_names(self.filter))
         validate(self, names)
         if "device" in names:
             check_device_name(self.device)

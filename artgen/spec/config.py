@@ -20,6 +20,7 @@ import platformdirs
 
 from artgen.errors import InputFileError, UsageError
 from artgen.spec import settings
+from artgen.spec.filter_policies import FILTERS_TABLE, parse_policies
 from artgen.spec.quantities import check_quantity
 from artgen.spec.settings import options_of, unknown_setting_error
 from artgen.spec.toml_text import parse_toml
@@ -217,6 +218,9 @@ def read_config_file(path: Path) -> dict[str, Any]:
     for name, value in content.items():
         if name == PRESETS_TABLE and path == Path(PROJECT_FILE):
             continue
+        if name == FILTERS_TABLE:
+            parse_policies(value, path)
+            continue
         values = value if name in settings.TASK_NAMES and isinstance(value, dict) else {name: value}
         for key, item in values.items():
             if values is value and key in SHARED_SETTINGS:
@@ -229,10 +233,10 @@ def read_config_file(path: Path) -> dict[str, Any]:
 
 
 def _canonical(values: dict[str, Any]) -> dict[str, Any]:
-    """Return values with the current names of the settings. `preset = "a"` is `preset = ["a"]`."""
+    """Return values with the current names of the settings. `preset` and `filter` can be a text or a list."""
     check_repeated_keys(values, CONFIGURABLE_FIELDS)
     found = settings.canonical_keys(values, CONFIGURABLE_FIELDS)
-    return found | ({"preset": [found["preset"]]} if isinstance(found.get("preset"), str) else {})
+    return found | {name: [found[name]] for name in ("filter", "preset") if isinstance(found.get(name), str)}
 
 
 def _command_settings(path: Path, command: str) -> dict[str, Any]:
@@ -260,7 +264,8 @@ def _check_setting(path: Path, name: str, value: Any, command: str) -> None:
     if name not in CONFIGURABLE_SETTINGS or isinstance(value, dict):
         message, hint = unconfigurable_error(name)
         if isinstance(value, dict):
-            tables = (*settings.TASK_NAMES, *([f"{PRESETS_TABLE}.NAME"] if path == Path(PROJECT_FILE) else []))
+            presets = [f"{PRESETS_TABLE}.NAME"] if path == Path(PROJECT_FILE) else []
+            tables = (*settings.TASK_NAMES, f"{FILTERS_TABLE}.NAME", *presets)
             message, hint = f"Unknown table: '{name}'.", f"Tables: {', '.join(tables)}."
         raise InputFileError(f"Invalid configuration file '{path}': {message}", hint)
     group = setting_group(name, command)

@@ -86,7 +86,7 @@ class Upscale(UpscaleMethod, UpscaleSettings, ImageRequest, PromptRequest):
         """Return the settings that the method does not use. They are not recorded."""
         if self.is_redraw:
             return frozenset({"upscale_model", "refiner"})
-        used = {"image", "max_side", "by", "target_size", "method", "preset", "offline"}
+        used = {"image", "max_side", "by", "target_size", "method", "preset", "offline", "filter"}
         if self.method == "model":
             used |= {"upscale_model", "steps", "seed", "device", "dtype"}
         return frozenset(settings_of(type(self)).keys() - used)

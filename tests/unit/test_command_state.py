@@ -22,6 +22,8 @@ RESET = {
     "images/contact_sheet.py:label_font",
     "images/mask_fill.py:_last_biharmonic",
     "registry/single_file_configs.py:_temporary_folder",
+    "spec/selected_filters.py:_read_words",
+    "spec/selected_filters.py:_received",
     "system/cache_folders.py:_descriptors",
     "system/input_files.py:_pipe_contents",
     "system/input_files.py:_stdin_content",

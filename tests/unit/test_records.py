@@ -29,6 +29,7 @@ CONTROL = st.sampled_from(["canny=a.png", "depth=b.png,scale=0.5,until=0.6", "ra
 SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "device": st.sampled_from(["auto", "cpu", "cuda", "cuda:3", "mps"]),
     "scheduler": st.none() | st.sampled_from(SPACED),
+    "filter": st.lists(st.sampled_from(["strict", "a"]), max_size=2, unique=True).map(tuple),
     "fast": st.none() | st.sampled_from(["none", "cache", "tiny-decoder+Cache"]),
     "target_size": st.none(),
     "expand": st.sampled_from(["64", "left=8,top=16"]),

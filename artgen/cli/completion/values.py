@@ -145,6 +145,14 @@ def _styles(typed: str) -> Iterator[Candidate]:  # noqa: ARG001
         yield Candidate(style.name, style.prompt or style.negative_prompt)
 
 
+def _filters(typed: str) -> Iterator[Candidate]:
+    from artgen.spec.selected_filters import filter_names
+
+    before, comma, _ = typed.rpartition(",")
+    for name in filter_names():
+        yield Candidate(f"{before}{comma}{name}")
+
+
 def _presets(typed: str) -> Iterator[Candidate]:  # noqa: ARG001
     from artgen.spec.presets import list_presets
 
@@ -221,6 +229,7 @@ KINDS: Mapping[str, Callable[[str], Iterable[Candidate]]] = {
     "vaes": _files("vae"),
     "embeddings": _files("embedding"),
     "styles": _styles,
+    "filters": _filters,
     "presets": _presets,
     "cache": _cache_entries,
     "controls": _controls,

@@ -13,8 +13,9 @@ from artgen.engine.results import FailedImage, GeneratedImage, wrong_size_error
 from artgen.engine.sampling.frames import StepRecorder
 from artgen.engine.sampling.nan_guard import DecodedBatch, NanGuard
 from artgen.errors import FilteredError
-from artgen.events import Decoding, Listener
+from artgen.events import Decoding, Listener, Notice
 from artgen.jobs.job import GenerationJob
+from artgen.jobs.output_filters import RECORD_FIELD, JobFilters, filtered_error, note_text
 from artgen.spec.records import WRITER_FIELDS, to_record
 
 
@@ -51,9 +52,13 @@ class BatchOutput:
         pixels = self.decoded.pixels[index]
         if not self.nan_guard.finite[index] or not np.isfinite(pixels).all():
             return FailedImage(job.request, self.nan_guard.nonfinite_error(index, self.device_config))
-        if self.decoded.filtered[index]:
-            return FailedImage(job.request, _filtered_error())
-        facts = {**job.provenance, **self.provenance, **_package_versions(job), **provenance}
+        is_flagged = self.decoded.filtered[index]
+        if is_flagged and job.filters.checker_refuses:
+            return FailedImage(job.request, _filtered_error(job.filters))
+        if is_flagged:
+            self.listener(Notice(note_text(job.filters.checker_policies[0], "the model's safety checker flagged it")))
+        checked = {RECORD_FIELD: job.filters.checker_results(is_flagged=is_flagged)}
+        facts = {**job.provenance, **self.provenance, **_package_versions(job), **provenance, **checked}
         facts = {name: value for name, value in facts.items() if value not in (None, "", [])}
         request = job.request.replace(**self.resolved_settings)
         decoded = Image.fromarray((opaque(pixels) * 255).round().astype(np.uint8), "RGB")
@@ -115,7 +120,10 @@ def _package_versions(job: GenerationJob) -> dict[str, str]:
     return {"scikit-image": importlib.metadata.version("scikit-image")}
 
 
-def _filtered_error() -> FilteredError:
+def _filtered_error(filters: JobFilters) -> FilteredError:
+    if filters.uses_checker:
+        policy = next(each for each in filters.checker_policies if each.refuses)
+        return filtered_error(policy, "the model's safety checker flagged it", "Try another --seed or prompt.")
     return FilteredError(
         "Cannot write the image: the safety filter of the model withheld it.",
         "Try another --seed or prompt. Use --no-safety-checker where that is appropriate.",

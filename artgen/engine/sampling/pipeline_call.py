@@ -36,6 +36,7 @@ from artgen.engine.sampling.panorama import with_windows
 from artgen.engine.sampling.pipeline_errors import wrap_pipeline_errors
 from artgen.engine.sampling.prepared_pipeline import job_seeds, plan_optimizations, prepare_pipeline
 from artgen.engine.sampling.prompt_arguments import prompt_conditioning, truncated_prompts
+from artgen.engine.sampling.safety_checker import flagged_images, kept_pixels
 from artgen.engine.sampling.seamless import with_seamless_padding
 from artgen.engine.sampling.task_arguments import task_arguments
 from artgen.engine.sampling.variation_noise import mixed_noise
@@ -171,6 +172,7 @@ def _run_pipeline_once(
             openvino(pipe, jobs[0].model) as openvino_facts,
             with_seamless_padding(pipe, jobs[0]),
             with_windows(pipe, jobs[0]),
+            kept_pixels(pipe, jobs[0]),
             with_approximations(pipe, jobs[0].request.fast, jobs[0].extras),
         ):
             conditioning = conditioning or _encode_prompts(pipe, padded_jobs, progress.listener)
@@ -211,8 +213,9 @@ def _run_pipeline_once(
                     result = pipe(**{**refined, "generator": kwargs["generator"]})
     except NonFiniteError:
         return [FailedImage(job.request, nan_guard.nonfinite_error(i, device_config)) for i, job in enumerate(jobs)]
-    with with_seamless_padding(pipe, jobs[0]):
-        decoded, redecoded = _check_decoded(pipe, result, batch_size, nan_guard, progress.listener)
+    with with_seamless_padding(pipe, jobs[0]), kept_pixels(pipe, jobs[0]):
+        decoded = _decoded_batch(result, flagged_images(result, batch_size, jobs[0]), progress.listener)
+        redecoded = redecode_fp32(pipe, decoded, nan_guard, progress.listener)
     fallbacks = [*memory_settings.fallbacks, *(["decoder in fp32"] if redecoded else [])]
     provenance = {
         "batch_size": batch_size,
@@ -255,18 +258,14 @@ def _inverted_latents(
     )
 
 
-def _check_decoded(
-    pipe: Any, result: Any, batch_size: int, nan_guard: NanGuard, listener: Listener
-) -> tuple[DecodedBatch, bool]:
-    """Return the decoded batch, and whether images of the batch were decoded again in fp32."""
+def _decoded_batch(result: Any, filtered: list[bool], listener: Listener) -> DecodedBatch:
+    """Return the images of the output of a pipeline."""
     listener(Decoding())
-    filtered = list(getattr(result, "nsfw_content_detected", None) or [False] * batch_size)
     images = result.images if hasattr(result, "images") else result.image
     pixels = np.array(images)
     if pixels.dtype == np.uint8:  # A pipeline that crops the masked area returns images of Pillow.
         pixels = pixels.astype(np.float32) / 255
-    decoded = DecodedBatch(pixels, filtered)
-    return decoded, redecode_fp32(pipe, decoded, nan_guard, listener)
+    return DecodedBatch(pixels, filtered)
 
 
 def _resolved_settings(device_config: DeviceConfig, memory_settings: MemorySettings) -> dict[str, Any]:

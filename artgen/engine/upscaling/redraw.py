@@ -27,7 +27,7 @@ from artgen.jobs.job import GenerationJob, UpscaleJob
 from artgen.spec.records import PROVENANCE_FIELDS
 from artgen.spec.settings import MAX_SEED, options_of
 
-_FACTS_OF_TILES = frozenset({"width", "height", "batch_size", "fallbacks"})
+_FACTS_OF_TILES = frozenset({"width", "height", "batch_size", "fallbacks", "filter_results"})
 """Fields of the record of a tile that are not copied to the record of the result."""
 
 COLOR_AREAS_PER_SIDE = 8
@@ -61,6 +61,7 @@ class _Tiles:
         done: number of finished tiles.
         first: result of the first tile.
         fallbacks: fallbacks of all tiles.
+        filter_results: results of the filters for all tiles.
     """
 
     tile_job: GenerationJob
@@ -71,6 +72,7 @@ class _Tiles:
     done: int = 0
     first: GeneratedImage | None = None
     fallbacks: dict[str, None] = field(default_factory=dict)
+    filter_results: dict[str, None] = field(default_factory=dict)
     _reported: set[Event] = field(default_factory=set)
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
@@ -107,6 +109,7 @@ class _Tiles:
             raise _TileFailed(outcome)
         self.first = self.first or outcome
         self.fallbacks |= dict.fromkeys(outcome.record.get("fallbacks") or ())
+        self.filter_results |= dict.fromkeys(outcome.record.get("filter_results") or ())
         self.done += 1
         self._report_progress()
         return np.asarray(outcome.image)
@@ -189,4 +192,4 @@ def _shared_facts(job: UpscaleJob, tiles: _Tiles) -> tuple[dict[str, Any], dict[
     settings = {name: getattr(request, name) for name in _SELECTED_SETTINGS}
     names = PROVENANCE_FIELDS.keys() - _FACTS_OF_TILES - options_of(type(job.request)).keys() - job.provenance.keys()
     facts = {name: value for name, value in record.items() if name in names and name != "task"}
-    return settings, {**facts, "fallbacks": list(tiles.fallbacks)}
+    return settings, {**facts, "fallbacks": list(tiles.fallbacks), "filter_results": list(tiles.filter_results)}

@@ -14,6 +14,7 @@ from artgen.errors import MemoryExhaustedError
 from artgen.events import Listener, StepEvent, no_op
 from artgen.jobs import checks
 from artgen.jobs.job import Job, UpscaleJob
+from artgen.jobs.output_filters import with_results
 from artgen.spec.records import WRITER_FIELDS, to_record
 from artgen.spec.settings import FramesSettings
 
@@ -42,7 +43,8 @@ def generate_jobs(
             listener(StepEvent(0, 1, number, 1, len(jobs)))
             timer = GenerationTimer(listener)
             result = resample(job)
-            yield replace(result, seconds=timer.elapsed_seconds)
+            record = with_results(result.record, job.filters)
+            yield replace(result, record=record, seconds=timer.elapsed_seconds)
             listener(StepEvent(1, 1, number, 1, len(jobs)))
 
 

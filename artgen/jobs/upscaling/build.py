@@ -75,4 +75,5 @@ def upscale_job(draft: "JobDraft", tile: GenerationJob | None) -> UpscaleJob:
         source=source,
         tile=tile,
         upscaler=draft.upscaler,
+        filters=draft.filters,
     )

@@ -50,6 +50,7 @@ from artgen.spec.settings.compute import (
 )
 from artgen.spec.settings.control import ControlSettings
 from artgen.spec.settings.edit import EditSettings
+from artgen.spec.settings.filters import FilterSettings
 from artgen.spec.settings.frames import AnimationSettings, FramesSettings
 from artgen.spec.settings.hires import HiresSettings, PanoramaSettings, SeamlessSettings
 from artgen.spec.settings.image_prompt import ImagePromptSettings
@@ -133,6 +134,7 @@ __all__ = [
     "DisplaySettings",
     "EditSettings",
     "FeatherSettings",
+    "FilterSettings",
     "FramesSettings",
     "GenerationReportSettings",
     "GuidanceSettings",
@@ -203,6 +205,7 @@ __all__ = [
 
 SETTING_GROUPS: tuple[type, ...] = (
     PresetSettings,
+    FilterSettings,
     PromptSettings,
     SeedSettings,
     SeriesSettings,

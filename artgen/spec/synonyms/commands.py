@@ -304,6 +304,7 @@ COMMANDS_OF_GROUPS = {
     "EditSettings": ("edit",),
     "FeatherSettings": ("inpaint", "outpaint", "edit"),
     "DeviceSettings": _IMAGE_COMMANDS,
+    "FilterSettings": (*_IMAGE_COMMANDS, "variations", "morph", "replay"),
     "FramesSettings": _IMAGE_COMMANDS,
     "AnimationSettings": _IMAGE_COMMANDS,
     "DisplaySettings": (*_IMAGE_COMMANDS, "batch", "sheet"),
