@@ -167,6 +167,7 @@ CHANGES: dict[str, tuple[dict[str, Any], Any]] = {
     "model": (TXT2IMG, ""),
     "offline": (TXT2IMG, True),
     "lora": (TXT2IMG, ""),
+    "filter": (TXT2IMG, ("words",)),
     "safety_checker": (TXT2IMG, False),
     "device": (TXT2IMG, "cpu"),
     "dtype": (TXT2IMG, "fp32"),
@@ -221,7 +222,7 @@ DEFAULTS: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 def write_inputs() -> None:
     """Write the images and masks of the lines above, and a preset."""
-    Path("artgen.toml").write_text('[presets.local]\ndevice = "auto"\n')
+    Path("artgen.toml").write_text('[presets.local]\ndevice = "auto"\n[filters.words]\nwords = "example"\n')
     for name, color in (("a", "red"), ("b", "blue")):
         Image.new("RGB", (32, 32), color).save(f"{name}.png")
     Image.new("RGB", (64, 64), "red").save("large.png")
