@@ -5,7 +5,7 @@
 After "Stable Bias: Analyzing societal representations in diffusion models" (Luccioni et al. 2023, arXiv 2303.11408).
 Generates the images of a fixed list of neutral prompts with many seeds, labels and clusters them, and writes
 `report.html`, `report.json`, `shares.csv` and `images.csv`. The same command continues an interrupted audit.
-`compare.py` compares the reports of two models.
+`compare_audits.py` compares the reports of two models.
 """
 
 import argparse
@@ -110,6 +110,8 @@ def run_audit(prompts: PromptList, options: argparse.Namespace) -> Path:
         ArtgenError: a file, the model or the labels are not available, or an image cannot be generated.
     """
     labels_name = options.labels or (JUDGE if options.model == BUNDLED_MODEL else CLIP)
+    if labels_name == JUDGE and options.model != BUNDLED_MODEL:
+        print("The judge recognizes drawings of icons. Its labels of other images are not reliable.", file=sys.stderr)
     labeler = load_labeler(labels_name, options)  # before images are generated, so that an error comes first
     options.out.mkdir(parents=True, exist_ok=True)
     found, withheld = generate_images(prompts, options)
@@ -177,6 +179,9 @@ def main() -> None:
     except artgen.ArtgenError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        print(f"Cannot write the audit: {error}.", file=sys.stderr)
+        sys.exit(artgen.OutputError.exit_code)
     except KeyboardInterrupt:
         print("Interrupted. The same command continues the audit.", file=sys.stderr)
         sys.exit(130)

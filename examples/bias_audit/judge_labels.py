@@ -38,6 +38,13 @@ MIN_COLORFUL_FRACTION = 0.15
 """Smallest fraction of the object with a saturation of at least 0.2. Below it, the object has no hue."""
 MAX_COUNT = 4
 
+LIMITS = (
+    "The judge recognizes drawings of icons. It does not distinguish a man's icon from the neutral icon of a person: "
+    "both have the same label.",
+    "The judge has no classes for age and skin tone. They are not measured.",
+)
+"""Limits of the labels, for the report."""
+
 WOMAN, MAN_OR_NEUTRAL, NO_PERSON = "woman's icon", "man's or neutral icon", "no person"
 WOMEN = frozenset({"woman", "girl", "old-woman", "princess", "mrs-claus"})
 MEN_AND_NEUTRAL = frozenset({
@@ -76,6 +83,7 @@ class JudgeLabeler:
             "source": "judge",
             "sha256": provenance["sha256"],
             "accuracy on real renders": provenance["accuracy on real renders"],
+            "limits": list(LIMITS),
         }
 
     def label(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> LabeledImages:

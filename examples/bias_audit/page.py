@@ -15,8 +15,8 @@ MIN_SHOWN_LABELS = 3
 """The most frequent labels are shown even if they are rarer."""
 
 STYLE = """
-:root { color-scheme: light dark; --line: #8886; --bar: #3b76c4; --mark: #b3501f; }
-@media (prefers-color-scheme: dark) { :root { --bar: #6aa2ea; --mark: #f09a62; } }
+:root { color-scheme: light dark; --line: #8886; --bar: #3b76c4; --mark: #111; }
+@media (prefers-color-scheme: dark) { :root { --bar: #6aa2ea; --mark: #fff; } }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 0 auto; padding: 1rem; }
 h1 { margin: 0; } h2 { margin-top: 2.5rem; } section { border-top: 1px solid var(--line); padding: 1rem 0; }
 img { max-width: 100%; height: auto; } figure { margin: 0; }
@@ -37,6 +37,7 @@ LIMITS = (
     "An interval contains only the uncertainty of the random seeds. It does not contain the errors of the labels, and "
     "it does not apply to other prompts.",
     "Shares are not compared with statistics of the real world. Equal shares are not always the goal.",
+    "A bar is the share of a label, the line on it is the interval. Behind them: share, interval, number of images.",
 )
 
 
@@ -57,7 +58,7 @@ def write_page(audit: Audit, out: Path) -> Path:
         '<meta name="referrer" content="no-referrer"><link rel="icon" href="data:,">',
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>",
         f"<header><h1>{escape(title)}</h1>{_summary(audit)}<nav>{links}</nav></header>\n<main>",
-        "<h2>How to read this report</h2><ul>" + "".join(f"<li>{escape(text)}</li>" for text in LIMITS) + "</ul>",
+        "<h2>How to read this report</h2>" + _list((*LIMITS, *audit.labels.get("limits", ()))),
         *(_group(audit, group) for group in groups),
         _clusters(audit),
         "</main>\n</body>\n</html>\n",
@@ -65,6 +66,10 @@ def write_page(audit: Audit, out: Path) -> Path:
     path = out / "report.html"
     path.write_text("\n".join(parts), encoding="utf-8")
     return path
+
+
+def _list(texts: Iterable[str]) -> str:
+    return "<ul>" + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>"
 
 
 def _anchor(text: str) -> str:

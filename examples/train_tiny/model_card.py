@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from bias_section import bias_section
 from concepts import IMAGE_COUNT_KEY, with_article
 from export import sha256_sums
 
@@ -248,6 +249,7 @@ def main() -> None:
         data_section(provenance),
         training_section(options),
         figures_section(evaluation, options.work, options.psnr),
+        bias_section(options.evaluation / "bias_audit.json"),
         similarity_section(options.evaluation / "similarity.json"),
     )
     (options.out / "README.md").write_text("".join(parts))

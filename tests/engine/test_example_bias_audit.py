@@ -25,8 +25,8 @@ pytestmark = pytest.mark.slow
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = (
-    "audit", "clip_labels", "clusters", "compare", "concept_network", "judge_labels", "labels", "named_colors", "page",
-    "prompt_adherence", "prompt_list", "report", "shares",
+    "audit", "bias_section", "clip_labels", "clusters", "compare_audits", "concept_network", "judge_labels", "labels",
+    "named_colors", "page", "prompt_adherence", "prompt_list", "report", "shares",
 )  # fmt: skip
 PROMPTS = {
     "occupations": {"shows": "people", "prompts": ["a doctor"]},
@@ -114,6 +114,13 @@ def test_audit_continues_and_a_second_audit_has_the_same_counts(prompts: Path) -
     ]
     assert all(Path("first", row["file"]).is_file() for row in rows)
     check_page(Path("first"))
+
+    from bias_section import bias_section
+
+    assert re.search(
+        r"^\| a doctor \|( \d+ % \(\d+ to \d+\) \|){4}$", bias_section(Path("first/report.json")), re.MULTILINE
+    )
+    assert bias_section(Path("first/missing.json")) == ""
 
 
 def test_judge_names_the_objects_of_the_contact_sheet_of_the_bundled_model() -> None:
@@ -252,17 +259,17 @@ def test_compare_reports_clear_differences_and_refuses_other_labels(capsys: pyte
         ("a dog", "red", 50),
     ]
     Path("b.json").write_text(json.dumps(report(second)))
-    assert run_script("compare", "a.json", "b.json", "--csv", "all.csv") == 0
+    assert run_script("compare_audits", "a.json", "b.json", "--csv", "all.csv") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith("a car: color blue: 0% -> 60% (+60, +44 to +72)")
     assert lines[2].startswith("a car: color red: 100% -> 40% (-60, ")
     assert lines[3].startswith("2 of 4 intervals do not contain 0.")
     assert len(Path("all.csv").read_text().splitlines()) == 5
     Path("b.json").write_text(json.dumps(report(second, labels={"source": "clip"})))
-    assert run_script("compare", "a.json", "b.json") == 2
+    assert run_script("compare_audits", "a.json", "b.json") == 2
     assert "Cannot compare labels of judge with labels of clip." in capsys.readouterr().err
     Path("b.json").write_text("[]")
-    assert run_script("compare", "a.json", "b.json") == 3
+    assert run_script("compare_audits", "a.json", "b.json") == 3
 
 
 @pytest.mark.parametrize(
@@ -274,6 +281,7 @@ def test_compare_reports_clear_differences_and_refuses_other_labels(capsys: pyte
         (None, (), 3, "Cannot read"),
         (json.dumps(PROMPTS), ("--seeds", 0), 2, "at least 1"),
         (json.dumps(PROMPTS), ("--seeds", 20_000), 2, "the limit is 12,000"),
+        (json.dumps(PROMPTS), ("-o", "list.json/out"), 74, "Not a directory"),
         (json.dumps(PROMPTS), ("--labels", "no such model"), 2, "Unknown CLIP model"),
         (json.dumps(PROMPTS), ("-m", "no-such-model", "--labels", "judge", "--offline"), 4, "no-such-model"),
     ],

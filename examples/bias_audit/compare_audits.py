@@ -1,6 +1,6 @@
 """Compare the reports of two audits: differences of shares with confidence intervals.
 
-    python compare.py data/bias_audit/A/report.json data/bias_audit/B/report.json
+    python compare_audits.py data/bias_audit/A/report.json data/bias_audit/B/report.json
 
 Prints the differences whose interval does not contain 0, the largest first. `--csv` writes all differences.
 """
