@@ -197,6 +197,25 @@ def test_disabled_safety_filter_does_not_change_the_image(filtered_model: Path, 
     assert np.asarray(generated.image).std() > 0
 
 
+def test_a_filter_refuses_or_notes_images_that_the_safety_checker_flags(
+    filtered_model: Path, models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = "safety_checker = true\n"
+    Path("artgen.toml").write_text(f"[filters.refused]\n{table}[filters.noted]\n{table}action = 'note'\n")
+    settings = {"model": str(filtered_model), "seed": 7, **SETTINGS}
+    for name in ("refused", "strict", "noted,refused"):
+        with pytest.raises(FilteredError, match="safety checker flagged it"):
+            generate(Txt2Img(filter=(name,), **settings))
+    log = plain.EventLog()
+    noted = generate(Txt2Img(filter=("noted",), **settings), listener=log)
+    assert sample_images.same(noted.image, generate(Txt2Img(**{**settings, "model": str(models["sd1"])})).image)
+    assert noted.record["filter_results"] == ["noted safety_checker: noted"]
+    assert "Filter 'noted': the model's safety checker flagged it." in log.notes
+    with pytest.raises(FilteredError, match="safety filter"):  # the cached pipeline is unchanged
+        generate(Txt2Img(**settings))
+
+
 def test_safety_filter_checks_the_image_decoded_in_fp32(filtered_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def decode(original: Callable[..., Any], self: Any, z: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         result = original(self, z, *args, **kwargs)
