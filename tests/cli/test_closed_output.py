@@ -66,6 +66,7 @@ PRINTING_COMMANDS = [
     ("preset", "show", "small"),
     ("cache", "list"),
     ("cache", "clear", "--json"),
+    ("sign", "init"),
     ("worker", "status"),
 ]
 """A command line of each command that prints to stdout. The exit code is 0 also if the output is read."""

@@ -88,6 +88,8 @@ PRINTED_OBJECTS = [
     (1, "history", "import", "marks.jsonl"),
     (1, "history", "scan", "photos"),
     (1, "preset", "list"),
+    (1, "sign", "init"),
+    (1, "sign", "show"),
     (1, "worker", "status"),
     (1, "preset", "show", "small"),
     (None, "cache", "list"),
@@ -95,7 +97,7 @@ PRINTED_OBJECTS = [
 ]
 """Number of objects (None: several) and arguments of command lines that print JSON."""
 
-GROUPS = ("models", "batch", "config", "history", "preset", "worker", "cache")
+GROUPS = ("models", "batch", "config", "history", "preset", "sign", "worker", "cache")
 
 
 def command_name(arguments: tuple[str, ...]) -> tuple[str, ...]:
@@ -171,6 +173,8 @@ def test_printed_objects_fit_the_schema(line: tuple[Any, ...], inputs: Path, mon
         user_cache_folder().mkdir(parents=True, exist_ok=True)
         for file in ("hashes.json", "load-times.json"):
             (user_cache_folder() / file).write_text("{}")
+    if name == ("sign", "show"):
+        run("sign", "init")
     if name[0] == "history":
         run("history", "tag", str(add_image("in.png")), "blue")
         Path("marks.jsonl").write_text(run("history", "export").stdout)

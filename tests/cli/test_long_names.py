@@ -72,6 +72,8 @@ BASE_ARGUMENTS: dict[str, tuple[str, ...]] = {
     "preset list": (),
     "preset show": ("small",),
     "preset remove": ("small",),
+    "sign init": (),
+    "sign show": (),
     "worker start": (),
     "worker stop": (),
     "worker status": (),

@@ -43,6 +43,7 @@ GENERATING = commands("""
     artgen txt2img 'a car' FAST -o x.png >&-
     artgen txt2img 'a car' FAST --seamless both -o s.png && artgen txt2img 'a car' FAST --hires 1.5:0.6 -o large.png
     artgen txt2img 'a car' FAST --best-of 2 -o best.png --json; artgen rank best.png in.png --prompt 'a car' -m tiny
+    artgen txt2img 'a car' FAST --sign -o signed.png; artgen config set sign on; artgen txt2img 'a car' FAST -o x.png
     artgen sample -m denoiser --steps 2 --seed 1 --count 2
     artgen img2img in.png 'a car' FAST --strength 0.5
     artgen img2img - 'a car' FAST -o - < in.png > out.png
