@@ -94,10 +94,17 @@ class LedgerJobs:
             lambda _: None,  # the planner checked all jobs
             len(state.jobs) + len(self.plan.line_errors),
             has_ledger=True,
-            notes=[*self._run.notes, batch_summary(state, self._folder)],
+            notes=[*self._run.notes, *self._signing_note(state), batch_summary(state, self._folder)],
             failed=list(map(_job_outcome, self._run.earlier_failures(state))),
             folder=f"'{self._folder}'",
         )
+
+    def _signing_note(self, state: RunState) -> list[str]:
+        """Return a note if `--sign` or `--no-sign` does not apply to images of an earlier run."""
+        if not state.num_completed or not is_typed("sign"):
+            return []
+        flag = "--sign" if self._defaults.get("sign") else "--no-sign"
+        return [f"{flag} has no effect on {counted(state.num_completed, 'image')} of an earlier run."]
 
     def _pending_job(self, job: PlannedJob) -> PendingJob:
         width, height = job.template.size

@@ -111,7 +111,9 @@ def test_a_batch_of_signed_images_continues() -> None:
     assert [is_signed(data) for _, data in sorted(files.items())] == [True, False, True]
     run("batch", "verify", "out")
     shutil.rmtree("out/artgen-ledger")
-    assert "3 images of an earlier run were found" in run(*command, "--sign").stderr
+    printed = run(*command, "--sign").stderr
+    assert "3 images of an earlier run were found" in printed
+    assert "--sign has no effect on 3 images of an earlier run." in printed
     assert {path.name: path.read_bytes() for path in Path("out").glob("0*")} == files
 
 
