@@ -40,20 +40,21 @@ class Alignment:
 
 
 def align(candidates: Floats, targets: Floats, windows: Floats, steps: int) -> Alignment:
-    """Align candidates with generated images of the same size.
+    """Align candidates with generated images.
 
     Args:
-        candidates: training images, shape (B, side, side, 3), gray levels.
-        targets: the generated image of each candidate, in the same shape.
+        candidates: training images, shape (B, side, side, 3), gray levels. A larger side than that of the targets gives
+            sharp crops.
+        targets: the generated image of each candidate, shape (B, target side, target side, 3).
         windows: first crop of each candidate, shape (B, 4).
         steps: number of Gauss-Newton steps.
     """
-    count, side = candidates.shape[:2]
+    count, side = targets.shape[:2]
     position = ((np.arange(side) + 0.5) / side).astype(np.float32)
     position_x, position_y = np.tile(position, side)[None, :, None], np.repeat(position, side)[None, :, None]
     best = Alignment(np.full(count, -np.inf, np.float32), windows.copy(), np.zeros(count, bool))
     for step in range(steps + 1):
-        cropped, by_x, by_y = _crop(candidates, windows)
+        cropped, by_x, by_y = _crop(candidates, windows, side)
         colors, rest, scores, recolored = _fit_colors(cropped, targets)
         better = scores > best.scores
         best = Alignment(
@@ -77,30 +78,30 @@ def align(candidates: Floats, targets: Floats, windows: Floats, steps: int) -> A
     return best
 
 
-def _crop(images: Floats, windows: Floats) -> tuple[Floats, Floats, Floats]:
-    """Return the crops, scaled to the size of the images, and their derivatives by the horizontal and vertical
-    shift."""
+def _crop(images: Floats, windows: Floats, target_side: int) -> tuple[Floats, Floats, Floats]:
+    """Return the crops, scaled to the target side, and their derivatives by the horizontal and vertical shift."""
     count, side = images.shape[:2]
-    rows, rows_by_y = _sampling(windows[:, 1], windows[:, 3], side)
-    columns, columns_by_x = _sampling(windows[:, 0], windows[:, 2], side)
+    vertical, vertical_by_y = _sampling(windows[:, 1], windows[:, 3], side, target_side)
+    horizontal, horizontal_by_x = _sampling(windows[:, 0], windows[:, 2], side, target_side)
 
     def sample(vertical: Floats, horizontal: Floats) -> Floats:
-        stretched = (vertical @ images.reshape(count, side, -1)).reshape(count, side, side, 3).transpose(0, 2, 1, 3)
-        result = horizontal @ stretched.reshape(count, side, -1)
-        return result.reshape(count, side, side, 3).transpose(0, 2, 1, 3)
+        rows = (vertical @ images.reshape(count, side, -1)).reshape(count, target_side, side, 3)
+        result = horizontal @ rows.transpose(0, 2, 1, 3).reshape(count, side, -1)
+        return result.reshape(count, target_side, target_side, 3).transpose(0, 2, 1, 3)
 
-    return sample(rows, columns), side * sample(rows, columns_by_x), side * sample(rows_by_y, columns)
+    by_x, by_y = sample(vertical, horizontal_by_x), sample(vertical_by_y, horizontal)
+    return sample(vertical, horizontal), side * by_x, side * by_y
 
 
-def _sampling(starts: Floats, lengths: Floats, side: int) -> tuple[Floats, Floats]:
-    """Return the matrices of linear interpolation along one axis and their derivatives, shape (B, side, side)."""
-    position = (starts[:, None] + lengths[:, None] * (np.arange(side) + 0.5) / side) * side - 0.5
+def _sampling(starts: Floats, lengths: Floats, side: int, target_side: int) -> tuple[Floats, Floats]:
+    """Return the matrices of linear interpolation along one axis and their derivatives, (B, target side, side)."""
+    position = (starts[:, None] + lengths[:, None] * (np.arange(target_side) + 0.5) / target_side) * side - 0.5
     position = np.clip(position, 0, side - 1 - 1e-4)
     pixel = np.floor(position).astype(int)
     fraction = (position - pixel).astype(np.float32)
-    values = np.zeros((len(starts), side, side), np.float32)
+    values = np.zeros((len(starts), target_side, side), np.float32)
     slopes = np.zeros_like(values)
-    image, output = np.arange(len(starts))[:, None], np.arange(side)[None]
+    image, output = np.arange(len(starts))[:, None], np.arange(target_side)[None]
     values[image, output, pixel], values[image, output, pixel + 1] = 1 - fraction, fraction
     slopes[image, output, pixel], slopes[image, output, pixel + 1] = -1, 1
     return values, slopes

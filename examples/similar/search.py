@@ -23,6 +23,12 @@ VERIFIED = 12
 """Number of the best of these that are read again and aligned at 64 pixels."""
 
 VERIFIED_SIDE_PX = 64
+
+STARTS = 3
+"""Number of crops of a candidate with which its alignment starts."""
+
+_PREFERENCE = 1000.0
+"""Added to the similarity of candidates that are always aligned."""
 _STEPS = 5
 _CHUNK_IMAGES = 512
 _QUERIES_PER_CHUNK = 64
@@ -76,8 +82,10 @@ class _Candidates:
     windows: Floats
 
     def best(self, alignment: Alignment, number: int) -> "_Candidates":
-        """Return the candidates with the highest scores, and their windows."""
-        order = np.argsort(-alignment.scores, kind="stable")[:number]
+        """Return the images with the highest scores, each with its best window."""
+        order = np.argsort(-alignment.scores, kind="stable")
+        _, first = np.unique(self.indices[order], return_index=True)
+        order = order[np.sort(first)[:number]]
         return _Candidates(self.indices[order], self.mirrored[order], alignment.windows[order])
 
 
@@ -94,18 +102,20 @@ def find_similar(
         images: index of the folder.
         queries: images.
         top: number of matches, at most `VERIFIED`.
-        contents: similarity of the contents by CLIP, shape (N, Q); None selects candidates without CLIP.
         left_out: returns which training images are not compared with a query, shape (N,); None compares all.
+        contents: similarity of the contents by CLIP, shape (N, Q); None selects candidates without CLIP.
     """
     for start in range(0, len(queries), _QUERIES_PER_CHUNK):
         part = queries[start : start + _QUERIES_PER_CHUNK]
-        scores, windows = _compare_edges(images, [each.image for each in part])
+        descriptors = np.stack([_describe_both(each.image) for each in part])
+        scores = _compare_edges(images, descriptors)
         for number, query in enumerate(part):
-            columns = slice(2 * number, 2 * number + 2)
-            excluded = None if left_out is None else left_out(query)
             content = None if contents is None else contents[:, start + number]
-            preferred = _preferred(images, query, content)
-            candidates = _select_candidates(scores[:, columns], windows[:, columns], preferred, excluded)
+            ranked = scores[:, number]
+            ranked[np.unique(_preferred(images, query, content))] += _PREFERENCE
+            if left_out is not None:
+                ranked[left_out(query)] = -np.inf
+            candidates = _select_candidates(images, descriptors[number], ranked)
             matches = _align_candidates(images, query, candidates)[:top]
             if content is not None:
                 places = {name: index for index, name in enumerate(images.names)}
@@ -113,31 +123,34 @@ def find_similar(
             yield matches
 
 
-def _compare_edges(images: IndexedImages, queries: Sequence[Image.Image]) -> tuple[Floats, NDArray[np.uint8]]:
-    """Return the highest similarity of a crop of each training image, and the crop.
+def _describe_both(image: Image.Image) -> Floats:
+    """Return the descriptors of an image and of its mirror image, shape (2, values)."""
+    return np.stack([describe_image(small_copy(each)) for each in (image, ImageOps.mirror(image))])
 
-    Returns:
-        Two arrays of shape (N, 2 Q); the columns are the queries, each unchanged and mirrored.
+
+def _compare_edges(images: IndexedImages, descriptors: Floats) -> Floats:
+    """Return the highest similarity of a crop of each training image, shape (N, Q).
+
+    Args:
+        images: index of the folder.
+        descriptors: shape (Q, 2, values).
     """
-    descriptors = np.stack(
-        [describe_image(small_copy(each)) for image in queries for each in (image, ImageOps.mirror(image))]
-    )
+    queries, both, values = descriptors.shape
+    columns = descriptors.reshape(-1, values).T
     count, crops = images.edges.shape[:2]
-    scores = np.empty((count, len(descriptors)), np.float32)
-    windows = np.empty(scores.shape, np.uint8)
+    scores = np.empty((count, queries), np.float32)
     for start in range(0, count, _CHUNK_IMAGES):
         rows = images.edges[start : start + _CHUNK_IMAGES].astype(np.float32)
-        similarity = (rows.reshape(-1, rows.shape[2]) @ descriptors.T).reshape(-1, crops, len(descriptors))
-        scores[start : start + len(rows)] = similarity.max(1)
-        windows[start : start + len(rows)] = similarity.argmax(1)
-    return scores, windows
+        similarity = rows.reshape(-1, values) @ columns
+        scores[start : start + len(rows)] = similarity.reshape(len(rows), crops, queries, both).max((1, 3))
+    return scores
 
 
 def _preferred(images: IndexedImages, query: Query, content: Floats | None) -> NDArray[np.int64]:
     """Return the indices of the images with a similar pHash, and of the images with the most similar content."""
-    bits = images.duplicates.hamming_distances(hash_image(query.image).phash)
-    mirrored_bits = images.duplicates.hamming_distances(hash_image(query.image).mirrored_phash)
-    nearest = np.minimum(bits, mirrored_bits).astype(int)
+    image_hash = hash_image(query.image)
+    bits = images.duplicates.hamming_distances(image_hash.phash)
+    nearest = np.minimum(bits, images.duplicates.hamming_distances(image_hash.mirrored_phash)).astype(int)
     close = np.argsort(nearest, kind="stable")[: CANDIDATES // 4]
     close = close[nearest[close] <= MAX_HASH_BITS]
     if content is not None:
@@ -145,35 +158,24 @@ def _preferred(images: IndexedImages, query: Query, content: Floats | None) -> N
     return close
 
 
-def _select_candidates(
-    scores: Floats,
-    windows: NDArray[np.uint8],
-    preferred: NDArray[np.int64],
-    excluded: NDArray[np.bool_] | None,
-) -> _Candidates:
-    """Return the preferred images, and the images with the most similar edges."""
-    ranked = scores.max(1)
-    ranked[np.unique(preferred)] += 1000
-    if excluded is not None:
-        ranked[excluded] = -np.inf
+def _select_candidates(images: IndexedImages, descriptors: Floats, ranked: Floats) -> _Candidates:
+    """Return the images with the highest values, each with its `STARTS` most similar crops."""
     number = min(CANDIDATES, len(ranked))
     indices = np.argpartition(-ranked, number - 1)[:number]
     indices = indices[np.isfinite(ranked[indices])]
-    mirrored = scores[indices].argmax(1)
-    return _Candidates(indices, mirrored.astype(bool), WINDOWS[windows[indices, mirrored]])
+    similarity = images.edges[indices].astype(np.float32) @ descriptors.T
+    crops = np.argsort(-similarity.reshape(len(indices), -1), axis=1)[:, :STARTS].ravel()
+    return _Candidates(np.repeat(indices, STARTS), crops % 2 == 1, WINDOWS[crops // 2])
 
 
 def _align_candidates(images: IndexedImages, query: Query, candidates: _Candidates) -> list[Match]:
     if not len(candidates.indices):
         return []
-    both = small_copy(query.image), small_copy(ImageOps.mirror(query.image))
-    targets = np.stack(both)
-    small = images.small[candidates.indices].astype(np.float32)
-    alignment = align(_halve(small), _halve(targets)[candidates.mirrored.astype(int)], candidates.windows, _STEPS)
-    candidates = candidates.best(alignment, ALIGNED)
-    small = images.small[candidates.indices].astype(np.float32)
-    alignment = align(small, targets[candidates.mirrored.astype(int)], candidates.windows, _STEPS)
-    candidates = candidates.best(alignment, VERIFIED)
+    targets = np.stack([small_copy(query.image), small_copy(ImageOps.mirror(query.image))])
+    for number, pixels in ((ALIGNED, _halve(targets)), (VERIFIED, targets)):
+        small = images.small[candidates.indices].astype(np.float32)
+        alignment = align(small, pixels[candidates.mirrored.astype(int)], candidates.windows, _STEPS)
+        candidates = candidates.best(alignment, number)
     return _verify(images, query, candidates)
 
 
@@ -186,7 +188,7 @@ def _verify(images: IndexedImages, query: Query, candidates: _Candidates) -> lis
     """Read the files of the candidates, align them at a larger size, and rank them by the score."""
     targets = np.stack([small_copy(each, VERIFIED_SIDE_PX) for each in (query.image, ImageOps.mirror(query.image))])
     files = [load_rgb_image(images.folder / images.names[index]).image for index in candidates.indices.tolist()]
-    small = np.stack([small_copy(image, VERIFIED_SIDE_PX) for image in files])
+    small = np.stack([small_copy(image, 2 * VERIFIED_SIDE_PX) for image in files])
     alignment = align(small, targets[candidates.mirrored.astype(int)], candidates.windows, _STEPS)
     query_hash = hash_image(query.image)
     matches = []
