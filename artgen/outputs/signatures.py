@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from artgen.errors import InputFileError
 from artgen.images.decoding import MAX_FILE_BYTES
 from artgen.metadata.content_credentials.keys import SigningKey
-from artgen.metadata.content_credentials.manifest import INPUT, PARENT, Parent
+from artgen.metadata.content_credentials.manifest import INPUT, PARENT, TRAINING, Parent
 from artgen.metadata.content_credentials.signing import configured_key, sign_image
 from artgen.spec.base_requests import Request
 from artgen.system.input_files import input_stem, is_stdin, read_input
@@ -46,7 +46,12 @@ class Signing(NamedTuple):
         Raises:
             OutputError, RefusedError: see `sign_image`.
         """
-        parents = () if request is None else find_parents(request, record)
+        parents: tuple[Parent, ...] = ()
+        if request is not None:
+            from artgen.outputs.training_facts import training_facts  # imports the registry
+
+            parents = find_parents(request, record)
+            record = {**record, TRAINING: training_facts(request)}
         return sign_image(data, format, record, parents, self.key, self.level)
 
 

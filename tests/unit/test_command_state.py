@@ -7,6 +7,7 @@ from pathlib import Path
 import artgen
 
 RESET = {
+    "outputs/training_facts.py:_found",
     "metadata/content_credentials/keys.py:_loaded_keys",
     "metadata/content_credentials/signing.py:_checked_keys",
     "cli/console.py:stderr_console",

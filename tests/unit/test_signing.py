@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from command_line import run
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa
 from PIL import Image
@@ -24,6 +25,8 @@ from artgen.metadata.content_credentials.manifest import INPUT, Parent
 from artgen.metadata.content_credentials.signing import configured_key, sign_image
 from artgen.outputs.animation import encode_animation
 from artgen.outputs.encoding import EncodingOptions, encode_unsigned
+from artgen.outputs.signatures import Signing
+from artgen.outputs.training_facts import training_facts
 
 c2pa = pytest.importorskip("c2pa")
 
@@ -141,6 +144,23 @@ def test_parents_with_a_link_to_a_manifest_start_no_connection(key: SigningKey) 
             c2pa.Reader("image/jpeg", io.BytesIO(buffer.getvalue()))
         assert requests == ["/manifest.c2pa"]
         server.shutdown()
+
+
+def test_the_manifest_contains_the_datasheets_of_trained_models(key: SigningKey) -> None:
+    training = {"datasheet_sha256": "cd" * 32, "licenses": {"CC0-1.0": 2}}
+    safetensors.numpy.save_file({"x": np.zeros(1)}, "mine.safetensors", {"artgen": json.dumps(training)})
+    Path("model").mkdir()
+    for path in artgen.model_path("tiny").iterdir():
+        (Path("model") / path.name).symlink_to(path)
+    Path("model/artgen.json").unlink()
+    Path("model/artgen.json").write_text(json.dumps({"training": training}))
+    request = artgen.Txt2Img(prompt="a fox", model="model/", lora=("mine.safetensors:0.5",))
+    store = read(Signing(key, "full").sign(encoded("png"), "png", RECORD, request), "png")
+    manifest = store["manifests"][store["active_manifest"]]
+    facts = next(each["data"] for each in manifest["assertions"] if each["label"] == "org.artgen.generation")
+    expected = {"datasheet_sha256": "cd" * 32, "training_licenses": {"CC0-1.0": 2}}
+    assert facts["training"] == [{"name": "model", **expected}, {"name": "mine", **expected}]
+    assert training_facts(artgen.Txt2Img(prompt="a fox", model="tiny", lora=("missing.safetensors",))) == []
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,12 @@ INPUT = "inputTo"
 GENERATION_LABEL = "org.artgen.generation"
 """Label of the assertion with the models, see `generation_facts`."""
 
+TRAINING = "training"
+"""Key of the datasheets and licenses of training images, see `artgen.outputs.training_facts`."""
+
 MODEL_FIELDS = (
     "model", "model_hash", "model_source", "model_revision", "upscale_model", "upscale_model_source",
-    "upscale_model_sha256", "lora", "lora_sha256", "datasheet_sha256", "lora_datasheet_sha256", "training_licenses",
-    "method",
+    "upscale_model_sha256", "lora", "lora_sha256", "method", TRAINING,
 )  # fmt: skip
 """Fields of a record that the manifest contains: models, their hashes, and the datasheets of their training data."""
 
