@@ -79,12 +79,12 @@ def typed_option(name: str) -> tuple[str, ...]:
 
 
 BATCH_OPTIONS = tuple(
-    name for name in batch_command.__annotations__ if name in LINE_SETTINGS and name not in ("image", "preset")
+    name for name in batch_command.__annotations__ if name in LINE_SETTINGS and name not in ("filter", "image", "preset")
 )
 
 
 def test_the_options_of_batch_are_known() -> None:
-    assert {*batch_command.__annotations__} - {"_context"} <= {*BATCH_OPTIONS, "preset"} | NOT_IN_LINES
+    assert {*batch_command.__annotations__} - {"_context"} <= {*BATCH_OPTIONS, "filter", "preset"} | NOT_IN_LINES
 
 
 @pytest.mark.parametrize("name", BATCH_OPTIONS)

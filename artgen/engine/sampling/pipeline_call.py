@@ -172,7 +172,7 @@ def _run_pipeline_once(
             openvino(pipe, jobs[0].model) as openvino_facts,
             with_seamless_padding(pipe, jobs[0]),
             with_windows(pipe, jobs[0]),
-            kept_pixels(pipe, jobs[0]),
+            kept_pixels(pipe, jobs[0]) as kept_flags,
             with_approximations(pipe, jobs[0].request.fast, jobs[0].extras),
         ):
             conditioning = conditioning or _encode_prompts(pipe, padded_jobs, progress.listener)
@@ -213,8 +213,9 @@ def _run_pipeline_once(
                     result = pipe(**{**refined, "generator": kwargs["generator"]})
     except NonFiniteError:
         return [FailedImage(job.request, nan_guard.nonfinite_error(i, device_config)) for i, job in enumerate(jobs)]
-    with with_seamless_padding(pipe, jobs[0]), kept_pixels(pipe, jobs[0]):
-        decoded = _decoded_batch(result, flagged_images(result, batch_size, jobs[0]), progress.listener)
+    filtered = flagged_images(result, kept_flags, batch_size, jobs[0])
+    with with_seamless_padding(pipe, jobs[0]), kept_pixels(pipe, jobs[0], hides_flags=False):
+        decoded = _decoded_batch(result, filtered, progress.listener)
         redecoded = redecode_fp32(pipe, decoded, nan_guard, progress.listener)
     fallbacks = [*memory_settings.fallbacks, *(["decoder in fp32"] if redecoded else [])]
     provenance = {
