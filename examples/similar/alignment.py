@@ -17,6 +17,9 @@ MIN_WINDOW_SIDE = 0.55
 RECOLOR_PENALTY = 0.02
 """Decrease of the score if a color change is necessary. Of two equal candidates, the one without it is preferred."""
 
+MIN_VARIANCE = 1.0
+"""Added to the contrast and to its unexplained part, in squared gray levels: an image of one color has the score 0."""
+
 _COLOR_RIDGE = 4.0
 """Added to the variance of the colors in squared gray levels: flat candidates explain nothing."""
 
@@ -116,8 +119,9 @@ def _fit_colors(cropped: Floats, targets: Floats) -> tuple[Floats, Floats, Float
     covariance = found.transpose(0, 2, 1) @ found + np.eye(3, dtype=np.float32) * pixels * _COLOR_RIDGE
     colors = np.linalg.solve(covariance, found.transpose(0, 2, 1) @ wanted)
     rest = wanted - found @ colors
-    contrast = np.maximum((wanted**2).sum((1, 2)), 1e-6)
-    changed_score = 1 - (rest**2).sum((1, 2)) / contrast - RECOLOR_PENALTY
-    unchanged_score = 1 - unchanged / contrast
+    floor = MIN_VARIANCE * wanted[0].size
+    contrast = (wanted**2).sum((1, 2)) + floor
+    changed_score = 1 - ((rest**2).sum((1, 2)) + floor) / contrast - RECOLOR_PENALTY
+    unchanged_score = 1 - (unchanged + floor) / contrast
     recolored = changed_score > unchanged_score
     return colors, rest, np.where(recolored, changed_score, unchanged_score), recolored

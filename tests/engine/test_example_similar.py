@@ -108,6 +108,14 @@ def test_index_is_updated_and_interrupted_runs_resume(folder: Path, capsys: pyte
     assert "of 27 images" not in third.err
 
 
+def test_image_of_one_color_is_not_a_copy(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (64, 64), "white").save("white.png")
+    Image.new("RGB", (1, 1), "red").save("pixel.png")
+    assert run("white.png", "pixel.png", folder, "--json", "--baseline", 0) == 0
+    for line in capsys.readouterr().out.splitlines():
+        assert all(abs(each["score"]) < 0.1 and not each["possible_copy"] for each in json.loads(line)["matches"])
+
+
 def test_invalid_inputs_are_reported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from artgen.errors import InputFileError
 

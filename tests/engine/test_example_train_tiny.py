@@ -142,6 +142,12 @@ def check_evaluation(recipe: Recipe, out: Path, focus: Path) -> None:
     assert scenes["judge on real renders"]["classes"] == len(scenes["plain"]["kinds"]) == 15
     assert {scenes[name]["pictures"] for name in ("plain", "captions", "unseen phrasing")} == {15}
     assert Image.open(measured / "scene_sheet.png").size == (6 * 128, 4 * 128)
+    similarity = {
+        "training images": 30,
+        "generated": {"images": 2, "maximum": 0.5},
+        "held-out": {"images": 3, "maximum": 0.6},
+    }
+    (measured / "similarity.json").write_text(json.dumps(similarity))
     recipe.run("model_card.py", "--evaluation", measured, "--out", out, "--batch", 4)
     card = (out / "README.md").read_text()
     for text in (
@@ -149,6 +155,7 @@ def check_evaluation(recipe: Recipe, out: Path, focus: Path) -> None:
         "trained, 8 images",
         "30 scenes with 4 captions each",
         "4 steps with batch size 4, 16 samples",
+        "| maximum | 0.5 | 0.6 |",
     ):
         assert text in card
     recipe.run("word_list.py", "--data", recipe.raw, "--out", out, "--focus", focus)
