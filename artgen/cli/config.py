@@ -98,10 +98,10 @@ def _printable(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _flat(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the settings and, as `img2img.strength`, the settings of one command."""
+    """Yield the settings and, as `img2img.strength`, the values in tables."""
     for name, value in values.items():
         if isinstance(value, dict):
-            yield from ((f"{name}.{key}", item) for key, item in value.items())
+            yield from ((f"{name}.{key}", item) for key, item in _flat(value))
         else:
             yield name, value
 

@@ -99,12 +99,13 @@ class FilterCache:
         found: dict[tuple[str, ...], SelectedFilters] = {}
         drafts = []
         for request in requests:
-            names = effective_names(request.filter)
-            if names not in found:
-                found[names] = find_filters(names)
-            filters = check_words(request, found[names]) if names else NO_FILTERS
-            # Another machine of a batch can have another configuration.
-            drafts.append(JobDraft(request.replace(filter=names) if names else request, filters=filters))
+            if request.filter not in found:
+                found[request.filter] = find_filters(effective_names(request.filter))
+            if selected := found[request.filter]:
+                # Another machine of a batch can have another configuration.
+                drafts.append(JobDraft(request.replace(filter=tuple(selected)), filters=check_words(request, selected)))
+            else:
+                drafts.append(JobDraft(request))
         refusals = [each.filters.refusal for each in drafts if each.filters.refusal is not None]
         if refusals and len(refusals) == len(drafts):
             raise refusals[0]

@@ -52,10 +52,13 @@ def _check_value(key: str, value: Any) -> None:
     """
     from artgen.spec.preset_values import PRESET_SETTINGS, checked_values
     from artgen.spec.presets import preset_values
+    from artgen.spec.selected_filters import effective_names, find_filters
 
     check_quantity(key, value)
     if key == "preset":
         preset_values(value)
+    elif key == "filter":
+        find_filters(effective_names(value))
     elif key in PRESET_SETTINGS:
         checked_values({key: value})
 

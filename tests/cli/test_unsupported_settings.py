@@ -79,7 +79,9 @@ def typed_option(name: str) -> tuple[str, ...]:
 
 
 BATCH_OPTIONS = tuple(
-    name for name in batch_command.__annotations__ if name in LINE_SETTINGS and name not in ("filter", "image", "preset")
+    name
+    for name in batch_command.__annotations__
+    if name in LINE_SETTINGS and name not in ("filter", "image", "preset")
 )
 
 

@@ -1,5 +1,6 @@
 """Test the policies of output filters, their word lists, and the words of prompts."""
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,11 @@ from helpers import command_line
 from artgen.errors import ArtgenError, FilteredError, InputFileError, UsageError
 from artgen.jobs.output_filters import check_words, checked_texts
 from artgen.jobs.prepare import prepare_jobs
+from artgen.spec import selected_filters
 from artgen.spec.filter_policies import FilterPolicy
 from artgen.spec.filter_words import parse_word_list
 from artgen.spec.requests import Txt2Img
-from artgen.spec.selected_filters import combined_names, effective_names, find_filters
+from artgen.spec.selected_filters import combined_names, effective_names, find_filters, use_filters
 
 WORDS = "\ufeffNaked\r\nsevered head # a phrase\n\nStraße\nself-harm\n裸\n# a comment\n"
 
@@ -151,6 +153,21 @@ def test_filters_that_cannot_run_are_refused_before_generating(
     (project / "artgen.toml").write_text(f"[filters.a]\n{table}\n")
     with pytest.raises(ArtgenError, match=message):
         prepare_jobs([Txt2Img(prompt="x", model="tiny", filter=("a",), **settings)])
+
+
+def test_another_machine_of_a_batch_uses_the_policies_of_the_command(project: Path) -> None:
+    (project / "artgen.toml").write_text("[filters.a]\nwords = ['w.txt']\n")
+    (project / "w.txt").write_text("secret\n")
+    sent = pickle.loads(pickle.dumps(dict(find_filters(["a"]))))
+    (project / "artgen.toml").unlink()
+    with pytest.raises(UsageError, match="Unknown filter"):
+        find_filters(["a"])
+    use_filters(sent)
+    try:
+        with pytest.raises(FilteredError, match="contains 'secret'"):
+            prepare_jobs([Txt2Img(prompt="a secret", filter=("a",))])
+    finally:
+        selected_filters._received.clear()
 
 
 def test_only_the_refused_requests_of_a_series_fail() -> None:

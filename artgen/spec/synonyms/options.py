@@ -223,6 +223,7 @@ OPTION_ROWS = (
     OptionRow("clip_skip", "clip_stop_at_last_layers clip_skips skip_clip clip_set_last_layer clip_layer", "A1111"),
     OptionRow("prompt_weights", "prompt_weighter prompt_weighting weighting emphasis prompt_syntax", "dgenerate"),
     OptionRow("long_prompt", "max_sequence_length max_length token_limit prompt_truncation", "diffusers"),
+    OptionRow("filter", "filters content_filter output_filter moderation blocklist banned_words", "services"),
     OptionRow("safety_checker", "nsfw nsfw_check nsfw_checker safety safe_mode check_nsfw nsfw_filter", "InvokeAI"),
     OptionRow(
         "safety_checker=false",
