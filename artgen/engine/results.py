@@ -17,6 +17,8 @@ from artgen.system.memory_file import MEMORY_NAME, MemoryFile
 if TYPE_CHECKING:
     from PIL import Image
 
+    from artgen.outputs.save_result import SavedImage
+
 MAX_PROMPT_CHARS_IN_REPR = 40
 
 logger = logging.getLogger("artgen")
@@ -52,7 +54,7 @@ class GeneratedImage:
     input_files: tuple[MemoryFile, ...] = field(default=(), compare=False)
     seconds: float | None = field(default=None, compare=False)
     latents: Any = field(default=None, compare=False)
-    _saved_names: list[str] = field(default_factory=list, compare=False, init=False)
+    _saved: "list[SavedImage]" = field(default_factory=list, compare=False, init=False)
 
     @property
     def seed(self) -> int | None:
@@ -112,12 +114,15 @@ class GeneratedImage:
         for note in saved.notes:
             logger.warning("%s", python_text(note))
         if saved.is_complete_png:
-            self._saved_names.append(saved.path.name)
+            self._saved.append(saved._replace(path=saved.path.absolute()))
         return saved.path
 
     def to_file(self) -> MemoryFile:
         """Return the PNG file that `save` writes, in memory. The name is the last name under which it was saved."""
-        return MemoryFile.create(self._saved_names[-1] if self._saved_names else MEMORY_NAME, self._repr_png_())
+        data = self._repr_png_()
+        if not self._saved:
+            return MemoryFile.create(MEMORY_NAME, data)
+        return MemoryFile.create(self._saved[-1].path.name, self._saved[-1].content(data))
 
     def _repr_png_(self) -> bytes:
         """Return the image with its record as a PNG file, which notebooks show."""

@@ -24,11 +24,29 @@ class SavedImage(NamedTuple):
         path: image file.
         notes: properties of the image that the format changes, one sentence each.
         is_complete_png: whether the file is a PNG with the complete record.
+        is_signed: whether the file has a C2PA manifest.
     """
 
     path: Path
     notes: tuple[str, ...]
     is_complete_png: bool
+    is_signed: bool = False
+
+    def content(self, unsigned: bytes) -> bytes:
+        """Return the content of the file if it is signed and still has the pixels of an unsigned file, else that file.
+
+        Args:
+            unsigned: unsigned PNG file of the same image.
+        """
+        if not self.is_signed:
+            return unsigned
+        try:
+            data = self.path.read_bytes()
+        except OSError:  # removed in the meantime
+            return unsigned
+        current, expected = content_hashes(data), content_hashes(unsigned)
+        is_same = current is not None and expected is not None and current.pixels == expected.pixels
+        return data if is_same and find_manifest_store(data) is not None else unsigned
 
 
 def save_image(
@@ -61,10 +79,10 @@ def save_image(
         data, sidecar = encode_unsigned(image, record, destination.encoding, low_bytes)
         is_signed = destination.encoding.signing is not None
         if sidecar is None and existing[0].is_file() and _has_content(existing[0], data, is_signed=is_signed):
-            return SavedImage(existing[0], notes, is_png)
+            return SavedImage(existing[0], notes, is_png, is_signed)
     destination.check(*image.size, record, has_alpha=has_transparency(image))
     path = destination.save(image, record, low_bytes=low_bytes, seconds=seconds, request=request)
-    return SavedImage(path, (*notes, *history_notes()), is_png)
+    return SavedImage(path, (*notes, *history_notes()), is_png, destination.encoding.signing is not None)
 
 
 def history_notes() -> tuple[str, ...]:

@@ -11,7 +11,8 @@ from artgen.metadata.content_credentials.keys import SigningKey
 from artgen.metadata.content_credentials.manifest import INPUT, PARENT, TRAINING, Parent
 from artgen.metadata.content_credentials.signing import configured_key, sign_image
 from artgen.spec.base_requests import Request
-from artgen.system.input_files import input_stem, is_stdin, read_input
+from artgen.system.input_files import is_stdin, read_input
+from artgen.system.memory_file import MEMORY_NAME
 
 SIGNED_WITH = "signed_with"
 """Field of the record of a signed file: SHA-256 of the certificate of the signer."""
@@ -81,7 +82,7 @@ def find_parents(request: Request, record: Mapping[str, Any]) -> tuple[Parent, .
     found: dict[str, Parent] = {}
     for path, sha256, relationship in _input_files(request, record):
         if sha256 not in found:
-            name = "" if is_stdin(path) else path.name or input_stem(path)
+            name = "" if is_stdin(path) or path.name == MEMORY_NAME else path.name
             found[sha256] = Parent(name, _content(path, sha256), relationship)
     return tuple(found.values())
 

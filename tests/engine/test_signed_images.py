@@ -98,6 +98,11 @@ def test_python_saves_the_same_signed_image_once() -> None:
         other.save("fox.png", sign=True)
     edited = artgen.img2img(path, "a car", model="tiny", steps=2, seed=7)
     assert titles(manifests(edited.save("car.jpg", sign=True))[0]) == [("fox.png", "parentOf")]
+    again = artgen.img2img(artgen.img2img(image, "a car", model="tiny", steps=2), "a fox", model="tiny", steps=2)
+    assert len(manifests(again.save("unsaved.png", sign=True))) == 2  # its parent was not saved
+    image.save("fox.png", sign=True)  # the last saved file is the input
+    active, *all_manifests = manifests(artgen.img2img(image, "a car", model="tiny", steps=2).save("b.png", sign=True))
+    assert (titles(active), len(all_manifests)) == ([("fox.png", "parentOf")], 2)
     changed = artgen.img2img("plain.png", "a car", model="tiny", steps=2, seed=7)
     Path("plain.png").unlink()
     assert titles(manifests(changed.save("changed.png", sign=True))[0]) == [("plain.png", "parentOf")]

@@ -17,6 +17,7 @@ from artgen.metadata.content_credentials.manifest import (
     media_type,
     sniff_media_type,
 )
+from artgen.metadata.content_credentials.package import require_package
 from artgen.spec.shared_config import sign_is_on
 from artgen.system.command_state import register_reset
 
@@ -57,11 +58,15 @@ def sign_image(
         level: metadata level of the image: full, minimal or none.
 
     Raises:
+        UsageError: c2pa-python is not installed, for example on a machine of a Ray cluster.
         OutputError: the file cannot be signed.
         RefusedError: c2pa refuses the key.
     """
-    import c2pa
-
+    try:
+        import c2pa
+    except ImportError:
+        require_package()
+        raise
     try:
         info = c2pa.C2paSignerInfo(key.algorithm, key.certificates, key.private_key, None)
         signer = c2pa.Signer.from_info(info)

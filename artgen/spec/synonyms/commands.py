@@ -32,6 +32,11 @@ COMMAND_ROWS = (
         'To change an image, run `artgen img2img IMAGE PROMPT --strength 0.5`.',
     ),
     CommandRow(
+        "c2pa c2patool keygen certificate credentials contentcredentials signature",
+        "c2patool",
+        "To create a key for signing, run `artgen sign init`. To check a signature, run `artgen verify FILE`.",
+    ),
+    CommandRow(
         "vary variation remix similar subtle strong",
         "Midjourney, InvokeAI",
         "For similar images, run `artgen variations IMAGE --count 4`.",

@@ -255,6 +255,7 @@ OPTION_ROWS = (
     ),
     OptionRow("png_level", "png_compression compression compress_level", "InvokeAI"),
     OptionRow("overwrite", "force yes clobber replace output_overwrite overwrite_existing", "dgenerate, ffmpeg"),
+    OptionRow("sign", "c2pa content_credentials sign_image signature", "c2patool"),
     OptionRow("metadata=none", "no_metadata disable_metadata strip_metadata disable_png_info", "ComfyUI"),
     OptionRow("metadata=full", "save_metadata embed_metadata png_info enable_pnginfo metadata_export", "mflux, A1111"),
     OptionRow("device", "backend accelerator dev gpu_id device_id hardware", "dgenerate, A1111"),

@@ -145,7 +145,7 @@ UNSUPPORTED_ROWS = (
         "A watermark",
         "watermark invisible_watermark add_watermarker nowatermark logo",
         "diffusers, CompVis",
-        'artgen writes the mark "AI-generated" into the metadata: --metadata minimal.',
+        'artgen writes the mark "AI-generated" into the metadata, and --sign adds a signed manifest.',
     ),
     UnsupportedRow(
         "A callback or precomputed embeddings",
