@@ -4,19 +4,25 @@ import json
 from pathlib import Path
 from typing import Any
 
+import hub_server
 import pytest
 from helpers import command_line
 from helpers.tiny_classifier import classifier
+from hub_models import folder_files
 from PIL import Image
 
 import artgen
 from artgen.engine.classify_images import label_probability
-from artgen.errors import ArtgenError, FilteredError, SomeFailedError
+from artgen.errors import ArtgenError, FilteredError, ModelUnavailableError, SomeFailedError, UsageError
 from artgen.events import no_op
+from artgen.jobs.prepare import prepare_jobs
 from artgen.queue.ledger import Ledger
 from artgen.registry.filter_models import resolve_filter_model
+from artgen.registry.hub import client
 from artgen.spec.filter_policies import FilterPolicy
+from artgen.spec.requests import Txt2Img
 
+REPO = "owner/tiny"
 FAST = {"model": "tiny", "steps": 2, "seed": 7, "device": "cpu"}
 
 
@@ -82,6 +88,34 @@ def test_images_are_refused_or_noted_and_the_result_is_recorded() -> None:
     assert any("'words-noted'" in note for note in noted.notes)
     assert any("'noted'" in note for note in noted.notes)
     assert artgen.txt2img("a red fox", filter="dark", **FAST).image.tobytes() == plain.image.tobytes()
+
+
+def test_a_classifier_of_the_hub_is_checked_before_and_downloaded_once(
+    model: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = f"[filters.hub]\nfilter_model = '{REPO}'\nlabels = ['normal', 'dark']\n"
+    (project / "artgen.toml").write_text(table)
+    request = Txt2Img(prompt="a fox", filter=("hub",), **FAST)
+    monkeypatch.setattr(client, "sleep", lambda seconds: None)
+    with hub_server.serve(hub_server.Hub()) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        hub.files = {**folder_files(model), "pytorch_model.bin": b"pickle"}
+        draft = prepare_jobs([request], download=False)[0]
+        assert hub.downloads() == []
+        assert any(f"The image classifier '{REPO}'" in note for note in draft.notes)
+        job = prepare_jobs([request])[0]
+        assert {*hub.downloads()} == {"config.json", "model.safetensors", "preprocessor_config.json"}
+        assert job.filters.models[0].labels == ("normal", "dark")
+        hub.requests.clear()
+        prepare_jobs([request.replace(offline=True)])
+        assert hub.downloads() == []
+        (project / "artgen.toml").write_text(table.replace("['normal', 'dark']", "['nsfw']"))
+        with pytest.raises(UsageError, match="does not have the label 'nsfw'"):
+            prepare_jobs([request])
+        hub.files = {}
+        (project / "artgen.toml").write_text(table.replace(REPO, "own/missing"))
+        with pytest.raises(ModelUnavailableError):
+            prepare_jobs([request])
 
 
 def test_a_transparent_image_is_classified_with_its_hidden_pixels(tmp_path: Path) -> None:
