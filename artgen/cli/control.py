@@ -104,10 +104,12 @@ def control(
     sizes = []
     for file in files:
         loaded = images.load_image(file)  # reports unreadable files before a preprocessor is loaded
-        for note in (*loaded.notes, *source_marks([file]).notes):
+        for note in loaded.notes:
             on_note(note)
         sizes.append(loaded.image.size)
         destination.check(*loaded.image.size, _record(kind, file))
+    for note in source_marks(files).notes:
+        on_note(note)
     with Reporter(report.quiet, report.verbose) as reporter:
         found = resolve_preprocessors(
             kind, preprocessor, offline=offline, download=not report.dry_run, listener=reporter

@@ -184,7 +184,7 @@ def test_images_in_memory_keep_marks() -> None:
 def test_a_note_states_that_a_manifest_is_not_copied(tmp_path: Path) -> None:
     pytest.importorskip("c2pa")
     Path("in.png").write_bytes(signed("png", create_signing_key(tmp_path / "key")))
-    note = "The C2PA manifest of 'in.png' is not copied, because it is not valid for changed pixels."
+    note = "The C2PA manifest of the input image is not copied, because it is not valid for changed pixels."
     for arguments in (
         ("upscale", "in.png", "--by", "2", "-o", "a.png"),
         ("upscale", "in.png", "--by", "2", "-o", "b.png", "--metadata", "none"),
