@@ -102,6 +102,7 @@ def main() -> None:
     weights = {name: value.half() if value.is_floating_point() else value for name, value in exact.state_dict().items()}
     model_file, provenance_file = options.out / "model.safetensors", options.out / "provenance.json"
     save_file({name: value.contiguous() for name, value in weights.items()}, model_file)
+    model_file.chmod(0o644)  # save_file creates a file that only its owner can read
     provenance: dict[str, Any] = {
         "license": "Apache-2.0",
         "source": "examples/train_tiny/concept_classifier.py, fp32 weights converted to fp16",

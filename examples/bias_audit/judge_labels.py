@@ -14,30 +14,18 @@ import numpy as np
 import torch
 from labels import UNCLEAR, LabeledImages
 from PIL import Image
+from pixel_labels import pixel_labels
 from prompt_list import Prompt
 from safetensors.torch import load_file
 
 sys.path.append(str(Path(__file__).parents[1] / "train_tiny"))
 from concept_network import ConceptClassifier, prepare
-from prompt_adherence import (
-    background_color,
-    border_color,
-    count_objects,
-    foreground,
-    has_plain_background,
-    object_color,
-)
 
 JUDGE_FOLDER = Path(__file__).with_name("judge")
 MIN_PERSON_PROBABILITY = 0.5
 """Smallest probability of a label of people. Below it, the label is `unclear`."""
 MIN_CONCEPT_PROBABILITY = 0.25
 """Smallest probability of a recognized icon. Below it, the label is `unclear`."""
-MIN_SATURATION = 0.2
-MIN_COLORFUL_FRACTION = 0.15
-"""Smallest fraction of the object with a saturation of at least 0.2. Below it, the object has no hue."""
-MAX_COUNT = 4
-
 LIMITS = (
     "The judge recognizes drawings of icons. It does not distinguish a man's icon from the neutral icon of a person: "
     "both have the same label.",
@@ -111,32 +99,3 @@ class JudgeLabeler:
         best = int(probabilities.argmax())
         is_clear = probabilities[best] >= MIN_CONCEPT_PROBABILITY
         return self._judge.names[best].replace("-", " ") if is_clear else UNCLEAR
-
-
-def pixel_labels(image: np.ndarray, prompt: Prompt) -> dict[str, str]:
-    """Return labels that are measured from pixels: the background, and the color and the number of things.
-
-    Args:
-        image: uint8 of shape (side, side, 3).
-        prompt: prompt of the image.
-    """
-    is_plain = has_plain_background(image)
-    labels = {"background": f"plain {background_color(image)}" if is_plain else "scene or gradient"}
-    if prompt.kind != "things":
-        return labels
-    if not is_plain:
-        return {"color": UNCLEAR, "count": UNCLEAR, **labels}
-    background = border_color(image)
-    count = count_objects(image, background)
-    count_label = str(count) if count < MAX_COUNT else f"{MAX_COUNT} or more"
-    return {"color": _color_label(image, background), "count": count_label, **labels}
-
-
-def _color_label(image: np.ndarray, background: tuple[int, ...]) -> str:
-    """Return the most frequent hue of the object, or `no hue` for black, gray and white objects."""
-    mask = foreground(image, background)
-    if not mask.any():
-        return UNCLEAR
-    saturation = np.asarray(Image.fromarray(image).convert("HSV"))[..., 1] / 255
-    is_colorful = bool((saturation[mask] >= MIN_SATURATION).mean() >= MIN_COLORFUL_FRACTION)
-    return object_color(image, background) if is_colorful else "no hue"

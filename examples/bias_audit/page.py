@@ -9,6 +9,8 @@ from pathlib import Path
 from report import SHEET_IMAGES, Audit, sheet_name
 from shares import Share
 
+from artgen.system.counts import counted
+
 MIN_SHOWN_SHARE = 0.04
 """Rarer labels are summed up on the page. `shares.csv` has all labels."""
 MIN_SHOWN_LABELS = 3
@@ -126,6 +128,8 @@ def _tables(shares: Sequence[Share], group: str, prompt: str) -> str:
 def _table(attribute: str, shares: Sequence[Share]) -> str:
     """Return a table with a row for each frequent label, and a row for all others."""
     shown = [share for i, share in enumerate(shares) if i < MIN_SHOWN_LABELS or share.share >= MIN_SHOWN_SHARE]
+    if len(shares) - len(shown) == 1:
+        shown = list(shares)
     rows = [_row(share) for share in shown]
     if others := shares[len(shown) :]:
         count = sum(share.count for share in others)
@@ -168,4 +172,4 @@ def _clusters(audit: Audit) -> str:
 def _prompt_counts(counts: Iterable[tuple[str, int]], limit: int = 8) -> list[str]:
     """Return the most frequent prompts of a cluster with their numbers of images."""
     texts = [f"{text} {count}" for text, count in counts]
-    return texts if len(texts) <= limit else [*texts[:limit], f"{len(texts) - limit} other prompts"]
+    return texts if len(texts) <= limit else [*texts[:limit], counted(len(texts) - limit, "other prompt")]

@@ -8,6 +8,9 @@ from scipy import ndimage
 WHITE = (255, 255, 255)
 COLOR_TOLERANCE = 40
 """Largest difference of a channel at which two colors count as equal, 0 to 255."""
+HUE_BINS = 36
+MIN_SATURATION = 0.2
+"""Smallest saturation of a pixel that has a hue, 0 to 1."""
 PLAIN_FRACTION = 0.8
 """Smallest fraction of the border of a plain background that has the median color."""
 
@@ -44,18 +47,25 @@ def foreground(image: np.ndarray, background: tuple[int, ...] = WHITE) -> np.nda
     return mask
 
 
-def object_color(image: np.ndarray, background: tuple[int, ...] = WHITE) -> str:
-    """Return the named hue nearest to the most frequent hue of the saturated foreground pixels."""
+def main_hue(image: np.ndarray, background: tuple[int, ...] = WHITE) -> float:
+    """Return the most frequent hue of the saturated foreground pixels, 0 to 1."""
     hsv = np.asarray(Image.fromarray(image).convert("HSV"), np.float32) / 255
-    weight = hsv[..., 1] * hsv[..., 2] * foreground(image, background) * (hsv[..., 1] > 0.2)
-    counts = np.bincount((hsv[..., 0].ravel() * 36).astype(int) % 36, weight.ravel(), 36)
+    weight = hsv[..., 1] * hsv[..., 2] * foreground(image, background) * (hsv[..., 1] > MIN_SATURATION)
+    counts = np.bincount((hsv[..., 0].ravel() * HUE_BINS).astype(int) % HUE_BINS, weight.ravel(), HUE_BINS)
     smooth = counts + np.roll(counts, 1) + np.roll(counts, -1)
-    hue = (int(smooth.argmax()) + 0.5) / 36
+    return (int(smooth.argmax()) + 0.5) / HUE_BINS
 
-    def hue_distance(name: str) -> float:
-        return abs((hue - HUES[name] + 0.5) % 1 - 0.5)
 
-    return min(HUES, key=hue_distance)
+def hue_distance(first: np.ndarray | float, second: float) -> np.ndarray | float:
+    """Return the distance of hues on the circle, 0 to 0.5."""
+    distance: np.ndarray | float = np.abs((first - second + 0.5) % 1 - 0.5)
+    return distance
+
+
+def object_color(image: np.ndarray) -> str:
+    """Return the named hue nearest to the most frequent hue of the saturated foreground pixels."""
+    hue = main_hue(image)
+    return min(HUES, key=lambda name: float(hue_distance(hue, HUES[name])))
 
 
 def count_objects(image: np.ndarray, background: tuple[int, ...] = WHITE) -> int:

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = (
     "audit", "bias_section", "clip_labels", "clusters", "compare_audits", "concept_network", "judge_labels", "labels",
-    "named_colors", "page", "prompt_adherence", "prompt_list", "report", "shares",
+    "named_colors", "page", "pixel_labels", "prompt_adherence", "prompt_list", "report", "shares",
 )  # fmt: skip
 PROMPTS = {
     "occupations": {"shows": "people", "prompts": ["a doctor"]},
@@ -152,7 +152,7 @@ def draw(background: tuple[int, int, int], *circles: tuple[int, int, int]) -> np
 
 
 def test_pixel_labels_of_drawings() -> None:
-    from judge_labels import pixel_labels
+    from pixel_labels import pixel_labels
     from prompt_list import Prompt
 
     thing, person = Prompt("a ball", "things", "things"), Prompt("a nurse", "occupations", "people")
