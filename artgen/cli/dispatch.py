@@ -69,6 +69,7 @@ def dispatch(
         return None
     if not options.report.quiet:
         note_unused_settings(sweep)
+    from artgen.spec.prompt_filter import check_typed_prompts
     from artgen.spec.seeds import expand_series
 
     num_candidates = next((group.best_of for group in groups if hasattr(group, "best_of")), None)
@@ -76,9 +77,12 @@ def dispatch(
     varied = next((group for group in groups if isinstance(group, VariationSettings)), VariationSettings())
     all_seeds = expand_series(series, varied.variation_seed, varied.variation_strength, num_candidates=num_candidates)
     requests = [request_type.from_settings(*groups, **image, **seeds) for seeds in all_seeds]
+    from artgen.cli.remote_server import find_server, reject_local_options
+
+    if find_server(options.remote) is None:
+        check_typed_prompts(requests)
     # Imported here: an invalid request is refused before these slow imports.
     from artgen.cli.remote_jobs import create_jobs
-    from artgen.cli.remote_server import find_server, reject_local_options
     from artgen.jobs.batch_size import parse_batch_size
 
     batch_size = parse_batch_size(series.batch_size)

@@ -10,7 +10,8 @@ from artgen.engine.results import FailedImage, GeneratedImage
 from artgen.errors import MemoryExhaustedError
 from artgen.events import Listener, Notice
 from artgen.jobs.job import Job
-from artgen.jobs.output_filters import filtered_error, note_text, with_results
+from artgen.jobs.output_filters import filtered_error, with_results
+from artgen.spec.prompt_filter import note_text
 
 if TYPE_CHECKING:
     from artgen.registry.filter_models import FilterModel

@@ -3,7 +3,7 @@
 Everything that can be refused without an image is refused here, before weights are read.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from artgen.registry.filter_models import FilterModel, resolve_filter_model
 from artgen.registry.resolved import ResolvedModel
 from artgen.spec.base_requests import Request
 from artgen.spec.filter_policies import NO_FILTER, FilterPolicy
-from artgen.spec.prompt_syntax import parse_composition, parse_schedule, plain_text
+from artgen.spec.prompt_filter import check_words
 from artgen.spec.requests import Sample
 from artgen.spec.selected_filters import SelectedFilters, effective_names, find_filters
 
@@ -23,14 +23,6 @@ if TYPE_CHECKING:
 
 RECORD_FIELD = "filter_results"
 """Field of a record with the results of the filters."""
-
-_CHECKED_PROMPTS = ("prompt", "morph_prompt", "source_prompt")
-"""Prompts that the filters check. Negative prompts describe what an image does not show."""
-
-_SCHEDULE_STEPS = 100
-"""Steps for which the edits of a prompt are resolved."""
-
-_MAX_CHARS_IN_RESULT = 80
 
 
 @dataclass(frozen=True)
@@ -103,7 +95,10 @@ class FilterCache:
                 found[request.filter] = find_filters(effective_names(request.filter))
             if selected := found[request.filter]:
                 # Another machine of a batch can have another configuration.
-                drafts.append(JobDraft(request.replace(filter=tuple(selected)), filters=check_words(request, selected)))
+                found_words = check_words(request, selected)
+                policies = tuple(policy for policy, _ in selected.values())
+                filters = JobFilters(policies, (), found_words.results, found_words.notes, found_words.refusal)
+                drafts.append(JobDraft(request.replace(filter=tuple(selected)), filters=filters))
             else:
                 drafts.append(JobDraft(request))
         refusals = [each.filters.refusal for each in drafts if each.filters.refusal is not None]
@@ -170,51 +165,9 @@ def prepare_filters(typed: Iterable[str], on_note: Callable[[str], object]) -> t
     return names or (NO_FILTER,)
 
 
-def check_words(request: Request, selected: SelectedFilters) -> JobFilters:
-    """Return the filters of a request, with the results of their word lists."""
-    results, notes = [], []
-    refusal = None
-    texts = list(dict.fromkeys(checked_texts(request)))
-    for policy, word_lists in selected.values():
-        if not word_lists or not hasattr(request, "prompt"):
-            continue
-        words = (word_list.find(text) for word_list in word_lists for text in texts)
-        word = next((each for each in words if each is not None), None)
-        if word is None:
-            results.append(f"{policy.name} words: passed")
-            continue
-        results.append(f"{policy.name} words: noted {word[:_MAX_CHARS_IN_RESULT]!r}")
-        message = f"the prompt contains {word[:_MAX_CHARS_IN_RESULT]!r}"
-        if policy.refuses:
-            refusal = refusal or filtered_error(policy, message, "Use another prompt.")
-        else:
-            notes.append(note_text(policy, message))
-    policies = tuple(policy for policy, _ in selected.values())
-    return JobFilters(policies, (), tuple(results), tuple(notes), refusal)
-
-
-def checked_texts(request: Request) -> Iterator[str]:
-    """Yield the texts of a request with final prompts that the word lists check: as written, and without syntax."""
-    rule = getattr(request, "prompt_weights", None) or "a1111"
-    for name in _CHECKED_PROMPTS:
-        text = getattr(request, name, None) or ""
-        yield text
-        if rule == "comfy":
-            yield plain_text(text, rule)
-        elif rule == "a1111":
-            for part in parse_composition(text):
-                for scheduled in parse_schedule(part.text, _SCHEDULE_STEPS):
-                    yield plain_text(scheduled.text, rule)
-
-
 def filtered_error(policy: FilterPolicy, reason: str, hint: str) -> FilteredError:
     """Return the error for an image that a policy refuses."""
     return FilteredError(f"The filter '{policy.name}' refused the image: {reason}.", hint)
-
-
-def note_text(policy: FilterPolicy, reason: str) -> str:
-    """Return the note about an image that matches a policy whose action is `note`."""
-    return f"Filter '{policy.name}': {reason}."
 
 
 def with_results(record: dict[str, Any], filters: JobFilters, more: Iterable[str] = ()) -> dict[str, Any]:

@@ -318,7 +318,7 @@ def test_misspelled_commands_name_the_command(command: str) -> None:
 
 UNRELATED = """
 foo banana aesthetic-score antialias artist body brightness camera columns composition contrast dpi effect energy extra
-filter focus font gamma glow hash hue kind language layout length magic merge monitor opacity outfit page palette patch
+focus font gamma glow hash hue kind language layout length magic merge monitor opacity outfit page palette patch
 photo plugin post primary process project public rows session smooth stats subject svg tags temperature time title tone
 track translate user workflow xyzzy
 """

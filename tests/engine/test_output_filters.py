@@ -139,7 +139,7 @@ def test_best_of_ignores_refused_images_and_a_series_reports_them() -> None:
 def test_commands_exit_with_8_and_batches_do_not_generate_refused_images_again(project: Path) -> None:
     fast = ("--steps", "2", "--seed", "7")
     result = command_line.run("txt2img", "a secret fox", "--filter", "words", *fast, "-o", "a.png", code=8)
-    assert "the prompt contains 'secret'" in result.stderr
+    assert "it contains 'secret'" in result.stderr
     assert not (project / "a.png").exists()
     command_line.run("txt2img", "a fox", "-o", "b.png", *fast)
     command_line.run("replay", "b.png", "--filter", "all", "-o", "c.png", code=8)
@@ -149,7 +149,7 @@ def test_commands_exit_with_8_and_batches_do_not_generate_refused_images_again(p
     (project / "prompts.txt").write_text("a secret fox\na red fox\n")
     batch = ("batch", "prompts.txt", "--filter", "words", *fast, "-o", "out/")
     result = command_line.run(*batch, code=7)
-    assert "prompts.txt:1: The filter 'words' refused the image" in result.stderr
+    assert "prompts.txt:1: The filter 'words' refused the prompt" in result.stderr
     assert len([*(project / "out").glob("*.png")]) == 1
     line_count = len((project / "out" / "artgen-ledger" / "jobs.jsonl").read_bytes().splitlines())
     assert "1 of 2 images failed" in command_line.run(*batch, code=7).stderr

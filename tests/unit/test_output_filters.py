@@ -7,11 +7,11 @@ import pytest
 from helpers import command_line
 
 from artgen.errors import ArtgenError, FilteredError, InputFileError, UsageError
-from artgen.jobs.output_filters import check_words, checked_texts
 from artgen.jobs.prepare import prepare_jobs
 from artgen.spec import selected_filters
 from artgen.spec.filter_policies import FilterPolicy
 from artgen.spec.filter_words import parse_word_list
+from artgen.spec.prompt_filter import check_words, checked_texts
 from artgen.spec.requests import Txt2Img
 from artgen.spec.selected_filters import combined_names, effective_names, find_filters, use_filters
 

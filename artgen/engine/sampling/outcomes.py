@@ -15,7 +15,8 @@ from artgen.engine.sampling.nan_guard import DecodedBatch, NanGuard
 from artgen.errors import FilteredError
 from artgen.events import Decoding, Listener, Notice
 from artgen.jobs.job import GenerationJob
-from artgen.jobs.output_filters import RECORD_FIELD, JobFilters, filtered_error, note_text
+from artgen.jobs.output_filters import RECORD_FIELD, JobFilters, filtered_error
+from artgen.spec.prompt_filter import note_text
 from artgen.spec.records import WRITER_FIELDS, to_record
 
 
