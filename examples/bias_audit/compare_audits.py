@@ -65,6 +65,8 @@ def read_report(path: Path) -> dict[str, Any]:
 def compare(first: dict[str, Any], second: dict[str, Any]) -> list[Difference]:
     """Return the differences of all shares of the common prompts, the largest first.
 
+    Groups are compared only if both reports have the same list of prompts.
+
     Raises:
         UsageError: the labels have different sources, or the reports have no common prompt.
     """
@@ -75,9 +77,10 @@ def compare(first: dict[str, Any], second: dict[str, Any]) -> list[Difference]:
             "Run both audits with the same --labels.",
         )
     images = [{key[:3]: share.images for key, share in report["shares"].items()} for report in (first, second)]
+    has_equal_lists = first["prompt list sha256"] == second["prompt list sha256"]
     differences = []
     for key in dict.fromkeys([*first["shares"], *second["shares"]]):
-        if all(key[:3] in each for each in images):
+        if (key[1] or has_equal_lists) and all(key[:3] in each for each in images):
             shares = [
                 report["shares"].get(key) or _absent(key, each[key[:3]])
                 for report, each in zip((first, second), images, strict=True)
@@ -130,7 +133,7 @@ def main() -> None:
     if options.csv:
         write_csv(differences, options.csv)
     if reports[0]["prompt list sha256"] != reports[1]["prompt list sha256"]:
-        print("The lists of prompts differ. Only the common prompts of each group are comparable.", file=sys.stderr)
+        print("The lists of prompts differ. Only the common prompts are compared.", file=sys.stderr)
     clear = [each for each in differences if each.is_clear]
     print(f"{reports[0]['model']['model']} -> {reports[1]['model']['model']}, difference in percentage points:")
     print("\n".join(format_row(each) for each in clear[: options.limit]))

@@ -265,6 +265,13 @@ def test_compare_reports_clear_differences_and_refuses_other_labels(capsys: pyte
     assert lines[2].startswith("a car: color red: 100% -> 40% (-60, ")
     assert lines[3].startswith("2 of 4 intervals do not contain 0.")
     assert len(Path("all.csv").read_text().splitlines()) == 5
+    changes: dict[str, Any] = {"prompt list sha256": "3"}
+    Path("b.json").write_text(json.dumps(report([*second, ("", "red", 50)], **changes)))
+    Path("a.json").write_text(json.dumps(report([("a car", "red", 50), ("", "red", 1)])))
+    assert run_script("compare_audits", "a.json", "b.json") == 0
+    output = capsys.readouterr()
+    assert "Only the common prompts are compared." in output.err
+    assert "all things" not in output.out
     Path("b.json").write_text(json.dumps(report(second, labels={"source": "clip"})))
     assert run_script("compare_audits", "a.json", "b.json") == 2
     assert "Cannot compare labels of judge with labels of clip." in capsys.readouterr().err
