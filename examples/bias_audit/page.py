@@ -30,6 +30,7 @@ svg { width: 120px; height: 12px; display: block; } .bar { fill: var(--bar); } .
 .interval { stroke: var(--mark); stroke-width: 2; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0 1rem; }
 dd { margin: 0; overflow-wrap: anywhere; } ul { padding-left: 1.2rem; } nav a { margin-right: 1rem; }
+@media (max-width: 600px) { svg { width: 40px; } table { font-size: 12px; } td, th { white-space: normal; } }
 """
 
 LIMITS = (
