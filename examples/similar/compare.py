@@ -1,7 +1,7 @@
 """Compare how near generated images and held-out images are to the training images of a model.
 
 Held-out images come from the same source as the training images, but the model was not trained on them. If generated
-images are nearer to the training images than held-out images, the model copies training images.
+images are nearer to the training images than held-out images, the model may copy training images.
 """
 
 import argparse
@@ -37,8 +37,9 @@ def figures(results: Sequence[tuple[Query, list[Match]]]) -> dict[str, Any]:
         "score, median": round(float(np.median(scores)), 3),
         "score, 90 %": round(float(np.percentile(scores, 90)), 3),
         "score, maximum": round(float(scores.max()), 3),
-        f"score of at least {COPY_SCORE:g}": int((scores >= COPY_SCORE).sum()),
-        "possible copies": sum(is_copy(matches[0]) for _, matches in results),
+        f"possible copies (score of at least {COPY_SCORE:g}, or near-duplicate)": sum(
+            is_copy(matches[0]) for _, matches in results
+        ),
     }
 
 

@@ -52,7 +52,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, help="folder of the index [artgen's cache folder]")
     parser.add_argument(
         "--clip", nargs="?", const="clip", metavar="MODEL",
-        help="also select candidates with a CLIP model: short name, hub id or folder (`--clip=MODEL`) [clip]",
+        help="also select candidates with a CLIP model: --clip at the end, or --clip=MODEL (name, hub id or folder)",
     )  # fmt: skip
     parser.add_argument(
         "--baseline", type=int, default=100, metavar="N",
@@ -189,7 +189,7 @@ def write_sheet(path: Path, folder: Path, results: Sequence[tuple[Query, Sequenc
         cells = [Cell(None, Path(query.name).name, query.image)]
         cells += [Cell(folder / each.name, f"{each.score:.3f} {describe(each)}\n{each.name}") for each in matches]
         rows.append(cells + [Cell(None)] * (columns + 1 - len(cells)))
-    labels = ["generated", *(f"match {number}" for number in range(1, columns + 1))]
+    labels = ["image", *(f"match {number}" for number in range(1, columns + 1))]
     sheet = render_sheet(ContactSheet(rows, column_labels=labels), cell_px=160)
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")

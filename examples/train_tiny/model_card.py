@@ -220,12 +220,14 @@ def similarity_section(path: Path) -> str:
         f"renders as prompts, and {held_out['images']} held-out renders were compared with "
         f"{measured['training images']:,} training renders (`examples/similar/compare.py`). The score is the share of "
         "the contrast that the nearest training render explains after the best crop, mirroring and color change; 1 is "
-        "a copy. Held-out renders are not copies, but contain the same icons as training renders. A model that copies "
-        "training images has higher scores than held-out renders.\n",
+        "a copy. Held-out renders contain the same icons as training renders, at other positions and sizes, so many of "
+        "them equal a crop of a training render. A model that copies training images has scores near 1.\n",
         "| nearest training render | generated images | held-out renders |",
         "|---|---|---|",
     ]
     lines += [f"| {name} | {value} | {held_out[name]} |" for name, value in generated.items() if name != "images"]
+    if note := measured.get("note"):
+        lines.append(f"\n{note}")
     return "\n".join(lines) + "\n"
 
 
