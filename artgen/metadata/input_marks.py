@@ -8,6 +8,7 @@ import contextlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from PIL import Image
@@ -21,9 +22,13 @@ from artgen.metadata.stealth import find_stealth_signature
 from artgen.metadata.writing import MAX_TEXT_BYTES, ai_source_type, source_type
 from artgen.metadata.xmp import AI_PROMPT, AI_SYSTEM, CREDIT, SOURCE_TYPE, xmp_texts
 from artgen.spec.tasks import COMPOSITE, GENERATED
-from artgen.system.input_files import read_input
+from artgen.system.command_state import cleared_after_command
+from artgen.system.files import FileIdentity, file_identity
+from artgen.system.input_files import is_regular_file, read_input
+from artgen.system.memory_file import file_content
 
 MAX_INPUT_BYTES = 1 << 30
+MAX_CACHED_FILES = 4096
 
 _CREDITS = {"made with google ai": GENERATED, "edited with google ai": COMPOSITE}
 """Values of XMP's `photoshop:Credit` (https://support.google.com/photos/answer/16164440)."""
@@ -31,7 +36,7 @@ _CREDITS = {"made with google ai": GENERATED, "edited with google ai": COMPOSITE
 _TYPE_IN_MANIFEST = re.compile(
     rb"digitalsourcetype/(trainedAlgorithmicMedia|compositeWithTrainedAlgorithmicMedia|compositeSynthetic)\b"
 )
-_XMP_PACKET = re.compile(rb"<x:xmpmeta\b.{1,1048576}?</x:xmpmeta>", re.DOTALL)
+_XMP_END = b"</x:xmpmeta>"
 _EDITING_TASKS = ("img2img", "inpaint", "outpaint", "edit")
 
 
@@ -62,9 +67,21 @@ def find_marks(path: Path) -> InputMarks:
         The marks; no marks for a file that cannot be read.
     """
     try:
-        data = read_input(path, MAX_INPUT_BYTES)
+        if file_content(path) is None and is_regular_file(path):
+            return _marks_of_file(file_identity(path), path)
+        return _find_marks(path, read_input(path, MAX_INPUT_BYTES))
     except (InputFileError, OSError):
         return InputMarks()
+
+
+@cleared_after_command
+@lru_cache(maxsize=MAX_CACHED_FILES)
+def _marks_of_file(_: FileIdentity, path: Path) -> InputMarks:
+    """Return the marks of a file on the disk. A command needs them for its notes and for each of its outputs."""
+    return _find_marks(path, read_input(path, MAX_INPUT_BYTES))
+
+
+def _find_marks(path: Path, data: bytes) -> InputMarks:
     store = find_manifest_store(data)
     raw = _texts(path, data)
     found, origin = _embedded_mark(raw, store, path)
@@ -109,8 +126,10 @@ def _texts(path: Path, data: bytes) -> RawTexts:
         raw = RawTexts(False)
     if raw.is_image:
         return raw
-    packet = _XMP_PACKET.search(data)
-    return RawTexts(True, xmp_texts(packet[0].decode("utf-8", "replace")) if packet else {})
+    start = data.find(b"<x:xmpmeta")
+    end = data.find(_XMP_END, start, start + MAX_TEXT_BYTES) if start >= 0 else -1
+    packet = data[start : end + len(_XMP_END)] if end >= 0 else b""
+    return RawTexts(True, xmp_texts(packet.decode("utf-8", "replace")))
 
 
 def _embedded_mark(raw: RawTexts, store: bytes | None, path: Path) -> tuple[str, str]:

@@ -22,6 +22,7 @@ RESET = {
     "image_history/recording.py:_writer",
     "images/contact_sheet.py:label_font",
     "images/mask_fill.py:_last_biharmonic",
+    "metadata/input_marks.py:_marks_of_file",
     "registry/single_file_configs.py:_temporary_folder",
     "spec/selected_filters.py:_read_words",
     "spec/selected_filters.py:_received",
