@@ -37,6 +37,7 @@ class SignedInput:
         generator: program that wrote its manifest; empty without a manifest.
         source_type: digital source type of IPTC in its manifest; empty if unknown.
         has_manifest: whether the input had a manifest, which is in the manifest of the verified file.
+        state: state of the input when it was used: `valid`, `changed` after its own signing, `invalid` or `missing`.
     """
 
     name: str
@@ -46,6 +47,7 @@ class SignedInput:
     generator: str = ""
     source_type: str = ""
     has_manifest: bool = False
+    state: str = "missing"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +126,7 @@ class FileVerifier:
         if not data:
             raise InputFileError(f"'{path}' is empty.", "Download or copy the file again.")
         found = self._image_verifier().verify(data, str(path))
-        return _describe(path, found, _removal_problems(path) if found.manifest is None else ())
+        return _describe(path, found, _removal_problems(path) if found.state == "missing" else ())
 
     def _image_verifier(self) -> "Verifier":
         if self._verifier is None:
@@ -184,6 +186,8 @@ def _describe(path: Path, found: "Verification", more_problems: tuple[str, ...])
 
 
 def _inputs(manifest: "Manifest", depth: int) -> Iterator[SignedInput]:
+    from artgen.metadata.content_credentials.reading import ingredient_state
+
     for each in manifest.ingredients:
         inner = each.manifest
         if inner is None:
@@ -197,6 +201,7 @@ def _inputs(manifest: "Manifest", depth: int) -> Iterator[SignedInput]:
             inner.generator,
             inner.source_type,
             has_manifest=True,
+            state=ingredient_state(each),
         )
         yield from _inputs(inner, depth + 1)
 

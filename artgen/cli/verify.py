@@ -18,6 +18,10 @@ _TRUST = {
     "unknown": "Unknown source: no authority of a trust list confirms the signer.",
 }
 
+_INPUT_STATES = {
+    "changed": "; changed after it was signed",
+    "invalid": "; its manifest or its certificate was not valid",
+}
 
 OUTPUT = JsonOutput(lambda: VerifiedFile)
 
@@ -89,7 +93,8 @@ def _lines(found: VerifiedFile) -> Iterator[str]:
     for each in found.inputs:
         text = f"signed by '{each.signer}', {each.generator}" if each.has_manifest else "no manifest"
         source = f": {each.source_type}" if each.source_type else ""
-        yield f"  {'  ' * (each.depth - 1)}<- {each.relationship} '{each.name}' ({text}{source})"
+        state = _INPUT_STATES.get(each.state, "")
+        yield f"  {'  ' * (each.depth - 1)}<- {each.relationship} '{each.name}' ({text}{source}{state})"
     if found.training:
         yield from _training_lines(found)
 

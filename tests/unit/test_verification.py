@@ -18,7 +18,7 @@ import artgen
 from artgen.errors import ArtgenError, InputFileError
 from artgen.metadata.content_credentials.create_key import create_signing_key
 from artgen.metadata.content_credentials.keys import AUTHORITY_NAME, SigningKey
-from artgen.metadata.content_credentials.manifest import Parent
+from artgen.metadata.content_credentials.manifest import INPUT, Parent
 from artgen.metadata.content_credentials.manifest_store import find_manifest_store, manifests
 from artgen.metadata.content_credentials.reading import TrustAnchors, Verification, Verifier
 from artgen.metadata.content_credentials.signing import sign_image
@@ -130,6 +130,18 @@ def test_a_replaced_parent_is_detected(key: SigningKey, verifier: Verifier) -> N
     assert "The manifest of an input image was removed or replaced." in replaced.problems
 
 
+def test_an_input_that_was_changed_after_its_signing_is_named(key: SigningKey, tmp_path: Path) -> None:
+    parents = [Parent(f"{number}.png", data, INPUT) for number, data in enumerate(
+        (signed("png", key), set_pixel(signed("png", key)), replace_model(signed("png", key)), encoded("png"))
+    )]  # fmt: skip
+    file = tmp_path / "a.png"
+    file.write_bytes(sign_image(encoded("png"), "png", RECORD, parents, key))
+    assert [each.state for each in artgen.verify(file).inputs] == ["valid", "changed", "invalid", "missing"]
+    text = run("verify", str(file), code=5).stdout  # the manifest of an input is not valid
+    assert "<- input '1.png' (signed by 'Ada', artgen" in text
+    assert text.count("; changed after it was signed)") == text.count("its certificate was not valid)") == 1
+
+
 def test_a_removed_manifest_is_reported(key: SigningKey, tmp_path: Path) -> None:
     for name, record in (("signed.png", {**RECORD, "signed_with": key.sha256}), ("unsigned.png", RECORD)):
         info = PngInfo()
@@ -139,6 +151,11 @@ def test_a_removed_manifest_is_reported(key: SigningKey, tmp_path: Path) -> None
     assert [each.state for each in found] == ["missing", "missing"]
     assert "was removed" in found[0].problems[0]
     assert found[1].problems == ("The file has no C2PA manifest.",)
+    own = sign_image((tmp_path / "signed.png").read_bytes(), "png", RECORD, (), key)
+    (tmp_path / "truncated.png").write_bytes(own[:-20])
+    truncated = artgen.verify(tmp_path / "truncated.png")
+    assert (truncated.state, truncated.trust) == ("invalid", "")
+    assert "damaged or truncated" in truncated.problems[0]
 
 
 def test_trust_depends_on_the_known_authorities(key: SigningKey, folder: Path, tmp_path: Path) -> None:

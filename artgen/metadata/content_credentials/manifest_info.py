@@ -38,11 +38,13 @@ class Ingredient:
         title: name of the input.
         relationship: `parent`, `component` or `input`.
         manifest: manifest of the input; None if the input had no manifest.
+        failures: codes of the checks of the input that failed when the image was signed.
     """
 
     title: str
     relationship: str
     manifest: "Manifest | None" = None
+    failures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,8 +129,15 @@ class _ManifestParser:
             relationship = _text(each.get("relationship"))
             manifest = self.parse(label, depth + 1) if label else None
             name = _RELATIONSHIPS.get(relationship, relationship)
-            found.append(Ingredient(_text(each.get("title")) or "without a name", name, manifest))
+            found.append(Ingredient(_text(each.get("title")) or "without a name", name, manifest, _failures(each)))
         return found
+
+
+def _failures(ingredient: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the codes of the failed checks; `validation_status` is the form of C2PA 1."""
+    results = _mapping(_mapping(ingredient.get("validation_results")).get("activeManifest"))
+    failed = (*_sequence(results.get("failure")), *_sequence(ingredient.get("validation_status")))
+    return tuple(filter(None, (_text(_mapping(each).get("code")) for each in failed)))
 
 
 def _assertion_data(values: Mapping[str, Any], label: str) -> list[Mapping[str, Any]]:

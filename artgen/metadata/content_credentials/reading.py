@@ -14,7 +14,7 @@ from typing import Any
 from artgen.errors import InputFileError, UsageError
 from artgen.metadata.content_credentials.content_hashes import changed_parts, content_hashes
 from artgen.metadata.content_credentials.keys import PURPOSES
-from artgen.metadata.content_credentials.manifest_info import Manifest, parse_manifests
+from artgen.metadata.content_credentials.manifest_info import Ingredient, Manifest, parse_manifests
 from artgen.metadata.content_credentials.manifest_store import find_manifest_store
 from artgen.metadata.content_credentials.package import require_package
 from artgen.system.external_data import read_limited
@@ -150,7 +150,7 @@ class Verifier:
             reason = str(error).rpartition(": ")[2].rstrip(".")
             if find_manifest_store(data) is not None:
                 text = f"The file or its C2PA manifest is damaged or truncated: {reason}."
-                return Verification(INVALID, UNKNOWN, (text,))
+                return Verification(INVALID, problems=(text,))
             raise InputFileError(
                 f"Cannot verify '{name}': the file is damaged, truncated, or not an image: {reason}.",
                 "Download or copy the file again.",
@@ -167,6 +167,14 @@ def read_credentials(data: bytes) -> Verification | None:
         return Verifier().verify(data, "")
     except (InputFileError, UsageError):
         return None
+
+
+def ingredient_state(ingredient: Ingredient) -> str:
+    """Return the state of the signature of an input, as the signer of the image found it."""
+    if ingredient.manifest is None:
+        return MISSING
+    failures = set(ingredient.failures) - set(_UNTRUSTED)
+    return VALID if not failures else CHANGED if failures <= set(_HASH_CODES) else INVALID
 
 
 def _certificates(reader: Any) -> dict[str, Mapping[str, Any]]:
