@@ -42,23 +42,23 @@ _RAIL = LicenseTerms(YES, False, "use restrictions, which derived models must ke
 _RESEARCH = LicenseTerms(NO)
 
 _TERMS: tuple[tuple[str, LicenseTerms], ...] = (
-    (r"(cc-by|creative commons).*\bnc\b.*\bsa\b|by-nc-sa", LicenseTerms(NO, True)),
+    (r"by-nc-sa", LicenseTerms(NO, True)),
     (r"by-nc", LicenseTerms(NO, False)),
-    (r"non-?commercial|research license|qwen-research", _RESEARCH),
+    (r"non-?commercial|\bnc-|research-license|research-only|qwen-research", _RESEARCH),
     (r"by-sa", _COPYLEFT),
     (r"apache|\bmit\b|\bbsd\b|\bisc\b|cc0|unlicense|\bcc-by\b|wtfpl|0bsd|bsd-", _PERMISSIVE),
-    (r"gpl|fair ai public|faipl", _COPYLEFT),
+    (r"gpl|fair-ai-public|faipl", _COPYLEFT),
     (r"\brail|openrail", _RAIL),
     (
-        r"stability ?ai.*community",
+        r"stability-?ai.*community",
         LicenseTerms(LIMITED, None, "free below a limit of revenue"),
     ),
     (r"hunyuan", LicenseTerms(LIMITED, None, "not in all countries, limit of users")),
-    (r"playground v2\.5|playground-v2-5", LicenseTerms(LIMITED, None, "limit of users")),
+    (r"playground-v2[.-]5", LicenseTerms(LIMITED, None, "limit of users")),
     (r"kolors", LicenseTerms(LIMITED, None, "registration required")),
-    (r"krea 2 community", LicenseTerms(LIMITED, None, "see the license")),
+    (r"krea-2-community", LicenseTerms(LIMITED, None, "see the license")),
 )
-"""Patterns of names in lower case, the first that matches, and the terms."""
+"""Patterns of names in lower case with hyphens for spaces, the first that matches, and the terms."""
 
 
 def license_terms(name: str) -> LicenseTerms:
@@ -72,7 +72,14 @@ def license_terms(name: str) -> LicenseTerms:
         return _civitai_terms(text)
     if text in UNKNOWN_NAMES:
         return LicenseTerms()
+    text = _hyphenated(text)
     return next((terms for pattern, terms in _TERMS if re.search(pattern, text)), LicenseTerms())
+
+
+def _hyphenated(text: str) -> str:
+    """Return a name with hyphens for spaces, and with the identifiers of Creative Commons for their names."""
+    text = re.sub(r"[\s_-]+", "-", text).replace("creative-commons-attribution", "cc-by")
+    return re.sub(r"share-?alike", "sa", re.sub(r"non-?commercial", "nc", text)) if "cc-by" in text else text
 
 
 def _civitai_terms(text: str) -> LicenseTerms:
