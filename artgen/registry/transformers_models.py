@@ -122,7 +122,7 @@ def check_model_folder(folder: Path, title: str, hint: str) -> str:
         RefusedError: the weights are a pickle.
     """
     if not (folder / "config.json").is_file():
-        raise ModelUnavailableError(f"'{folder}' is not a {title}: it has no config.json.", hint)
+        raise ModelUnavailableError(f"Cannot use '{folder}' as {title}: it has no config.json.", hint)
     model_type = read_model_type(folder)
     if not any(folder.glob("*.safetensors")):
         for file in sorted(folder.iterdir()):

@@ -89,7 +89,7 @@ def _find_policy(name: str) -> FilterPolicy:
 
         close = next(iter(similar_names(name, policies)), "")
         hint = f"Did you mean '{close}'?" if close else f"Filters: {', '.join(policies)}."
-        raise UsageError(f"Unknown filter: {describe_value(name)}.", hint, settings=("filter",))
+        raise UsageError(f"Unknown filter: {describe_value(name)}.", hint)  # a default is not ignored
     return policies[name]
 
 
