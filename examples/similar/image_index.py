@@ -84,7 +84,9 @@ def open_index(path: Path) -> sqlite3.Connection:
             database.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
             database.commit()
     except (sqlite3.Error, OSError) as error:
-        raise InputFileError(f"Cannot use the index '{path}': {error}.", "Delete it, or use another --cache.") from None
+        raise InputFileError(
+            f"Cannot use the index '{path}': {error}.", "Use another --cache; delete the index if it is damaged."
+        ) from None
     return database
 
 

@@ -70,7 +70,7 @@ def test_changed_copies_are_ranked_first(folder: Path, capsys: pytest.CaptureFix
     for number, kinds in enumerate(KINDS):
         change(draw_image(number), kinds, np.random.default_rng(number)).save(f"{number}.png")
     copies = [f"{number}.png" for number in range(len(KINDS))]
-    assert run(*copies, folder, "--json", "--baseline", 20, "--sheet", "pairs.png") == 0
+    assert run(*copies, folder, "--json", "--baseline", 6, "--sheet", "pairs.png") == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     expected = [f"{number % 2}/{number:02}.png" for number in range(len(KINDS))]
     assert [line["matches"][0]["name"] for line in lines] == expected
@@ -86,7 +86,7 @@ def test_changed_copies_are_ranked_first(folder: Path, capsys: pytest.CaptureFix
 
 def test_index_is_updated_and_interrupted_runs_resume(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     draw_image(3).save("query.png")
-    assert run("query.png", folder, "--top", 1, "--baseline", 5) == 0
+    assert run("query.png", folder, "--top", 1, "--baseline", 3) == 0
     first = capsys.readouterr()
     assert "1.  1.000  1/03.png  same file" in first.out
     assert "read 60 of 60 images" in first.err
@@ -96,13 +96,13 @@ def test_index_is_updated_and_interrupted_runs_resume(folder: Path, capsys: pyte
     (folder / "1/05.png").unlink()
     draw_image(99).save(folder / "1/03.png")
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    assert run("query.png", folder, "--top", 1, "--baseline", 5) == 0
+    assert run("query.png", folder, "--top", 1, "--baseline", 3) == 0
     second = capsys.readouterr()
     assert "read 27 of 27 images" in second.err
     assert "Skipped: " in second.err
     assert "broken.png" in second.err
     assert "same file" not in second.out
-    assert run("query.png", folder, "--top", 1, "--baseline", 5) == 0
+    assert run("query.png", folder, "--top", 1, "--baseline", 3) == 0
     third = capsys.readouterr()
     assert third.out == second.out
     assert "of 27 images" not in third.err
