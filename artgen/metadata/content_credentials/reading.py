@@ -214,7 +214,7 @@ def _result(data: bytes, store: Mapping[str, Any], manifest: Manifest | None) ->
 def _change_text(data: bytes, manifest: Manifest | None) -> str:
     """Return a sentence about the parts of the file that were changed after signing."""
     if manifest is None or manifest.content is None:
-        return "The file was changed after signing. The manifest does not contain which part."
+        return "The file was changed after signing. Its manifest has no hashes of single parts."
     parts = changed_parts(manifest.content, content_hashes(data))
     if not parts:
         return "The file was changed after signing: other bytes than the pixels and the known texts."
