@@ -28,6 +28,7 @@ REPLACED = {"prompt": ("a fox",), "image": ("in.png",), "mask": ("--mask", "mask
             "target_size": ("--expand", "8"), "expand": ("--expand", "8"), "model": ("-m", "denoiser")}  # fmt: skip
 
 VALUES = {
+    "filter": "none",
     "prompt": "a car", "negative_prompt": "x", "seed": "3", "scheduler": "dpm++2m", "fast": "cache", "size": "64x64",
     "background": "red", "sigma": "10", "mask": "mask.png", "expand": "8", "target_size": "64x64", "model": "denoiser",
     "device": "cpu", "memory_budget": "8GiB", "output": "out/", "sweep": "steps=20,30", "shard": "0/2",
