@@ -25,7 +25,7 @@ class WordResults:
 
     Attributes:
         results: one text for each policy with words, for the record.
-        notes: notes about words of policies whose action is `note`.
+        notes: notes about words of policies whose action is `note`, and about policies without effect.
         refusal: reason why the prompt is refused; None if it is not.
     """
 
@@ -40,7 +40,11 @@ def check_words(request: Request, selected: SelectedFilters) -> WordResults:
     refusal = None
     texts = list(dict.fromkeys(checked_texts(request)))
     for policy, word_lists in selected.values():
-        if not word_lists or not hasattr(request, "prompt"):
+        if not word_lists:
+            continue
+        if not hasattr(request, "prompt"):
+            if not (policy.filter_model or policy.safety_checker):
+                notes.append(f"Filter '{policy.name}' has no effect: {request.task} has no prompt.")
             continue
         words = (word_list.find(text) for word_list in word_lists for text in texts)
         word = next((each for each in words if each is not None), None)

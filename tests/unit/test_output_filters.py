@@ -12,7 +12,7 @@ from artgen.spec import selected_filters
 from artgen.spec.filter_policies import FilterPolicy
 from artgen.spec.filter_words import parse_word_list
 from artgen.spec.prompt_filter import check_words, checked_texts
-from artgen.spec.requests import Txt2Img
+from artgen.spec.requests import Denoise, Txt2Img
 from artgen.spec.selected_filters import combined_names, effective_names, find_filters, use_filters
 
 WORDS = "\ufeffNaked\r\nsevered head # a phrase\n\nStraße\nself-harm\n裸\n# a comment\n"
@@ -118,6 +118,19 @@ def test_unknown_filters_suggest_the_nearest_name() -> None:
     assert "'strict'" in raised.value.hint
     with pytest.raises(UsageError, match="Cannot combine --filter none"):
         Txt2Img(prompt="x", filter=("none,strict",))
+
+
+def test_word_lists_have_no_effect_without_a_prompt(project: Path) -> None:
+    (project / "artgen.toml").write_text('[filters.family]\nwords = "example"\n')
+    found = check_words(Denoise(image=Path("a.png")), find_filters(("family", "strict")))
+    assert (found.results, found.notes) == ((), ("Filter 'family' has no effect: denoise has no prompt.",))
+
+
+def test_an_unknown_default_filter_is_not_ignored(project: Path) -> None:
+    (project / "artgen.toml").write_text('filter = "nobody"\n')
+    result = command_line.run("txt2img", "x", "--dry-run", code=2)
+    assert "Unknown filter: 'nobody'" in result.stderr
+    assert "is ignored" not in result.stderr
 
 
 def test_the_configuration_selects_the_default_filters(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
