@@ -86,13 +86,19 @@ def split_names(names: Iterable[str]) -> tuple[str, ...]:
     """Return the names of filters, each once: `("a,b", "a")` is `("a", "b")`.
 
     Raises:
-        UsageError: `none` is combined with another name.
+        UsageError: a name is not a text, or `none` is combined with another name.
     """
+    if not _is_list_of_names(names):
+        raise UsageError(f"filter must be a list of names, not {describe_value(names)}.", "--filter strict")
     found = tuple(dict.fromkeys(part.strip() for name in names for part in name.split(",") if part.strip()))
     if NO_FILTER in found and len(found) > 1:
         others = ",".join(name for name in found if name != NO_FILTER)
         raise UsageError(f"Cannot combine --filter none with other filters: {others}.", f"--filter {others}")
     return found
+
+
+def _is_list_of_names(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
 
 
 def parse_policies(value: Any, path: Path) -> dict[str, FilterPolicy]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from helpers import command_line
 
+import artgen
 from artgen.errors import ArtgenError, FilteredError, InputFileError, UsageError
 from artgen.jobs.prepare import prepare_jobs
 from artgen.spec import selected_filters
@@ -118,6 +119,9 @@ def test_unknown_filters_suggest_the_nearest_name() -> None:
     assert "'strict'" in raised.value.hint
     with pytest.raises(UsageError, match="Cannot combine --filter none"):
         Txt2Img(prompt="x", filter=("none,strict",))
+    for value in (3, [3], {"strict": 1}):
+        with pytest.raises(UsageError, match="filter must be a list of names, not "):
+            artgen.txt2img("x", filter=value)  # type: ignore[arg-type]
 
 
 def test_word_lists_have_no_effect_without_a_prompt(project: Path) -> None:
