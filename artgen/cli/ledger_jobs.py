@@ -104,7 +104,7 @@ class LedgerJobs:
         if not state.num_completed or not is_typed("sign"):
             return []
         flag = "--sign" if self._defaults.get("sign") else "--no-sign"
-        return [f"{flag} has no effect on {counted(state.num_completed, 'image')} of an earlier run."]
+        return [f"{flag} does not change {counted(state.num_completed, 'image')} of an earlier run."]
 
     def _pending_job(self, job: PlannedJob) -> PendingJob:
         width, height = job.template.size

@@ -118,7 +118,7 @@ def test_a_batch_of_signed_images_continues() -> None:
     shutil.rmtree("out/artgen-ledger")
     printed = run(*command, "--sign").stderr
     assert "3 images of an earlier run were found" in printed
-    assert "--sign has no effect on 3 images of an earlier run." in printed
+    assert "--sign does not change 3 images of an earlier run." in printed
     assert {path.name: path.read_bytes() for path in Path("out").glob("0*")} == files
 
 
