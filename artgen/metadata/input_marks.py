@@ -31,7 +31,7 @@ MAX_INPUT_BYTES = 1 << 30
 MAX_CACHED_FILES = 4096
 
 _CREDITS = {"made with google ai": GENERATED, "edited with google ai": COMPOSITE}
-"""Values of XMP's `photoshop:Credit` (https://support.google.com/photos/answer/16164440)."""
+"""Values of XMP's `photoshop:Credit` in images of Google's tools."""
 
 _TYPE_IN_MANIFEST = re.compile(
     rb"digitalsourcetype/(trainedAlgorithmicMedia|compositeWithTrainedAlgorithmicMedia|compositeSynthetic)\b"
