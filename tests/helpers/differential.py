@@ -147,7 +147,7 @@ _STATE_FILES = ("/load-times.json", "/history.json", "/hashes.json", "/model-ind
 """Files that store measured times, or modification times of the inputs."""
 
 _HISTORY_ROWS = """
-    SELECT image.id, sha256, path, num_bytes, width, height, parent, rating, json, webp FROM image
+    SELECT image.id, sha256, path, num_bytes, width, height, parent, rating, json, data FROM image
     JOIN record ON record.image_id = image.id JOIN thumbnail ON thumbnail.image_id = image.id ORDER BY image.id
 """
 
