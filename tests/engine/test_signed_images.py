@@ -21,7 +21,7 @@ TINY = ("-m", "tiny", *FAST)
 
 @pytest.fixture(autouse=True)
 def _key(_temporary_user_folders: None) -> None:
-    run("sign", "init")
+    run("sign", "init", "--force")
 
 
 def manifests(file: Path | bytes) -> list[Any]:
