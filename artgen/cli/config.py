@@ -11,7 +11,9 @@ import typer
 from artgen.cli.console import note_unreadable_files, print_note, print_path, print_result
 from artgen.cli.help import App
 from artgen.cli.json_output import JsonOutput
+from artgen.errors import ArtgenError
 from artgen.spec import config, config_values
+from artgen.spec.shared_config import sign_is_on
 
 app = App(
     """Show and set your default settings.
@@ -120,6 +122,19 @@ def set_(
     """
     config_values.set_value(name, value, _config_file(project))
     print_note(f"Set {name} = {config.printable_value(name, value)}." if value else f"Removed {name}.")
+    if value and config_values.parse_name(name)[1] in ("sign", "signing_certificate", "signing_key"):
+        _note_unusable_key()
+
+
+def _note_unusable_key() -> None:
+    """Print a note if images are signed by default, but the key cannot be used."""
+    from artgen.metadata.content_credentials.keys import key_files, load_signing_key
+
+    try:
+        if sign_is_on():
+            load_signing_key(*key_files())
+    except ArtgenError as error:
+        print_note(f"{error.message} {error.hint}".strip())
 
 
 @dataclass(frozen=True)

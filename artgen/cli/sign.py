@@ -7,6 +7,7 @@ import typer
 from artgen.cli.console import print_note, print_result
 from artgen.cli.help import App
 from artgen.cli.json_output import JsonOutput
+from artgen.spec.shared_config import signing_file
 
 if TYPE_CHECKING:
     from artgen.api.signing import SigningKeyInfo
@@ -63,6 +64,8 @@ def init(
     print_result(f"Created a key for signing in '{created.certificate.parent}'.")
     print_note(f"The certificate is valid until {created.expires}. The private key has no password: do not share it.")
     print_note(_UNKNOWN_SOURCE)
+    if any(map(signing_file, ("signing_certificate", "signing_key"))):
+        print_note("The settings signing_certificate and signing_key name another key, which has precedence.")
     print_note("To sign an image, add --sign. To sign all images: artgen config set sign on")
 
 

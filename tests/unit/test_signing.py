@@ -258,6 +258,18 @@ def test_sign_init_creates_a_private_key_once() -> None:
         artgen.create_signing_key("x" * 65, force=True)
 
 
+def test_notes_name_a_missing_key_and_a_key_with_precedence(tmp_path: Path) -> None:
+    assert "no key for signing. artgen sign init" in run("config", "set", "sign", "on").stderr
+    certificate, private_key = write_key(tmp_path)
+    assert "signing_key is not" in run("config", "set", "signing_certificate", str(certificate)).stderr
+    assert run("config", "set", "signing_key", str(private_key)).stderr.count("\n") == 1
+    assert "has precedence" in run("sign", "init").stderr
+    key = configured_key(None)
+    assert key is not None
+    (tmp_path / "a.png").write_bytes(sign_image(encoded("png"), "png", RECORD, (), key))
+    assert artgen.verify(tmp_path / "a.png").signer == key.signer.removeprefix("O=") == "Test signer"
+
+
 def test_signing_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("artgen.metadata.content_credentials.package.installed_version", lambda _: None)
     with pytest.raises(ArtgenError, match=r"(?s)c2pa-python, which is not installed.*pip install 'artgen\[c2pa\]'"):

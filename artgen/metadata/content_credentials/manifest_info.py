@@ -169,7 +169,7 @@ def _generator(values: Mapping[str, Any]) -> str:
 def _certificate(info: Mapping[str, Any], signature: Mapping[str, Any]) -> Certificate:
     subject, issuer, validity = (_mapping(info.get(name)) for name in ("subject", "issuer", "validity"))
     return Certificate(
-        subject=_text(subject.get("CN")) or _text(signature.get("common_name")),
+        subject=_text(subject.get("CN")) or _text(subject.get("O")) or _text(signature.get("common_name")),
         issuer=_text(issuer.get("CN")) or _text(issuer.get("O")) or _text(signature.get("issuer")),
         serial_number=_text(info.get("serialNumber")),
         not_before=_text(validity.get("notBefore")),
