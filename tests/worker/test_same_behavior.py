@@ -58,7 +58,7 @@ GENERATING = commands("""
     artgen batch prompts.txt FAST -o out/ && artgen batch prompts.txt FAST -o out/ && artgen batch status out
     artgen batch - FAST -o out/ --json < prompts.txt
     artgen batch bad.txt FAST -o out/ --keep-going
-    artgen txt2img 'a {gory|red} car' -m tiny --steps 2 --seed 1-4 --filter strict; artgen txt2img x --filter stric
+    artgen txt2img 'a {gory|red} car' -m tiny --steps 2 --seed 1-4 --filter strict
     artgen replay record.json -o again.png
     artgen variations record.json --count 2 --seed 5 -o varied/
     artgen morph record.json record.json --frames 3 --set steps=1 -o morph.webp && artgen replay morph.webp -o b.webp
