@@ -3,12 +3,12 @@
 import itertools
 import os
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from PIL import Image
 
-from artgen.errors import OutputError, UsageError
+from artgen.errors import ArtgenError, OutputError, UsageError
 from artgen.image_history.recording import SavedFile, enter_image
 from artgen.metadata import has_sidecar, needs_sidecar, sidecar_path, stored_record
 from artgen.outputs.encoding import EncodingOptions, encode_image, encoded_record
@@ -189,10 +189,18 @@ class Destination:
             request: request of the image, whose input images a signed file names.
 
         Raises:
-            OutputError: The image cannot be written (no space, no permission, no free name).
+            OutputError: The image cannot be written (no space, no permission, no free name), or it cannot be signed.
+                Then it is saved without a signature, so that it is not lost.
             RefusedError: The target to overwrite is a symbolic link, or a field leads out of the output folder.
         """
-        data, sidecar = encode_image(image, record, self.encoding, low_bytes, request)
+        encoding, signing_error = self.encoding, None
+        try:
+            data, sidecar = encode_image(image, record, encoding, low_bytes, request)
+        except ArtgenError as error:
+            if encoding.signing is None:
+                raise
+            encoding, signing_error = replace(encoding, signing=None), error
+            data, sidecar = encode_image(image, record, encoding, low_bytes)
 
         def write(path: Path) -> bool:
             if on_name_chosen is not None:
@@ -201,8 +209,12 @@ class Destination:
 
         path = self.reserve_name(record, write, stem=stem, index=index)
         if self.history is not False and self.encoding.metadata != "none":
-            stored = stored_record(encoded_record(record, self.encoding), self.encoding.metadata)
+            stored = stored_record(encoded_record(record, encoding), encoding.metadata)
             enter_image(SavedFile(path, data, image, stored, seconds), self.history)
+        if signing_error is not None:
+            raise OutputError(
+                f"The image is saved without a signature as '{path}'. {signing_error.message}", signing_error.hint
+            ) from signing_error
         return path
 
     def add_written(self, path: Path | None) -> None:

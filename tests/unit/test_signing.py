@@ -1,5 +1,6 @@
 """Test the keys that sign images, and the signed bytes of all formats."""
 
+import dataclasses
 import http.server
 import io
 import json
@@ -17,7 +18,7 @@ from PIL import Image
 from signing_keys import DOCUMENT_SIGNING, SERVER_AUTHENTICATION, ed25519_key, write_key
 
 import artgen
-from artgen.errors import ArtgenError
+from artgen.errors import ArtgenError, OutputError
 from artgen.metadata.content_credentials.content_hashes import content_hashes
 from artgen.metadata.content_credentials.create_key import create_signing_key
 from artgen.metadata.content_credentials.keys import SigningKey, load_signing_key
@@ -25,8 +26,10 @@ from artgen.metadata.content_credentials.manifest import INPUT, Parent
 from artgen.metadata.content_credentials.signing import configured_key, sign_image
 from artgen.outputs.animation import encode_animation
 from artgen.outputs.encoding import EncodingOptions, encode_unsigned
+from artgen.outputs.parse_output import parse_destination
 from artgen.outputs.signatures import Signing
 from artgen.outputs.training_facts import training_facts
+from artgen.spec.settings import OutputSettings
 
 c2pa = pytest.importorskip("c2pa")
 
@@ -38,6 +41,17 @@ TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp", "gif": 
 @pytest.fixture(scope="module")
 def key(tmp_path_factory: pytest.TempPathFactory) -> SigningKey:
     return create_signing_key(tmp_path_factory.mktemp("key"))
+
+
+def test_an_image_that_cannot_be_signed_is_saved_without_a_signature(key: SigningKey, tmp_path: Path) -> None:
+    other = create_signing_key(tmp_path / "other")
+    wrong = dataclasses.replace(key, private_key=other.private_key, certificates=b"no certificate")
+    destination = parse_destination(OutputSettings(output="out/fox.png"))
+    destination = dataclasses.replace(destination, encoding=EncodingOptions("png", signing=Signing(wrong, "full")))
+    with pytest.raises(OutputError, match=r"saved without a signature as 'out/fox\.png'"):
+        destination.save(noisy_image(), RECORD)
+    assert artgen.info("out/fox.png").record["prompt"] == "a secret fox"
+    assert artgen.verify("out/fox.png").problems == ("The file has no C2PA manifest.",)
 
 
 def noisy_image(size: int = 64) -> Image.Image:
