@@ -8,6 +8,7 @@ from typing import Any
 from artgen.engine.results import GeneratedImage
 from artgen.errors import ArtgenError
 from artgen.events import Event, Listener, Notice, StepEvent, WaitingForServer
+from artgen.metadata.content_credentials.manifest_store import find_manifest_store
 from artgen.remote import errors
 from artgen.remote.connection import POLL_SECONDS, Connection
 from artgen.remote.result import decode_result
@@ -19,6 +20,9 @@ FULL_QUEUE_SECONDS = 3600.0
 RETRY_FULL_SECONDS = 1.0
 
 _FINAL_STATES = ("done", "failed", "canceled")
+_SERVER_SIGNATURE_NOTE = (
+    "The server signed its file. This command writes the image again, without the signature of the server."
+)
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ class RemoteJob:
             self._is_ended = True
             progress.add_notes(state.get("notes"))
             seconds = progress.elapsed_seconds
-            return replace(self._result(state), seconds=seconds)
+            return replace(self._result(state, progress), seconds=seconds)
         finally:
             self._connection.on_wait = previous_on_wait
 
@@ -127,7 +131,7 @@ class RemoteJob:
                 return
             progress.on_event(name, data)
 
-    def _result(self, state: Mapping[str, Any]) -> GeneratedImage:
+    def _result(self, state: Mapping[str, Any], progress: "_Progress") -> GeneratedImage:
         if state.get("state") == "canceled":
             raise errors.ServerError(
                 f"The server '{self._connection.url}' canceled the job.", "Run the same command again."
@@ -142,6 +146,8 @@ class RemoteJob:
             raise errors.ended_error(self._connection.url)
         data = self._connection.checked(answer).data
         record = found[0].get("record")
+        if find_manifest_store(data) is not None:
+            progress.add_notes([_SERVER_SIGNATURE_NOTE])
         return decode_result(data, record if isinstance(record, dict) else {}, self._request, self._facts)
 
 

@@ -139,7 +139,8 @@ def test_the_server_and_its_client_sign_with_their_own_keys() -> None:
         assert len(manifests(data)) == 3  # the active manifest twice, and that of the PNG file
         address = url.removeprefix("http://")
         run("config", "set", "sign", "")
-        run("img2img", "in.png", "a fox", *TINY, "--server", address, "-o", "unsigned.png")
+        done = run("img2img", "in.png", "a fox", *TINY, "--server", address, "-o", "unsigned.png")
+        assert "without the signature of the server" in done.stderr
         assert not is_signed(Path("unsigned.png"))
         run("sign", "init", "--force", "--signer", "Client")
         assert artgen.signing_key().certificate == certificate
