@@ -104,7 +104,7 @@ def update_index(database: sqlite3.Connection, folder: Path, on_progress: Callab
     files = scan_folder(folder).image_files
     if not files:
         raise InputFileError(f"'{folder}' contains no image.", f"Supported formats: {FORMAT_NAMES}.")
-    status = {relative_name(path, folder): (path, path.stat()) for path in files}
+    status = {relative_name(path, folder): (path, _file_status(path)) for path in files}
     known = {name: (size, mtime) for name, size, mtime in database.execute("SELECT name, size, mtime FROM image")}
     removed = [(name,) for name in known if name not in status]
     database.executemany("DELETE FROM image WHERE name = ?", removed)
@@ -123,6 +123,14 @@ def update_index(database: sqlite3.Connection, folder: Path, on_progress: Callab
             done += len(rows)
             on_progress(done, len(new))
     return done
+
+
+def _file_status(path: Path) -> os.stat_result:
+    """Return the status of a file; of a link without a target, the status of the link."""
+    try:
+        return path.stat()
+    except OSError:
+        return path.lstat()
 
 
 def _batches(

@@ -96,16 +96,17 @@ def test_index_is_updated_and_interrupted_runs_resume(folder: Path, capsys: pyte
     (folder / "1/05.png").unlink()
     draw_image(99).save(folder / "1/03.png")
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (folder / "link.png").symlink_to("missing.png")
     assert run("query.png", folder, "--top", 1, "--baseline", 3) == 0
     second = capsys.readouterr()
-    assert "read 27 of 27 images" in second.err
+    assert "read 28 of 28 images" in second.err
     assert "Skipped: " in second.err
     assert "broken.png" in second.err
     assert "same file" not in second.out
     assert run("query.png", folder, "--top", 1, "--baseline", 3) == 0
     third = capsys.readouterr()
     assert third.out == second.out
-    assert "of 27 images" not in third.err
+    assert "of 28 images" not in third.err
 
 
 def test_image_of_one_color_is_not_a_copy(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
