@@ -121,8 +121,7 @@ _LAZY_IMPORTS = {
     "noise": "artgen.api.noise",
     "NoiseStrip": "artgen.api.noise_strip",
     "explain_prompt": "artgen.api.prompt",
-    "SelectedMask": "artgen.api.mask",
-    "mask": "artgen.api.mask",
+    **dict.fromkeys(("SelectedMask", "mask"), "artgen.api.mask"),
     **dict.fromkeys(("ImageScore", "rank"), "artgen.api.rank"),
     "reconstruct": "artgen.api.reconstruct",
     **dict.fromkeys(("SchedulerInfo", "list_schedulers"), "artgen.api.schedulers"),
@@ -162,9 +161,8 @@ _LAZY_IMPORTS = {
     "AnomalyResult": "artgen.engine.anomaly.result",
     **dict.fromkeys(
         (
-            *("ArtgenError", "DeviceLostError", "FilteredError", "InputFileError", "MemoryExhaustedError"),
-            *("ModelUnavailableError", "NonFiniteError", "OutputError", "RefusedError", "SomeFailedError"),
-            "UsageError",
+            *("ArtgenError", "DeviceLostError", "FilteredError", "NonFiniteError", "OutputError", "RefusedError"),
+            *("InputFileError", "MemoryExhaustedError", "ModelUnavailableError", "SomeFailedError", "UsageError"),
         ),
         "artgen.errors",
     ),

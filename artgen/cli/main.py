@@ -82,20 +82,10 @@ COMMAND_SECTIONS = {
 
 
 COMMANDS_WITHOUT_DEFAULTS = frozenset(
-    {
-        "history",
-        "models",
-        "schedulers",
-        "styles",
-        "doctor",
-        "config",
-        "preset",
-        "sign",
-        "verify",
-        "worker",
-        "cache",
-        "gallery",
-    }
+    (
+        *("cache", "config", "doctor", "gallery", "history", "models", "preset", "schedulers", "sign", "styles"),
+        *("verify", "worker"),
+    )
 )
 """Commands that take no settings of configuration files. Their help needs no configuration file."""
 

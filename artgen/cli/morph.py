@@ -19,14 +19,8 @@ from artgen.cli.stdout_image import print_saved_path
 from artgen.cli.user_defaults import is_typed
 from artgen.errors import UsageError
 from artgen.spec.settings import (
-    FilterSettings,
-    FramesSettings,
-    OutputSettings,
-    RemoteSettings,
-    ReportSettings,
-    RunSettings,
-    options_of,
-)
+    FilterSettings, FramesSettings, OutputSettings, RemoteSettings, ReportSettings, RunSettings, options_of,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from artgen.jobs.image_variations.morph import MorphPlan, MorphSource
@@ -267,15 +261,11 @@ def replay_morph(
         if number is None or not 2 <= number <= MAX_FRAMES:
             raise UsageError(f"Invalid --set: frames must be 2 to {MAX_FRAMES:,}.", "--set frames=24")
         source = replace(source, frames=number)
-    output = options.output.output or f"outputs/{file.stem.partition('.')[0]}-replay.webp"
-    source = replace(source, quality=options.output.quality or source.quality)
+    saved = options.output
+    output = saved.output or f"outputs/{file.stem.partition('.')[0]}-replay.webp"
+    source = replace(source, quality=saved.quality or source.quality)
     target = parse_morph_output(
-        output,
-        overwrite=options.output.overwrite,
-        fps=source.fps,
-        quality=source.quality,
-        loop=source.loop,
-        sign=options.output.sign,
+        output, overwrite=saved.overwrite, fps=source.fps, quality=source.quality, loop=source.loop, sign=saved.sign
     )
     if target is None:
         raise UsageError("Cannot replay a morph to a folder: it is an animation.", "-o morph.webp")

@@ -117,9 +117,7 @@ PROVENANCE_FIELDS: Mapping[str, RecordField] = {
     "best_of_scores": RecordField(list, "Score of the image of each of these seeds; the highest is the best."),
     "best_of_score": RecordField(str, "Kind of the scores: model or clip."),
     "best_of_score_model": RecordField(str, "CLIP model of the scores: hub id with its commit, or `local`."),
-    "filter_results": RecordField(
-        list, "Result of each output filter: `NAME words`, `safety_checker` or `filter_model`."
-    ),
+    "filter_results": RecordField(list, "Result of each output filter: its name, the check and the result."),
     "fallbacks": RecordField(list, "Fallbacks after out-of-memory errors and non-finite values."),
     "torch": RecordField(str, "Version of torch."),
     "diffusers": RecordField(str, "Version of diffusers."),

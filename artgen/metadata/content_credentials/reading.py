@@ -159,16 +159,6 @@ class Verifier:
         return _result(data, store, manifest)
 
 
-def read_credentials(data: bytes) -> Verification | None:
-    """Return the verification of an image for a summary; None without a manifest or without the package c2pa."""
-    if find_manifest_store(data) is None:
-        return None
-    try:
-        return Verifier().verify(data, "")
-    except (InputFileError, UsageError):
-        return None
-
-
 def ingredient_state(ingredient: Ingredient) -> str:
     """Return the state of the signature of an input, as the signer of the image found it."""
     if ingredient.manifest is None:
