@@ -18,9 +18,7 @@ from artgen.cli.set_option import SetOption, parse_changes, unrecorded_settings
 from artgen.cli.stdout_image import print_saved_path
 from artgen.cli.user_defaults import is_typed
 from artgen.errors import UsageError
-from artgen.spec.settings import (
-    FilterSettings, FramesSettings, OutputSettings, RemoteSettings, ReportSettings, RunSettings, options_of,
-)  # fmt: skip
+from artgen.spec.settings import FilterSettings, RemoteSettings, ReportSettings, RunSettings
 
 if TYPE_CHECKING:
     from artgen.jobs.image_variations.morph import MorphPlan, MorphSource
@@ -249,7 +247,7 @@ def replay_morph(
     """
     from artgen.jobs.image_variations.morph import MAX_FRAMES
     from artgen.outputs.morph_output import parse_morph_output
-    from artgen.spec.settings import parse_whole_number
+    from artgen.spec.settings import FramesSettings, OutputSettings, options_of, parse_whole_number
 
     names = [name for name in (*options_of(OutputSettings), *options_of(FramesSettings)) if is_typed(name)]
     if unused := next((name for name in names if name not in REPLAY_OPTIONS), None):

@@ -17,7 +17,7 @@ import numpy as np
 from image_index import IndexedImages
 from numpy.typing import NDArray
 from planted_copies import KINDS, change
-from search import VERIFIED, Match, Query, find_similar
+from search import NUM_VERIFIED_IMAGES, Match, Query, find_similar
 from similar import load_folder
 
 from artgen.dataset.decode import load_rgb_image
@@ -47,7 +47,7 @@ def measure(
         return same
 
     results = []
-    found = find_similar(images, [query for _, _, query in planted], VERIFIED, same_artwork)
+    found = find_similar(images, [query for _, _, query in planted], NUM_VERIFIED_IMAGES, same_artwork)
     for (index, kinds, _), matches in zip(planted, found, strict=True):
         results.append(
             {"source": images.names[index], "changes": "+".join(kinds)} | _ranked(images.names[index], matches)

@@ -13,18 +13,18 @@ from PIL import Image, ImageOps
 from artgen.dataset.decode import load_rgb_image
 from artgen.dataset.duplicates import MAX_HASH_BITS, hash_image, match
 
-CANDIDATES = 200
+NUM_CANDIDATES = 200
 """Number of candidates that are aligned at 16 pixels."""
 
-ALIGNED = 40
+NUM_ALIGNED_IMAGES = 40
 """Number of the best of them that are aligned at 32 pixels."""
 
-VERIFIED = 12
+NUM_VERIFIED_IMAGES = 12
 """Number of the best of these that are read again and aligned at 64 pixels."""
 
 VERIFIED_SIDE_PX = 64
 
-STARTS = 3
+NUM_START_CROPS = 3
 """Number of crops of a candidate with which its alignment starts."""
 
 _PREFERENCE = 1000.0
@@ -101,7 +101,7 @@ def find_similar(
     Args:
         images: index of the folder.
         queries: images.
-        top: number of matches, at most `VERIFIED`.
+        top: number of matches, at most `NUM_VERIFIED_IMAGES`.
         left_out: returns which training images are not compared with a query, shape (N,); None compares all.
         contents: similarity of the contents by CLIP, shape (N, Q); None selects candidates without CLIP.
     """
@@ -151,28 +151,28 @@ def _preferred(images: IndexedImages, query: Query, content: Floats | None) -> N
     image_hash = hash_image(query.image)
     bits = images.duplicates.hamming_distances(image_hash.phash)
     nearest = np.minimum(bits, images.duplicates.hamming_distances(image_hash.mirrored_phash)).astype(int)
-    close = np.argsort(nearest, kind="stable")[: CANDIDATES // 4]
+    close = np.argsort(nearest, kind="stable")[: NUM_CANDIDATES // 4]
     close = close[nearest[close] <= MAX_HASH_BITS]
     if content is not None:
-        close = np.concatenate([close, np.argsort(-content)[: CANDIDATES // 4]])
+        close = np.concatenate([close, np.argsort(-content)[: NUM_CANDIDATES // 4]])
     return close
 
 
 def _select_candidates(images: IndexedImages, descriptors: Floats, ranked: Floats) -> _Candidates:
-    """Return the images with the highest values, each with its `STARTS` most similar crops."""
-    number = min(CANDIDATES, len(ranked))
+    """Return the images with the highest values, each with its `NUM_START_CROPS` most similar crops."""
+    number = min(NUM_CANDIDATES, len(ranked))
     indices = np.argpartition(-ranked, number - 1)[:number]
     indices = indices[np.isfinite(ranked[indices])]
     similarity = images.edges[indices].astype(np.float32) @ descriptors.T
-    crops = np.argsort(-similarity.reshape(len(indices), -1), axis=1)[:, :STARTS].ravel()
-    return _Candidates(np.repeat(indices, STARTS), crops % 2 == 1, WINDOWS[crops // 2])
+    crops = np.argsort(-similarity.reshape(len(indices), -1), axis=1)[:, :NUM_START_CROPS].ravel()
+    return _Candidates(np.repeat(indices, NUM_START_CROPS), crops % 2 == 1, WINDOWS[crops // 2])
 
 
 def _align_candidates(images: IndexedImages, query: Query, candidates: _Candidates) -> list[Match]:
     if not len(candidates.indices):
         return []
     targets = np.stack([small_copy(query.image), small_copy(ImageOps.mirror(query.image))])
-    for number, pixels in ((ALIGNED, _halve(targets)), (VERIFIED, targets)):
+    for number, pixels in ((NUM_ALIGNED_IMAGES, _halve(targets)), (NUM_VERIFIED_IMAGES, targets)):
         small = images.small[candidates.indices].astype(np.float32)
         alignment = align(small, pixels[candidates.mirrored.astype(int)], candidates.windows, _STEPS)
         candidates = candidates.best(alignment, number)

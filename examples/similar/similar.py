@@ -25,7 +25,7 @@ from image_index import (
     stored_baseline,
     update_index,
 )
-from search import VERIFIED, Match, Query, find_similar
+from search import NUM_VERIFIED_IMAGES, Match, Query, find_similar
 
 from artgen.dataset.decode import load_rgb_image
 from artgen.errors import ArtgenError, InputFileError
@@ -46,7 +46,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="generated images")
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder of training images, with subfolders")
-    parser.add_argument("--top", type=int, default=5, help=f"matches per image, 1 to {VERIFIED} [5]")
+    parser.add_argument("--top", type=int, default=5, help=f"matches per image, 1 to {NUM_VERIFIED_IMAGES} [5]")
     parser.add_argument("--json", action="store_true", help="print one JSON object per image")
     parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="write the images and their matches to a sheet")
     parser.add_argument("--cache", type=Path, help="folder of the index [artgen's cache folder]")
@@ -59,8 +59,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="compare N training images with the other ones, to show which scores are usual; 0 disables this [100]",
     )  # fmt: skip
     options = parser.parse_args(arguments)
-    if not 1 <= options.top <= VERIFIED:
-        parser.error(f"--top must be 1 to {VERIFIED}, not {options.top}")
+    if not 1 <= options.top <= NUM_VERIFIED_IMAGES:
+        parser.error(f"--top must be 1 to {NUM_VERIFIED_IMAGES}, not {options.top}")
     if options.baseline < 0:
         parser.error(f"--baseline must be 0 or more, not {options.baseline}")
     return options
