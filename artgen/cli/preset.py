@@ -23,6 +23,7 @@ from artgen.spec.settings import (
     CanvasSettings,
     ComputeSettings,
     EditSettings,
+    FilterSettings,
     HiresSettings,
     Img2ImgInput,
     InpaintBlend,
@@ -102,6 +103,7 @@ def save(
     upscaling: UpscaleSettings,
     model: ModelSettings,
     compute: ComputeSettings,
+    filtering: FilterSettings,
     output: OutputSettings,
     from_: Annotated[
         Path | None,
@@ -119,7 +121,8 @@ def save(
 
     groups = (
         prompt, series, sampling, variation, resolve_size(canvas, size), hires, panorama, seamless, source, inversion,
-        selection, mask, mask_text, blend, details, editing, denoise_settings, upscaling, model, compute, output,
+        selection, mask, mask_text, blend, details, editing, denoise_settings, upscaling, model, compute, filtering,
+        output,
     )  # fmt: skip
     names = dict.fromkeys(each for group in groups for each in options_of(type(group)) if each != "overwrite")
     if refused := [each for each in names if is_typed(each) and each not in PRESET_SETTINGS]:

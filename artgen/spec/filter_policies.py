@@ -86,11 +86,13 @@ def split_names(names: Iterable[str]) -> tuple[str, ...]:
     """Return the names of filters, each once: `("a,b", "a")` is `("a", "b")`.
 
     Raises:
-        UsageError: a name is not a text, or `none` is combined with another name.
+        UsageError: a name is not a text, all names are empty, or `none` is combined with another name.
     """
     if not _is_list_of_names(names):
         raise UsageError(f"filter must be a list of names, not {describe_value(names)}.", "--filter strict")
     found = tuple(dict.fromkeys(part.strip() for name in names for part in name.split(",") if part.strip()))
+    if names and not found:
+        raise UsageError("filter needs the name of a filter, but the text is empty.", "--filter none")
     if NO_FILTER in found and len(found) > 1:
         others = ",".join(name for name in found if name != NO_FILTER)
         raise UsageError(f"Cannot combine --filter none with other filters: {others}.", f"--filter {others}")

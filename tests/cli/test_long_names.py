@@ -18,6 +18,7 @@ BASE_ARGUMENTS: dict[str, tuple[str, ...]] = {
     "inpaint": ("in.png", "x", "--mask", "mask.png", *DRY_RUN),
     "outpaint": ("in.png", "x", "--expand", "8", *DRY_RUN),
     "upscale": ("in.png", "--dry-run"),
+    "verify": ("in.png",),
     "edit": ("in.png", "x", "-m", "instruct-pix2pix", "--offline", "--dry-run"),
     "sample": ("-m", "google/ddpm-church-256", "--offline", "--dry-run"),
     "denoise": ("in.png", "--method", "tv", "--dry-run"),

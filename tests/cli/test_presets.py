@@ -24,6 +24,7 @@ TEXTS = {
     "batch_size": "2",
     "sigma": "15",
     "background": "red",
+    "filter": "none",
     "output": "results/",
     "offload": "none",
     "dtype": "fp32",
@@ -87,6 +88,7 @@ def test_preset_equals_its_typed_options(name: str) -> None:
     option = _typed_option(name)
     Path("styles.csv").write_text("name,prompt\noil,an oil painting\n")
     Path("artgen.toml").write_text('style_folder = "styles.csv"\n')
+    run("sign", "init")
     run("preset", "save", "mine", *option)
     command = [*_command(name), *(["--scheduler", "euler"] if name == "sigmas" else [])]
     typed, with_preset = record(*command, *option), record(*command, "--preset", "mine")

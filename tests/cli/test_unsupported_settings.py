@@ -52,9 +52,9 @@ NOT_IN_LINES = {*options_of(RunSettings), *options_of(FramesSettings), *options_
 RESET_VALUES = {"invert": "false", "soft_mask": "false", "fill": "original"}
 """Values of the configuration that are the defaults of settings that cannot be empty."""
 
-TESTED_ELSEWHERE = {"image_guidance_scale", "mask_text", "score", "score_model"}
-"""Settings that need an editing model (tests/engine/test_edit.py), that a typed option replaces, or that cannot be
-configured (tests/engine/test_image_scores.py)."""
+TESTED_ELSEWHERE = {"image_guidance_scale", "mask_text", "safety_checker", "score", "score_model"}
+"""Settings that need an editing model (tests/engine/test_edit.py), that a typed option replaces, that a filter needs
+(tests/unit/test_output_filters.py), or that cannot be configured (tests/engine/test_image_scores.py)."""
 
 NO_JOB = "No job of the batch takes"
 

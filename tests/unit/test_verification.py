@@ -67,7 +67,7 @@ def test_flipped_bits_are_detected_or_change_nothing(kind: str, key: SigningKey,
         found = outcome(verifier, bytes(changed))
         states.add(found and found.state)
         if find_manifest_store(bytes(changed)) == store and found is not None:
-            assert found.state == "changed", position
+            assert found.state in ("changed", "invalid"), position
         elif found is not None and found.is_valid:  # headers and padding of the manifest, which have no content
             assert found.manifest == whole.manifest, position
     assert {"changed", "invalid"} <= states
