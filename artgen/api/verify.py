@@ -231,7 +231,7 @@ def _verify_weights(path: Path) -> VerifiedFile:
     check = check_datasheet(path, provenance)
     training = provenance.fields()
     if check.is_equal is None:
-        problem = "The datasheet of the training images is not beside the file, so that its hash is not checked."
+        problem = "The datasheet of the training images is not beside the file: its hash is not checked."
         return VerifiedFile(file=path, state=UNCHECKED, problems=(problem,), training=training)
     if not check.is_equal:
         problem = f"The datasheet '{check.path}' was changed after the training: its hash differs."

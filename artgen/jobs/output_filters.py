@@ -149,7 +149,7 @@ def prepare_filters(typed: Iterable[str], on_note: Callable[[str], object]) -> t
     """Check the filters of a server before it starts, and download their classifiers.
 
     Args:
-        typed: names of the filters; empty: those of the configuration.
+        typed: names of the filters; empty: the filters of the configuration.
         on_note: receives notes.
 
     Returns:
@@ -212,7 +212,7 @@ def _no_checker_error(policy: FilterPolicy, model: ResolvedModel) -> ArtgenError
 
 
 def has_safety_checker(model: ResolvedModel) -> bool:
-    """Return whether a model has a safety checker, which its pipeline runs. Single files have none."""
+    """Return whether the pipeline of a model has a safety checker. A single file has no safety checker."""
     if model.is_file:
         return False
     entry = read_model_index(model.path, model.omitted).get("safety_checker")

@@ -43,7 +43,7 @@ def configured_names() -> tuple[str, ...]:
 
 
 def effective_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the names of the filters of a request with these names: those of the configuration if it has none."""
+    """Return the names of the filters of a request; without names, the filters of the configuration."""
     found = split_names(names) or configured_names()
     return () if found == (NO_FILTER,) else found
 
@@ -73,7 +73,7 @@ register_reset(_received.clear)
 
 
 def use_filters(filters: SelectedFilters) -> None:
-    """Use the policies and word lists of another machine in place of those of this machine."""
+    """Use the policies and word lists of another machine in place of the ones of this machine."""
     _received.update(filters)
 
 
@@ -103,7 +103,7 @@ def filter_names() -> tuple[str, ...]:
 
 
 def _policies() -> Mapping[str, FilterPolicy]:
-    """Return all policies. Those of `artgen.toml` have precedence over those of the user's file."""
+    """Return all policies. A policy in `artgen.toml` has precedence over a policy in the user's file."""
     found = {STRICT: STRICT_POLICY}
     for path in reversed(config_files()):
         found |= parse_policies(read_config_file(path).get(FILTERS_TABLE, {}), path)

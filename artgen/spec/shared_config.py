@@ -57,9 +57,7 @@ def history_is_on() -> bool:
         InputFileError: a file is not valid TOML, or contains an invalid setting.
         UsageError: the variable is not true or false.
     """
-    if text := os.environ.get("ARTGEN_HISTORY"):
-        return bool(settings.parse_value(settings.OutputSettings, "history", text))
-    return shared_setting("history") is not False
+    return _switch("history", default=True)
 
 
 def sign_is_on() -> bool:
@@ -69,9 +67,15 @@ def sign_is_on() -> bool:
         InputFileError: a file is not valid TOML, or contains an invalid setting.
         UsageError: the variable is not true or false.
     """
-    if text := os.environ.get("ARTGEN_SIGN"):
-        return bool(settings.parse_value(settings.OutputSettings, "sign", text))
-    return shared_setting("sign") is True
+    return _switch("sign", default=False)
+
+
+def _switch(name: str, *, default: bool) -> bool:
+    """Return the value of an output setting that is true or false, from its variable or a configuration file."""
+    if text := os.environ.get(f"ARTGEN_{name.upper()}"):
+        return bool(settings.parse_value(settings.OutputSettings, name, text))
+    value = shared_setting(name)
+    return default if value is None else bool(value)
 
 
 def signing_file(name: str) -> Path | None:

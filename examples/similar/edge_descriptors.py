@@ -1,6 +1,6 @@
 """Describe the edges of an image and of crops of it, to select candidates for the alignment.
 
-The edges are those of the structure tensor of the three color channels (Di Zenzo, "A note on the gradient of a
+The edges come from the structure tensor of the three color channels (Di Zenzo, "A note on the gradient of a
 multi-image", 1986): rotations of the color space, such as another hue, do not change them. The descriptor is a grid of
 cells with the strength and the direction of the edges, similar to HOG (Dalal and Triggs, 2005).
 """

@@ -196,7 +196,7 @@ def stored_baseline(database: sqlite3.Connection, files_hash: str, number: int) 
 
 
 def store_baseline(database: sqlite3.Connection, files_hash: str, number: int, scores: Floats) -> None:
-    """Store the scores of the baseline, and remove those of other files."""
+    """Store the scores of the baseline, and remove the scores of other files."""
     database.execute("DELETE FROM baseline WHERE files != ?", (files_hash,))
     database.execute("INSERT OR REPLACE INTO baseline VALUES (?, ?, ?)", (files_hash, number, scores.tobytes()))
     database.commit()

@@ -1,8 +1,8 @@
 """Measure how often `similar.py` ranks the source of a changed copy first, and the scores of unrelated images.
 
 Each selected image of FOLDER is changed by one combination of crop, mirroring, recoloring and noise. The unrelated
-scores are those of the best other image. `--artworks` names a JSON file with a key for each image: other images with
-the key of the source also show its artwork, for example the same icon at another position, and are left out.
+scores are the scores of the best other image. `--artworks` names a JSON file with a key for each image: other images
+with the key of the source also show its artwork, for example the same icon at another position, and are left out.
 """
 
 import argparse

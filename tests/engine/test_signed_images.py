@@ -25,7 +25,7 @@ def _key(_temporary_user_folders: None) -> None:
 
 
 def manifests(file: Path | bytes) -> list[Any]:
-    """Return the manifest of a file and those of its parents; check that they are valid."""
+    """Return the manifests of a file and of its parents; check that they are valid."""
     data = file if isinstance(file, bytes) else file.read_bytes()
     kind = {b"\x89P": "image/png", b"\xff\xd8": "image/jpeg", b"GI": "image/gif", b"RI": "image/webp"}[data[:2]]
     reader = c2pa.Reader(kind, io.BytesIO(data))
