@@ -135,8 +135,7 @@ class RemoteJobs:
         reporter: Reporter,
         on_outcome: OnOutcome,
     ) -> None:
-        from artgen.outputs.mark_notes import mark_notes
-        from artgen.outputs.save_result import encoding_notes, history_notes
+        from artgen.outputs.save_result import history_notes, result_notes
         from artgen.remote.errors import ServerError
         from artgen.remote.job import Numbering
         from artgen.remote.submission import run_in_order, submit_or_refuse
@@ -164,9 +163,7 @@ class RemoteJobs:
                 on_outcome(JobOutcome(job_label(request, {}), error=error, number=number))
                 continue
             is_first = False
-            keeps_pixels = bool(request.input_paths.get("image")) and getattr(request, "keep_original", False)
-            notes = encoding_notes(result.image, result.low_bytes, destination.encoding, keeps_pixels=keeps_pixels)
-            for text in (*notes, *mark_notes(result.record, destination.encoding)):
+            for text in result_notes(result.image, result.low_bytes, result.record, request, destination.encoding):
                 listen(Notice(text))
             reporter.show_saving()
             path = destination.save(

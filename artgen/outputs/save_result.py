@@ -71,9 +71,7 @@ def save_image(
         UsageError, OutputError, RefusedError: see `parse_destination`, `Destination.check` and `Destination.save`.
     """
     destination = parse_destination(output, request.filename_template)
-    keeps_pixels = bool(request.input_paths.get("image")) and getattr(request, "keep_original", False)
-    notes = encoding_notes(image, low_bytes, destination.encoding, keeps_pixels=keeps_pixels)
-    notes += mark_notes(record, destination.encoding)
+    notes = result_notes(image, low_bytes, record, request, destination.encoding)
     is_png = destination.encoding.format == "png" and destination.encoding.metadata == "full"
     if destination.is_fixed and (existing := destination.existing_paths(record, index=1)):
         data, sidecar = encode_unsigned(image, record, destination.encoding, low_bytes)
@@ -108,6 +106,26 @@ def _has_content(path: Path, data: bytes, *, is_signed: bool) -> bool:
     if not is_signed:
         return existing == data
     return find_manifest_store(existing) is not None and content_hashes(existing) == content_hashes(data)
+
+
+def result_notes(
+    image: Image.Image,
+    low_bytes: Image.Image | None,
+    record: Mapping[str, object],
+    request: Request,
+    encoding: EncodingOptions,
+) -> tuple[str, ...]:
+    """Return notes about properties of a result that its format changes, and about the marks of its input images.
+
+    Args:
+        image: pixels; for 16 bits per channel, the high bytes.
+        low_bytes: low bytes of an image with 16 bits per channel.
+        record: record of the image.
+        request: request of the image.
+        encoding: format and options.
+    """
+    keeps_pixels = bool(request.input_paths.get("image")) and getattr(request, "keep_original", False)
+    return *encoding_notes(image, low_bytes, encoding, keeps_pixels=keeps_pixels), *mark_notes(record, encoding)
 
 
 def encoding_notes(

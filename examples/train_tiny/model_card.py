@@ -216,12 +216,13 @@ def similarity_section(path: Path) -> str:
     measured = json.loads(path.read_text())
     generated, held_out = measured["generated"], measured["held-out"]
     lines = [
-        f"\n## Similarity to training images\n\n{generated['images']} generated images, with captions of held-out "
-        f"renders as prompts, and {held_out['images']} held-out renders were compared with "
-        f"{measured['training images']:,} training renders (`examples/similar/compare.py`). The score is the share of "
-        "the contrast that the nearest training render explains after the best crop, mirroring and color change; 1 is "
-        "a copy. Held-out renders contain the same icons as training renders, at other positions and sizes, so many of "
-        "them equal a crop of a training render. A model that copies training images has scores near 1.\n",
+        f"\n## Similarity to training images\n\n`examples/similar/compare.py` compared {generated['images']} generated "
+        f"images and {held_out['images']} held-out renders with {measured['training images']:,} training renders. The "
+        "prompts of the generated images are the captions of the held-out renders. The score is the share of the "
+        "contrast that the nearest training render explains after the best crop, mirroring and color change. A copy "
+        "has the score 1. Held-out renders contain the icons of the training renders at other positions and sizes. "
+        "Therefore many held-out renders equal a crop of a training render. A model that copies training images has "
+        "scores near 1.\n",
         "| nearest training render | generated images | held-out renders |",
         "|---|---|---|",
     ]
